@@ -1,0 +1,62 @@
+# make lab      JupyterLab with the first lesson      make lab ARGS=--no-browser   on a server
+# make test     everything that CI checks             make test ARGS="-k build"    a part of it
+# make grade    grade the example class               make bench                   side by side with the peers
+#
+# Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
+# More arguments for pip: make lab PIP_ARGS="--extra-index-url <address of the CPU builds of torch>"
+
+PYTHON ?=
+ARGS ?=
+PIP_ARGS ?=
+# never an activated environment's packages or kernels; .venv's programs (nbgrader calls alembic by name) first
+RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 PATH="$$PWD/.venv/bin:$$PATH"
+
+.PHONY: lab test grade bench setup
+
+lab: setup
+	@root=; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
+	exec $(RUN) python -m jupyterlab $$root $(ARGS) course/01_policy_gradient_theorem.ipynb
+
+test: setup
+	@exec $(RUN) python -m pytest $(ARGS)
+
+grade: setup
+	@exec $(RUN) python -m pgcourse.cli classroom example --temporary $(ARGS)
+
+bench: setup
+	@exec $(RUN) python -m pgcourse.cli bench $(ARGS)
+
+# .venv/.ready is written last and names what was installed and where: a set-up that failed, was interrupted,
+# was moved, or is older than pyproject.toml or constraints.txt is not believed.
+setup:
+	@key="$$(pwd) $$(cat pyproject.toml constraints.txt | cksum)"; \
+	was="$$(cat .venv/.ready 2>/dev/null)"; \
+	if [ "$$was" = "$$key" ] && .venv/bin/python -c '' 2>/dev/null; then exit 0; fi; \
+	trap 'exit 130' INT TERM HUP; \
+	case "$$was" in "$$(pwd) "*) .venv/bin/python -c '' 2>/dev/null || was= ;; *) was= ;; esac; \
+	if [ -n "$$was" ]; then \
+	  echo "pgcourse: pyproject.toml or constraints.txt changed, bringing .venv up to date"; \
+	  trap 'printf "%s" "$$was" > .venv/.ready' EXIT; rm -f .venv/.ready; \
+	else \
+	  python=; seen=; \
+	  for p in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+	    v="$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" || continue; \
+	    seen="$$seen $$p ($$v)"; \
+	    if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then python="$$p"; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "pgcourse needs Python 3.11 or newer; found:$${seen:- none}."; \
+	    echo "Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; \
+	  fi; \
+	  if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "$$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; \
+	  fi; \
+	  echo "pgcourse: making .venv with $$python $$v (once; torch is a large download)"; \
+	  trap 'rm -rf .venv' EXIT; rm -rf .venv; \
+	  $$python -m venv .venv || exit 1; \
+	fi; \
+	if ! $(RUN) python -m pip install --quiet --disable-pip-version-check --no-input \
+	    -c constraints.txt $(PIP_ARGS) -e '.[dev]'; then \
+	  echo "pgcourse: the installation failed (the reason is above); nothing half-made was kept."; exit 1; \
+	fi; \
+	trap - EXIT; printf '%s' "$$key" > .venv/.ready
