@@ -1,0 +1,225 @@
+"""Small networks: actors, critics, and the slow copy of a critic.
+
+An actor is a policy. Whatever its head, it answers four questions, and so serves every loop:
+    actor.noise(shape, generator)    the randomness of `shape` decisions, drawn at once
+    actor.act(obs, deterministic)    an action, [..., ]
+    actor.evaluate(obs, act)         log pi(act | obs) and the entropy, both [...]
+    actor.to_env(act)                the action in the environment's units, a numpy array
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import nn
+
+from pgcourse.distributions import categorical_logp, gaussian_logp, squashed_gaussian_logp
+
+
+def mlp(sizes, activation=nn.Tanh, last_gain=1.0):
+    """A multilayer perceptron, orthogonally initialized; `last_gain` scales the last layer.
+
+    sizes : [inputs, hidden..., outputs]
+    """
+    layers = []
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        last = i == len(sizes) - 2
+        linear = nn.Linear(n_in, n_out)
+        nn.init.orthogonal_(linear.weight, last_gain if last else math.sqrt(2))
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if last else [linear, activation()]
+    return nn.Sequential(*layers)
+
+
+class CategoricalActor(nn.Module):
+    """A softmax policy over `n_actions`; calling it gives the logits [..., A]."""
+
+    def __init__(self, n_obs, n_actions, hidden, start=0):
+        super().__init__()
+        self.net = mlp([n_obs, *hidden, n_actions], last_gain=0.01)
+        self.n_actions, self.start = n_actions, start
+
+    def forward(self, obs):
+        return self.net(obs)
+
+    def noise(self, shape, generator=None):
+        """Gumbel noise: argmax(logits + noise) is a draw from the softmax."""
+        return -torch.empty(*shape, self.n_actions).exponential_(generator=generator).log()
+
+    def act(self, obs, deterministic=False, noise=None):
+        logits = self(obs)
+        if deterministic:
+            return logits.argmax(-1)
+        noise = self.noise(logits.shape[:-1]) if noise is None else noise
+        return (logits + noise).argmax(-1)
+
+    def evaluate(self, obs, act):
+        logits = self(obs)
+        logp_all = F.log_softmax(logits, dim=-1)
+        return categorical_logp(logits, act), -(logp_all.exp() * logp_all).sum(-1)
+
+    def to_env(self, act):
+        return act.numpy() + self.start
+
+
+class GaussianActor(nn.Module):
+    """A Gaussian policy with one learned spread per dimension; calling it gives the mean [..., D].
+
+    Actions are in units of the environment's range: -1 is its lower bound and 1 its upper one
+    (where it has bounds). A draw may lie outside; `to_env` clips it.
+    """
+
+    def __init__(self, n_obs, space, hidden, log_std=0.0):
+        super().__init__()
+        self.net = mlp([n_obs, *hidden, math.prod(space.shape)], last_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((math.prod(space.shape),), log_std))
+        self.bounds = Bounds(space)
+
+    def forward(self, obs):
+        return self.net(obs)
+
+    def noise(self, shape, generator=None):
+        return torch.randn(*shape, len(self.log_std), generator=generator)
+
+    def act(self, obs, deterministic=False, noise=None):
+        mean = self(obs)
+        if deterministic:
+            return mean
+        noise = self.noise(mean.shape[:-1]) if noise is None else noise
+        return mean + self.log_std.exp() * noise
+
+    def evaluate(self, obs, act):
+        logp = gaussian_logp(self(obs), self.log_std, act)
+        ent = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+        return logp, ent.expand(logp.shape)
+
+    def to_env(self, act):
+        return self.bounds.to_env(act)
+
+
+class SquashedActor(nn.Module):
+    """SAC's policy, a = tanh(mean(s) + std(s) * noise); calling it gives mean, log_std [..., D]."""
+
+    def __init__(self, n_obs, space, hidden):
+        super().__init__()
+        self.net = mlp([n_obs, *hidden, 2 * math.prod(space.shape)], nn.ReLU, last_gain=0.01)
+        self.bounds = Bounds(space)
+
+    def forward(self, obs):
+        mean, log_std = self.net(obs).chunk(2, dim=-1)
+        return mean, log_std.clamp(-5, 2)
+
+    def noise(self, shape, generator=None):
+        return torch.randn(*shape, len(self.bounds.low.reshape(-1)), generator=generator)
+
+    def act(self, obs, deterministic=False, noise=None):
+        mean, log_std = self(obs)
+        if deterministic:
+            return mean.tanh()
+        noise = self.noise(mean.shape[:-1]) if noise is None else noise
+        return (mean + log_std.exp() * noise).tanh()
+
+    def sample(self, obs, noise, logp=squashed_gaussian_logp):
+        """A reparameterized action and its log-density; both carry gradient to the policy."""
+        mean, log_std = self(obs)
+        pre_tanh = mean + log_std.exp() * noise
+        return pre_tanh.tanh(), logp(mean, log_std, pre_tanh)
+
+    def to_env(self, act):
+        return self.bounds.to_env(act)
+
+
+class Bounds:
+    """From [-1, 1] to the range of a Box, each dimension for itself; unbounded ones are kept."""
+
+    def __init__(self, space):
+        bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        self.low, self.high = space.low, space.high
+        self.center = np.where(bounded, space.low / 2 + space.high / 2, 0.0).astype(space.dtype)
+        self.half = np.where(bounded, space.high / 2 - space.low / 2, 1.0).astype(space.dtype)
+
+    def to_env(self, act):
+        """act : tensor [B, D]  ->  numpy array [B, *shape of the Box]"""
+        act = act.numpy().reshape(-1, *self.low.shape)
+        return np.clip(self.center + self.half * act, self.low, self.high)
+
+
+class Critic(nn.Module):
+    """V(s), [...]."""
+
+    def __init__(self, n_obs, hidden):
+        super().__init__()
+        self.net = mlp([n_obs, *hidden, 1])
+
+    def forward(self, obs):
+        return self.net(obs).squeeze(-1)
+
+
+class ActorCritic(nn.Module):
+    """An actor and a critic under one roof, in two networks: no weight is shared."""
+
+    def __init__(self, actor, critic):
+        super().__init__()
+        self.actor, self.critic = actor, critic
+        self.noise, self.act, self.to_env = actor.noise, actor.act, actor.to_env
+
+    def value(self, obs):
+        return self.critic(obs)
+
+    def evaluate(self, obs, act):
+        """logp, entropy and value of every step, all [...]: what `ppo_update` asks of a policy."""
+        return *self.actor.evaluate(obs, act), self.critic(obs)
+
+
+class TwinQ(nn.Module):
+    """Two critics Q(s, a) of one shape, evaluated as a batch of two; returns (q1, q2), each [B]."""
+
+    def __init__(self, n_obs, n_act, hidden):
+        super().__init__()
+        pairs = [(mlp([n_obs + n_act, *hidden, 1]), mlp([n_obs + n_act, *hidden, 1]))]
+        layers = zip(*(list(net)[::2] for pair in pairs for net in pair), strict=True)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for first, second in layers:
+            self.weights.append(torch.stack([first.weight.data.T, second.weight.data.T]))
+            self.biases.append(torch.zeros(2, 1, first.out_features))
+
+    def forward(self, obs, act):
+        x = torch.cat([obs, act], dim=-1).expand(2, -1, -1)
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x if i == 0 else F.relu(x), weight)
+        return x.squeeze(-1).unbind(0)
+
+
+def make_actor(env, hidden, log_std=0.0):
+    """The actor that fits a vectorized environment's spaces."""
+    n_obs, space = math.prod(env.single_observation_space.shape), env.single_action_space
+    if isinstance(space, spaces.Discrete):
+        return CategoricalActor(n_obs, int(space.n), hidden, int(space.start))
+    return GaussianActor(n_obs, space, hidden, log_std)
+
+
+def make_critic(env, hidden):
+    return Critic(math.prod(env.single_observation_space.shape), hidden)
+
+
+@torch.no_grad()
+def polyak_update(target, online, tau):
+    """Let the slow copy of a network follow the fast one.
+
+        target <- (1 - tau) * target + tau * online,   parameters and buffers, in place
+
+    target, online : two modules of the same shape; only target changes, and the two share no memory
+    tau            : float in [0, 1]; 0.005 is slow, 1 copies
+    returns        : None
+    note           : buffers of integers (a counter) are copied
+    source         : Lillicrap et al. 2016, algorithm 1, arXiv:1509.02971
+    """
+    slow = [*target.parameters(), *target.buffers()]
+    fast = [*online.parameters(), *online.buffers()]
+    for old, new in zip(slow, fast, strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, tau)
+        else:
+            old.copy_(new)

@@ -1,0 +1,169 @@
+"""Proximal policy optimization: several epochs on one rollout, made safe by the clip.
+
+    collect -> advantage (GAE) -> clipped loss -> step, epochs x minibatches
+
+`ppo_update` knows nothing of environments: a rollout is a dict of time-major tensors [T, B], a
+column is an environment or a conversation, and a mask marks the steps that count. Lesson 7 calls it
+as it is.
+
+source : Schulman et al. 2017, arXiv:1707.06347; Huang et al. 2022, "The 37 implementation details"
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from pgcourse.estimators import gae, normalize_advantage
+from pgcourse.losses import approx_kl, clipped_value_loss, ppo_clip_loss
+from pgcourse.networks import ActorCritic, make_actor, make_critic
+from pgcourse.optim import Adam
+from pgcourse.record import BaseConfig, Recorder, explained_variance
+from pgcourse.rollout import Collector
+from pgcourse.tensors import masked_mean
+
+
+@dataclass
+class Config(BaseConfig):
+    n_envs: int = 32
+    n_steps: int = 32  # per environment and rollout
+    epochs: int = 6
+    minibatches: int = 4
+    lr: float = 3e-3
+    gamma: float = 0.98
+    lam: float = 0.9
+    clip: float = 0.2
+    value_clip: float = math.inf  # inf: plain squared error
+    value_coef: float = 0.5
+    entropy_coef: float = 0.0
+    max_grad_norm: float = 0.5
+    target_kl: float = math.inf  # stop the update's epochs when the KL has passed this
+    hidden: tuple[int, ...] = (64, 64)
+    log_std: float = 0.0  # initial spread of a Gaussian policy
+    reward_scale: float = 1.0  # keeps the critic's targets near 1 where rewards are large
+
+    TUNED: ClassVar = {
+        "Acrobot-v1": {},
+        "Pendulum-v1": {},
+    }
+
+
+def minibatch_columns(n_columns, n_minibatches, generator=None):
+    """One epoch's minibatches: every column once, shuffled, in `n_minibatches` nearly equal parts.
+
+    n_columns     : int, environments or conversations
+    n_minibatches : int, at most n_columns are made
+    generator     : torch.Generator, or None for torch's global one; draws one randperm an epoch
+    returns       : list of int tensors, the column indices of each minibatch
+    """
+    return torch.randperm(n_columns, generator=generator).chunk(n_minibatches)
+
+
+def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+    """Improve the policy on one rollout: epochs x shuffled minibatches of whole columns.
+
+        L = policy_loss + value_coef * value_loss - entropy_coef * entropy
+
+    An epoch goes through `minibatch_columns(B, config.minibatches, generator)`. Advantages are
+    normalized once, over all unmasked steps of the rollout; logp is stored, never recomputed.
+
+    policy    : has evaluate(obs, act) -> (logp, ent, val), each [T, b], for any b of the columns
+    optimizer : over the policy's parameters; gradients are clipped to the norm max_grad_norm
+    rollout   : dict of time-major tensors, not modified: logp, adv, ret, val [T, B] (logp and val
+                from when the data was collected), act [T, B, ...], obs (anything of which
+                obs[:, columns] selects columns); mask, bool [T, B], False = padding, may be absent
+    config    : has epochs, minibatches, clip, value_clip, value_coef, entropy_coef, max_grad_norm,
+                and target_kl: once a minibatch's KL exceeds it, no further step is taken
+    loss      : the policy's loss, called as loss(logp, logp_old, adv, clip, mask)
+    generator : torch.Generator for the shuffling, or None for the global one
+    returns   : dict of floats, means over the minibatches: policy_loss, value_loss, entropy (nats),
+                kl (nats), clip_fraction; and first_ratio_error, the largest |rho - 1| of the first
+                minibatch, which must be 0 up to rounding
+    source    : Schulman et al. 2017, algorithm 1, arXiv:1707.06347
+    """
+    log = []
+    adv = normalize_advantage(rollout["adv"], rollout.get("mask"))
+    data = {**rollout, "adv": adv}
+    for _ in range(config.epochs):
+        for columns in minibatch_columns(adv.shape[1], config.minibatches, generator):
+            batch = {key: x[:, columns] for key, x in data.items()}
+            mask = batch.get("mask")
+            logp, ent, val = policy.evaluate(batch["obs"], batch["act"])
+            pi_loss = loss(logp, batch["logp"], batch["adv"], config.clip, mask)
+            v_loss = clipped_value_loss(val, batch["val"], batch["ret"], config.value_clip, mask)
+            bonus = masked_mean(ent, mask)
+            log.append(diagnose(pi_loss, v_loss, bonus, logp, batch["logp"], config.clip, mask))
+            if log[-1]["kl"] > config.target_kl:
+                return summarize(log)
+            optimizer.zero_grad()
+            (pi_loss + config.value_coef * v_loss - config.entropy_coef * bonus).backward()
+            nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+            optimizer.step()
+    return summarize(log)
+
+
+@torch.no_grad()
+def diagnose(policy_loss, value_loss, entropy, logp, logp_old, clip, mask=None):
+    """What one minibatch says about the update: tensors in, a dict of floats out."""
+    off = ((logp - logp_old).exp() - 1).abs()
+    off = off if mask is None else off[mask]
+    return {
+        "policy_loss": policy_loss.item(),
+        "value_loss": value_loss.item(),
+        "entropy": entropy.item(),
+        "kl": approx_kl(logp, logp_old, mask).item(),
+        "clip_fraction": (off > clip).float().mean().item(),
+        "ratio_error": off.max().item(),
+    }
+
+
+def summarize(log):
+    """Means over the minibatches, and the first one's ratio error."""
+    means = {key: sum(row[key] for row in log) / len(log) for key in log[0]}
+    del means["ratio_error"]
+    return {**means, "first_ratio_error": log[0]["ratio_error"]}
+
+
+def train(
+    config,
+    advantage=gae,
+    loss=ppo_clip_loss,
+    update=ppo_update,
+    progress=True,
+    callback=None,
+    start=None,
+):
+    """Train by PPO; the learner's own advantage, loss and update may take the defaults' places.
+
+    callback, start : see `pgcourse.record.Recorder`
+    returns         : `pgcourse.record.Result`
+    """
+    torch.manual_seed(config.seed)
+    collector = Collector(config.env, config.n_envs, config.seed)
+    actor = make_actor(collector.env, config.hidden, config.log_std)
+    policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
+    optimizer = Adam(policy.parameters(), config.lr)
+    parts = {"policy": policy, "optimizer": optimizer}
+    recorder = Recorder(config, collector, parts, progress, callback, start)
+
+    while not recorder.done():
+        data = collector.collect(policy, config.n_steps)
+        rollout = {key: data[key] for key in ("obs", "act", "mask")}
+        with torch.no_grad():
+            rollout["logp"], _, rollout["val"] = policy.evaluate(data["obs"], data["act"])
+            next_val = policy.value(data["next_obs"])
+        rollout["adv"] = advantage(
+            data["rew"] * config.reward_scale,
+            rollout["val"],
+            next_val,
+            data["terminated"],
+            data["ended"],
+            config.gamma,
+            config.lam,
+        )
+        rollout["ret"] = rollout["adv"] + rollout["val"]
+        log = update(policy, optimizer, rollout, config, loss=loss, generator=collector.generator)
+        recorder.record(**log, explained_variance=explained_variance(rollout))
+    return recorder.result(policy)

@@ -1,0 +1,123 @@
+"""What every training loop shares: the configuration, the progress bar, the history, the result."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+
+@dataclass
+class BaseConfig:
+    """What to train on and for how long. Each loop adds its own settings, tuned for CartPole-v1
+    (SAC: Pendulum-v1); `Config.tuned(env)` gives settings that are known to solve other tasks."""
+
+    env: str = "CartPole-v1"
+    seed: int = 0
+    total_steps: int = 100_000  # environment steps
+    threads: int = 1  # for networks this small a second thread costs more than it brings
+
+    TUNED: ClassVar[dict[str, dict]] = {}
+
+    @classmethod
+    def tuned(cls, env, **changes):
+        return cls(**{"env": env, **cls.TUNED.get(env, {}), **changes})
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type in (int, "int") and value < (0 if field.name == "seed" else 1):
+                raise ValueError(f"expected {field.name} to be at least 1; got {value}.")
+
+
+@dataclass
+class Result:
+    """What training brought: the policy, and how it got there."""
+
+    config: BaseConfig
+    policy: Any  # has act(obs, deterministic) and to_env(act)
+    history: dict[str, np.ndarray]  # one entry an iteration: steps, return, …
+    returns: np.ndarray  # of every training episode, in the order they ended
+    return_steps: np.ndarray  # the environment step at which each of them ended
+    seconds: float
+
+
+class Recorder:
+    """Counts steps, keeps the history, moves the progress bar, and saves or restores everything.
+
+    parts    : modules and optimizers by name; what a checkpoint holds
+    callback : called with this recorder after every iteration; returning True ends the training
+    start    : a checkpoint to go on from (environments begin new episodes)
+    """
+
+    def __init__(self, config, collector, parts, progress=True, callback=None, start=None):
+        torch.set_num_threads(config.threads)
+        self.config, self.collector, self.parts = config, collector, parts
+        self.callback, self.stopped = callback, False
+        self.rows, self.episodes = [], []
+        self.began, self.seconds_before = time.perf_counter(), 0.0
+        if start is not None:
+            for name, part in parts.items():
+                part.load_state_dict(start["parts"][name])
+            self.rows, self.episodes = list(start["rows"]), list(start["episodes"])
+            self.seconds_before = start["seconds"]
+            collector.steps = start["steps"]
+            collector.generator.set_state(start["generator"])
+        self.bar = tqdm(
+            total=config.total_steps,
+            initial=min(self.steps, config.total_steps),
+            desc=f"{type(config).__module__.rpartition('.')[2]} {config.env}",
+            unit=" steps",
+            unit_scale=True,
+            disable=not progress,
+            mininterval=0.2,
+        )
+
+    @property
+    def steps(self):
+        return self.collector.steps
+
+    @property
+    def seconds(self):
+        return self.seconds_before + time.perf_counter() - self.began
+
+    def done(self):
+        return self.stopped or self.steps >= self.config.total_steps
+
+    def record(self, **numbers):
+        """Note one iteration; `return` is the mean of the last 20 training episodes."""
+        self.episodes += self.collector.finished()
+        recent = [ret for _, ret in self.episodes[-20:]]
+        mean = float(np.mean(recent)) if recent else float("nan")
+        self.rows.append({"steps": self.steps, "return": mean, **numbers})
+        self.bar.update(min(self.steps, self.config.total_steps) - self.bar.n)
+        self.bar.set_postfix({"return": f"{mean:.1f}"}, refresh=False)
+        if self.callback is not None and self.callback(self):
+            self.stopped = True
+
+    def checkpoint(self):
+        """Everything needed to go on later, as plain data."""
+        return {
+            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "rows": list(self.rows),
+            "episodes": list(self.episodes),
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "generator": self.collector.generator.get_state(),
+        }
+
+    def result(self, policy):
+        self.bar.close()
+        keys = list(dict.fromkeys(key for row in self.rows for key in row))
+        history = {k: np.array([row.get(k, np.nan) for row in self.rows], float) for k in keys}
+        steps, returns = np.array(self.episodes, dtype=float).reshape(-1, 2).T
+        return Result(self.config, policy, history, returns, steps.astype(int), self.seconds)
+
+
+def explained_variance(rollout):
+    """How much of the returns' variance the values explain: 1 is all of it, 0 none."""
+    val, ret = rollout["val"][rollout["mask"]], rollout["ret"][rollout["mask"]]
+    return (1 - (ret - val).var() / ret.var().clamp(min=1e-8)).item()

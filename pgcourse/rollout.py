@@ -1,0 +1,128 @@
+"""Collecting experience from vectorized environments, and an honest evaluation.
+
+A rollout is a dict of time-major tensors, [T, B]: T steps of B environments.
+
+| key        | shape     | what it is                                                              |
+|------------|-----------|-------------------------------------------------------------------------|
+| obs        | [T, B, O] | what the policy saw                                                     |
+| act        | [T, B(,D)]| what it did                                                             |
+| rew        | [T, B]    | reward                                                                  |
+| next_obs   | [T, B, O] | the TRUE next observation, also where an episode ended                  |
+| terminated | [T, B]    | bool; the MDP ended: nothing to bootstrap                               |
+| ended      | [T, B]    | bool; terminated, or cut by a time limit: the recursion stops           |
+| mask       | [T, B]    | bool; False where nothing happened (the step was only a reset)          |
+"""
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+
+from pgcourse.envs import make_vector
+
+
+class Collector:
+    """Steps `n_envs` environments with an actor, and remembers where it stopped.
+
+    After each collect: `steps` (environment steps so far) and `episodes` (list of (step, return) of
+    the episodes that have ended since the list was last taken by `finished`).
+    """
+
+    def __init__(self, env_name, n_envs, seed):
+        self.env = make_vector(env_name, n_envs)
+        self.n_envs = n_envs
+        self.mode = self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.obs = self.flat(self.env.reset(seed=seed)[0])
+        self.only_reset = np.zeros(n_envs, dtype=bool)
+        self.return_so_far = np.zeros(n_envs)
+        self.steps, self.episodes = 0, []
+
+    def flat(self, obs):
+        return obs.reshape(self.n_envs, -1).astype(np.float32, copy=False)
+
+    def step(self, act):
+        """One step of every environment: rew, next_obs, terminated, ended, mask; each [B].
+
+        Gymnasium's three ways to begin the next episode all come out the same: next_obs is the true
+        final observation. NEXT_STEP spends a step of its own on the reset (mask False there);
+        SAME_STEP hides the final observation in `info`; DISABLED waits to be told.
+        """
+        obs, rew, terminated, truncated, info = self.env.step(act)
+        ended, mask = terminated | truncated, ~self.only_reset
+        next_obs = obs = self.flat(obs)
+        if ended.any():
+            if self.mode == AutoresetMode.SAME_STEP:
+                next_obs = obs.copy()
+                next_obs[ended] = np.stack(info["final_obs"][ended]).reshape(ended.sum(), -1)
+            elif self.mode == AutoresetMode.DISABLED:
+                obs = self.flat(self.env.reset(options={"reset_mask": ended})[0])
+        self.only_reset = ended if self.mode == AutoresetMode.NEXT_STEP else ~mask & mask
+        self.obs = obs
+        self.steps += int(mask.sum())
+        self.return_so_far += rew
+        if ended.any():
+            self.episodes += [(self.steps, float(ret)) for ret in self.return_so_far[ended]]
+            self.return_so_far[ended] = 0.0
+        return rew, next_obs, terminated, ended, mask
+
+    def finished(self):
+        """The (step, return) of episodes that ended since the last call."""
+        episodes, self.episodes = self.episodes, []
+        return episodes
+
+    def collect(self, actor, n_steps):
+        """`n_steps` steps of every environment, from where the last call stopped."""
+        return stack([self._act(actor, deterministic=False) for _ in range(n_steps)])
+
+    def collect_episodes(self, actor, deterministic=False):
+        """One whole episode of every environment, from a fresh start; what follows it is masked.
+
+        One each, and not "until N have ended": the first N to end are the short ones.
+        """
+        self.obs = self.flat(self.env.reset()[0])
+        self.only_reset = np.zeros(self.n_envs, dtype=bool)
+        over = np.zeros(self.n_envs, dtype=bool)
+        rows = []
+        while not over.all():
+            row = self._act(actor, deterministic)
+            row["mask"] &= ~over
+            over |= row["ended"]
+            rows.append(row)
+        rollout = stack(rows)
+        self.return_so_far[:] = 0.0
+        returns = (rollout["rew"] * rollout["mask"]).sum(0)
+        self.episodes = [(self.steps, ret) for ret in returns.tolist()]
+        return rollout
+
+    @torch.inference_mode()
+    def _act(self, actor, deterministic):
+        obs = self.obs
+        noise = None if deterministic else actor.noise((self.n_envs,), self.generator)
+        act = actor.act(torch.from_numpy(obs), deterministic, noise)
+        rew, next_obs, terminated, ended, mask = self.step(actor.to_env(act))
+        return {
+            "obs": obs,
+            "act": act.numpy(),
+            "rew": rew.astype(np.float32),
+            "next_obs": next_obs,
+            "terminated": terminated,
+            "ended": ended,
+            "mask": mask,
+        }
+
+
+def stack(rows):
+    """A list of T dicts of [B] arrays  ->  one dict of [T, B] tensors."""
+    return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]}
+
+
+def evaluate(policy, env_name, episodes=20, seed=10_000):
+    """Returns of `episodes` fresh episodes without exploration: an honest measure.
+
+    Not the returns seen in training: those come from older policies, with noise in their actions.
+    policy  : has act(obs, deterministic) and to_env(act)
+    returns : numpy array [episodes]
+    """
+    collector = Collector(env_name, episodes, seed)
+    collector.collect_episodes(policy, deterministic=True)
+    return np.array([ret for _, ret in collector.finished()])
