@@ -1,0 +1,395 @@
+"""From one authored source to two notebooks.
+
+    solutions/NN_name.py  ->  solutions/NN_name.ipynb   solved: an nbgrader source
+                          ->  course/NN_name.ipynb      the learner's: its nbgrader release
+
+A lesson is a jupytext py:percent file. Three cell options are ours:
+
+    # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text comes in; its check follows
+    # %% solution="plot_clip"                       ungraded, with BEGIN SOLUTION / END SOLUTION in place
+    # %% tags=["setup"]                             the cell that imports (any tags are kept)
+
+The learner's cell keeps the signature, the docstring and the guards (leading calls of `same_shape`);
+all below becomes one `raise NotImplementedError`.
+"""
+
+import ast
+import hashlib
+import inspect
+import re
+import textwrap
+from copy import deepcopy
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[2]
+STUB = 'raise NotImplementedError("Your turn: replace this line.")'
+GUARDS = {"same_shape"}
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class BuildError(Exception):
+    """The authored source is wrong; the message says where and how to put it right."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A built lesson.
+
+    solved, learner : notebooks (nbformat)
+    answers         : {grade_id: the text below the guards}, what must not reach a learner
+    exercises       : {name: Exercise} in the order of the lesson
+    """
+
+    name: str
+    solved: object
+    learner: object
+    answers: dict
+    exercises: dict
+
+
+# ------------------------------------------------------------------------------------- build
+
+
+def build_lesson(source, name, get=None):
+    """Build one lesson.
+
+    source  : text of the py:percent file
+    name    : "05_ppo", for messages
+    get     : name -> Exercise; by default pgcourse.checks.get
+    returns : Lesson
+    raises  : BuildError
+    """
+    import jupytext
+
+    if get is None:
+        from pgcourse.checks import get
+    authored = jupytext.reads(source, fmt="py:percent")
+    solved, learner, answers, exercises = [], [], {}, {}
+    for i, cell in enumerate(authored.cells):
+        where = f"{name}, cell {i + 1}"
+        options = {k: v for k, v in cell.metadata.items() if k in ("exercise", "solution")}
+        metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
+        unknown = set(cell.metadata) - set(options) - set(metadata) - {"lines_to_next_cell"}
+        if unknown or len(options) > 1:
+            raise BuildError(f"{where}: cell options {sorted(cell.metadata)} are not understood.")
+        if "exercise" in options:
+            fn, exercise = find_exercise(options["exercise"], get, where)
+            if cell.source.strip():
+                raise BuildError(
+                    f"{where}: an exercise cell is empty; {fn.__name__}'s text comes from pgcourse."
+                )
+            head, body = split_function(fn)
+            grade_id = fn.__name__
+            answers[grade_id] = body
+            exercises[grade_id] = exercise
+            marked = f"{head}\n    {BEGIN}\n{body}\n    {END}"
+            solved.append(code_cell(marked, grade_id, metadata, solution=True))
+            learner.append(code_cell(f"{head}\n    {STUB}", grade_id, metadata, solution=True))
+            test = code_cell(f"check({grade_id})", f"check_{grade_id}", {}, points=exercise.points)
+            solved.append(test)
+            learner.append(test)
+        elif "solution" in options:
+            grade_id = options["solution"]
+            stub, answers[grade_id] = cut_solution(cell.source, where)
+            solved.append(code_cell(cell.source, grade_id, metadata, solution=True))
+            learner.append(code_cell(stub, grade_id, metadata, solution=True))
+        elif "BEGIN SOLUTION" in cell.source:
+            raise BuildError(f'{where}: BEGIN SOLUTION needs a name: # %% solution="plot_clip".')
+        else:
+            given = plain_cell(cell.cell_type, cell.source, metadata)
+            solved.append(given)
+            learner.append(given)
+    duplicates = {i for i in grade_ids(solved) if grade_ids(solved).count(i) > 1}
+    if duplicates:
+        raise BuildError(f"{name}: used twice as grade_id: {', '.join(sorted(duplicates))}.")
+    return Lesson(name, notebook(solved), notebook(learner, release=True), answers, exercises)
+
+
+def find_exercise(path, get, where):
+    """(function, Exercise) for a dotted name; BuildError in plain words if either is missing."""
+    module_name, _, name = path.rpartition(".")
+    try:
+        fn = getattr(import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BuildError(f'{where}: exercise="{path}" is not there: {error}.') from None
+    if not inspect.isfunction(fn):
+        raise BuildError(f'{where}: exercise="{path}" is no function.')
+    try:
+        exercise = get(name)
+    except KeyError as error:
+        raise BuildError(f"{where}: {name} has no check: {error.args[0]}.") from None
+    if exercise.reference is not fn:
+        raise BuildError(f"{where}: the check called {name} judges another function than {path}.")
+    return fn, exercise
+
+
+def split_function(fn):
+    """(head, body) of a function's text: signature, docstring and guards; and all that is below."""
+    text = textwrap.dedent(inspect.getsource(fn)).rstrip()
+    definition = ast.parse(text).body[0]
+    if ast.get_docstring(definition) is None:
+        raise BuildError(f"{fn.__name__} has no docstring: it is the exercise's statement.")
+    given = 1
+    while given < len(definition.body) and is_guard(definition.body[given]):
+        given += 1
+    if given == len(definition.body):
+        raise BuildError(
+            f"{fn.__name__}: nothing is left to write below the docstring and the guards."
+        )
+    lines, end = text.split("\n"), definition.body[given - 1].end_lineno
+    return "\n".join(lines[:end]), "\n".join(lines[end:]).strip("\n")
+
+
+def is_guard(statement):
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in GUARDS
+
+
+def cut_solution(source, where):
+    """(stub, answer): the marked region replaced the way nbgrader does it."""
+    region = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)\n[ \t]*{END}$", re.M | re.S)
+    answers = region.findall(source)
+    if not answers or source.count("BEGIN SOLUTION") != len(answers) != source.count(
+        "END SOLUTION"
+    ):
+        raise BuildError(f'{where}: needs lines "{BEGIN}" … "{END}" around what is to be written.')
+    return region.sub(rf"\1{STUB}", source), "\n".join(answer for _, answer in answers)
+
+
+def code_cell(source, grade_id, metadata, solution=False, points=None):
+    """A cell of nbgrader's: an answer (solution) or a check (points)."""
+    from nbformat.v4 import new_code_cell
+
+    nbgrader = {
+        "grade": points is not None,
+        "grade_id": grade_id,
+        "locked": points is not None,
+        "schema_version": 3,
+        "solution": solution,
+        "task": False,
+    }
+    if points is not None:
+        nbgrader["points"] = points
+    return new_code_cell(source, id=cell_id(grade_id), metadata={**metadata, "nbgrader": nbgrader})
+
+
+def plain_cell(kind, source, metadata):
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+
+    new = new_code_cell if kind == "code" else new_markdown_cell
+    return new(source, id=hashlib.sha256(source.encode()).hexdigest()[:12], metadata=metadata)
+
+
+def cell_id(name):
+    """A valid nbformat cell id for a name: the name itself, where it is short and plain enough."""
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+        return name
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def notebook(cells, release=False):
+    """A notebook with stable cell ids; as a release it carries nbgrader's checksums and locks."""
+    from nbformat.v4 import new_notebook
+
+    cells, seen = deepcopy(cells), {}
+    for cell in cells:
+        seen[cell.id] = seen.get(cell.id, 0) + 1
+        if seen[cell.id] > 1:
+            cell["id"] = f"{cell.id}-{seen[cell.id]}"
+    nb = new_notebook(cells=cells, metadata=NOTEBOOK_METADATA)
+    if release:
+        from nbgrader.preprocessors import ComputeChecksums, LockCells
+
+        for step in (LockCells(), ComputeChecksums()):
+            nb, _ = step.preprocess(nb, {})
+    return nb
+
+
+def grade_ids(cells):
+    return [c.metadata["nbgrader"]["grade_id"] for c in cells if "nbgrader" in c.metadata]
+
+
+def to_text(nb):
+    import nbformat
+
+    nbformat.validate(nb)
+    return nbformat.writes(nb) + "\n"
+
+
+# ------------------------------------------------------------------------------------- check
+
+
+def faults(lesson):
+    """What must not leave the house: a list of sentences, empty if the lesson is in order."""
+    found = [*metadata_faults(lesson), *leaks(lesson), *generous_stubs(lesson)]
+    return [f"{lesson.name}: {fault}" for fault in found]
+
+
+def metadata_faults(lesson):
+    """nbgrader's own validation, and that every exercise is an answer cell with its check right below."""
+    from nbgrader.nbgraderformat import MetadataValidator, ValidationError
+
+    for nb in (lesson.solved, lesson.learner):
+        try:
+            MetadataValidator().validate_nb(nb)
+        except ValidationError as error:
+            yield f"nbgrader refuses the metadata: {error}"
+        cells = {
+            c.metadata["nbgrader"]["grade_id"]: c for c in nb.cells if "nbgrader" in c.metadata
+        }
+        for grade_id, cell in cells.items():
+            meta = cell.metadata["nbgrader"]
+            missing = {"grade", "grade_id", "locked", "schema_version", "solution", "task"} - set(
+                meta
+            )
+            if nb is lesson.learner:
+                missing |= {"checksum", "cell_type"} - set(meta)
+            if missing:
+                yield f"{grade_id} lacks nbgrader metadata: {', '.join(sorted(missing))}."
+            if meta.get("grade") and not meta.get("points", 0) > 0:
+                yield f"{grade_id} is graded but earns nothing."
+        order = [c.metadata.get("nbgrader", {}).get("grade_id") for c in nb.cells]
+        for name in lesson.exercises:
+            if name not in order or order[order.index(name) + 1 :][:1] != [f"check_{name}"]:
+                yield f"{name} is not followed by its check."
+
+
+def leaks(lesson):
+    """The learner's notebook must not hold the text of an answer, in a cell of any kind."""
+    shown = [(cell, plain(cell.source)) for cell in lesson.learner.cells]
+    for name, answer in lesson.answers.items():
+        for cell, text in shown:
+            if plain(answer) and plain(answer) in text:
+                yield f"the answer of {name} can be read in the learner's notebook (cell {cell.id})."
+    if any("SOLUTION" in cell.source for cell in lesson.learner.cells):
+        yield "a SOLUTION mark is left in the learner's notebook."
+
+
+def plain(text):
+    """Text without comments, markup of Markdown quotes and differences in white space."""
+    lines = (re.sub(r"(^|\s)#.*$", "", line) for line in text.split("\n"))
+    return " ".join(" ".join(lines).split())
+
+
+def generous_stubs(lesson):
+    """A stub must earn nothing at its own check."""
+    from pgcourse.checks import judge
+
+    cells = {c.id: c for c in lesson.learner.cells}
+    for name, exercise in lesson.exercises.items():
+        space = dict(vars(inspect.getmodule(exercise.reference)))
+        exec(compile(cells[cell_id(name)].source, f"<stub of {name}>", "exec"), space)
+        score = judge(space[name], exercise).score
+        if score:
+            yield f"the stub of {name} earns {score:g} points at its own check."
+
+
+def missing_exercises(lesson):
+    """Exercises that pgcourse.checks has for this lesson and the lesson never asks."""
+    from pgcourse.checks import LESSONS, lesson_exercises
+
+    if lesson.name in LESSONS:
+        for name in lesson_exercises(lesson.name):
+            if name not in lesson.exercises:
+                yield f"{lesson.name}: {name} has a check, but the lesson has no such exercise."
+
+
+def is_someones_work(path):
+    """Whether a learner has worked in this notebook (answers or outputs), so that it must be kept."""
+    import nbformat
+
+    nb = nbformat.read(path, as_version=4)
+    for cell in nb.cells:
+        if cell.cell_type == "code" and (cell.outputs or cell.execution_count):
+            return True
+        if (
+            cell.metadata.get("nbgrader", {}).get("solution")
+            and "NotImplementedError" not in cell.source
+        ):
+            return True
+    return False
+
+
+# ----------------------------------------------------------------------------------- command
+
+
+def sources(root=ROOT):
+    """The authored lessons, in order; BuildError where the package stands without its repository."""
+    found = sorted((root / "solutions").glob("[0-9][0-9]_*.py"))
+    if not found:
+        raise BuildError(
+            f"No lessons in {root / 'solutions'}. Work in a clone of the course, "
+            "installed from there: pip install -e ."
+        )
+    return found
+
+
+def build(check=False, force=False, root=ROOT, get=None):
+    """Build every lesson, or with check=True only compare; returns the list of complaints."""
+    complaints, expected = [], set()
+    for path in sources(root):
+        try:
+            lesson = build_lesson(path.read_text(encoding="utf-8"), path.stem, get)
+        except BuildError as error:
+            complaints.append(str(error))
+            continue
+        pairs = (
+            (path.with_suffix(".ipynb"), lesson.solved),
+            (root / "course" / f"{path.stem}.ipynb", lesson.learner),
+        )
+        for target, nb in pairs:
+            expected.add(target)
+            text, shown = to_text(nb), target.relative_to(root)
+            if target.exists() and target.read_text(encoding="utf-8") == text:
+                continue
+            if check:
+                complaints.append(f"{shown} is not what {path.name} builds: run pgcourse build.")
+            elif (
+                nb is lesson.learner and target.exists() and not force and is_someones_work(target)
+            ):
+                complaints.append(
+                    f"{shown} holds someone's work (answers or outputs); left alone. "
+                    "Copy it elsewhere, or overwrite it with --force."
+                )
+            else:
+                target.parent.mkdir(exist_ok=True)
+                target.write_text(text, encoding="utf-8")
+        if check:
+            complaints += [*faults(lesson), *(missing_exercises(lesson) if get is None else ())]
+    if check:
+        for stray in {
+            *(root / "solutions").glob("*.ipynb"),
+            *(root / "course").glob("*.ipynb"),
+        } - expected:
+            complaints.append(f"{stray.relative_to(root)} has no source in solutions/.")
+    return complaints
+
+
+def command(
+    check: Annotated[
+        bool,
+        typer.Option(help="Write nothing; fail on drift, leaks, bad metadata, stubs that pass."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option(help="Overwrite notebooks in which someone has worked.")
+    ] = False,
+):
+    """Build solutions/*.ipynb and course/*.ipynb from solutions/*.py."""
+    try:
+        complaints = build(check, force)
+    except BuildError as error:
+        complaints = [str(error)]
+    for complaint in complaints:
+        typer.echo(complaint, err=True)
+    if complaints:
+        raise typer.Exit(1)
+    typer.echo(f"{len(sources())} lessons {'are in order' if check else 'built'}.")

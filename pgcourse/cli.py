@@ -1,0 +1,43 @@
+"""The command `pgcourse`. Each subcommand lives in its own room; only the one that is called is imported."""
+
+import sys
+from importlib import import_module
+
+import typer
+
+# name: (module, function or Typer app in it, one line of help)
+COMMANDS = {
+    "doctor": (
+        "pgcourse.doctor",
+        "command",
+        "Say what is installed, what is missing, and what to do.",
+    ),
+    "build": ("pgcourse.classroom.build", "command", "Build the notebooks from solutions/*.py."),
+    "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
+}
+
+
+def app(args=None):
+    """Run the command line."""
+    args = sys.argv[1:] if args is None else list(args)
+    called = next((arg for arg in args if not arg.startswith("-")), None)
+    commands = typer.Typer(
+        help="Policy gradients, from the theorem to RLHF: the course's own tools.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    for name, (module, body, line) in COMMANDS.items():
+        if name != called:
+            commands.command(name, help=line)(lambda: None)
+            continue
+        found = getattr(import_module(module), body)
+        if isinstance(found, typer.Typer):
+            commands.add_typer(found, name=name, help=line)
+        else:
+            commands.command(name, help=line)(found)
+    commands(args, prog_name="pgcourse")
+
+
+if __name__ == "__main__":
+    app()
