@@ -146,7 +146,7 @@ def train(
     policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
     optimizer = Adam(policy.parameters(), config.lr)
     parts = {"policy": policy, "optimizer": optimizer}
-    recorder = Recorder(config, collector, parts, progress, callback, start)
+    recorder = Recorder(config, collector, policy, parts, progress, callback, start)
 
     while not recorder.done():
         data = collector.collect(policy, config.n_steps)
@@ -165,5 +165,6 @@ def train(
         )
         rollout["ret"] = rollout["adv"] + rollout["val"]
         log = update(policy, optimizer, rollout, config, loss=loss, generator=collector.generator)
-        recorder.record(**log, explained_variance=explained_variance(rollout))
-    return recorder.result(policy)
+        val, ret = rollout["val"][data["mask"]], rollout["ret"][data["mask"]]
+        recorder.record(**log, explained_variance=explained_variance(val, ret))
+    return recorder.result()

@@ -48,14 +48,15 @@ class Result:
 class Recorder:
     """Counts steps, keeps the history, moves the progress bar, and saves or restores everything.
 
+    policy   : what acts; evaluated by callbacks, returned in the result
     parts    : modules and optimizers by name; what a checkpoint holds
     callback : called with this recorder after every iteration; returning True ends the training
     start    : a checkpoint to go on from (environments begin new episodes)
     """
 
-    def __init__(self, config, collector, parts, progress=True, callback=None, start=None):
+    def __init__(self, config, collector, policy, parts, progress=True, callback=None, start=None):
         torch.set_num_threads(config.threads)
-        self.config, self.collector, self.parts = config, collector, parts
+        self.config, self.collector, self.policy, self.parts = config, collector, policy, parts
         self.callback, self.stopped = callback, False
         self.rows, self.episodes = [], []
         self.began, self.seconds_before = time.perf_counter(), 0.0
@@ -109,15 +110,14 @@ class Recorder:
             "generator": self.collector.generator.get_state(),
         }
 
-    def result(self, policy):
+    def result(self):
         self.bar.close()
         keys = list(dict.fromkeys(key for row in self.rows for key in row))
         history = {k: np.array([row.get(k, np.nan) for row in self.rows], float) for k in keys}
         steps, returns = np.array(self.episodes, dtype=float).reshape(-1, 2).T
-        return Result(self.config, policy, history, returns, steps.astype(int), self.seconds)
+        return Result(self.config, self.policy, history, returns, steps.astype(int), self.seconds)
 
 
-def explained_variance(rollout):
+def explained_variance(val, ret):
     """How much of the returns' variance the values explain: 1 is all of it, 0 none."""
-    val, ret = rollout["val"][rollout["mask"]], rollout["ret"][rollout["mask"]]
     return (1 - (ret - val).var() / ret.var().clamp(min=1e-8)).item()

@@ -1,0 +1,68 @@
+"""Seconds and steps until a task is solved, by an honest evaluation whose time is not counted."""
+
+import time
+
+import numpy as np
+
+from pgcourse.rollout import evaluate
+
+THRESHOLD = {"CartPole-v1": 475.0, "Acrobot-v1": -100.0, "Pendulum-v1": -200.0}
+
+
+class Stopwatch:
+    """Wall and CPU seconds, with pauses."""
+
+    def __init__(self):
+        self.wall = self.cpu = 0.0
+        self.resume()
+
+    def resume(self):
+        self.from_wall, self.from_cpu = time.perf_counter(), time.process_time()
+
+    def pause(self):
+        self.wall += time.perf_counter() - self.from_wall
+        self.cpu += time.process_time() - self.from_cpu
+
+
+class UntilSolved:
+    """A callback: stops the training once the policy is solved; the clock stands while it looks.
+
+    Solved is: the mean of 20 fresh deterministic episodes reaches the threshold, and that of 100
+    others confirms it. It looks every `every` steps, once the training return is past `worth`.
+    """
+
+    def __init__(self, env, every=0):
+        self.env, self.threshold, self.every = env, THRESHOLD[env], every
+        self.solved_at, self.looked_at = None, 0
+        self.watch = Stopwatch()
+
+    def __call__(self, recorder):
+        return self.look(recorder.policy, recorder.steps)
+
+    def look(self, policy, steps):
+        if steps - self.looked_at < self.every:
+            return False
+        self.looked_at = steps
+        self.watch.pause()
+        few = evaluate(policy, self.env, 20, seed=10_000 + steps)
+        if few.mean() >= self.threshold:
+            if evaluate(policy, self.env, 100, seed=20_000 + steps).mean() >= self.threshold:
+                self.solved_at = steps
+        self.watch.resume()
+        return self.solved_at is not None
+
+    def row(self):
+        self.watch.pause()
+        return {"wall": self.watch.wall, "cpu": self.watch.cpu, "steps": self.solved_at}
+
+
+def until_solved(train, config, every=0, **keywords):
+    """Train until solved: a dict of wall and CPU seconds, and steps (None: not within total_steps)."""
+    callback = UntilSolved(config.env, every)
+    train(config, progress=False, callback=callback, **keywords)
+    return callback.row()
+
+
+def median(rows, key):
+    """Median over seeds; an unsolved seed counts as infinitely slow."""
+    return float(np.median([np.inf if row["steps"] is None else row[key] for row in rows]))
