@@ -3,6 +3,8 @@
 Time is axis 0 and environments are axis 1 ([T] or [T, B]) in lessons 1 to 6; language is [B, T].
 """
 
+import math
+
 import torch
 
 from pgcourse.distributions import grad_log_softmax, softmax
@@ -104,6 +106,33 @@ def gradient_variance(grads):
     if grads.dim() != 2 or len(grads) < 2:
         raise ValueError(f"expected grads [N, P] with N >= 2; got {list(grads.shape)}.")
     return grads.var(dim=0, correction=1).sum()
+
+
+def standard_error(grads):
+    """How far the mean of N gradient samples lies from the true gradient, typically.
+
+        se = sqrt( V / N ),   V = total variance of one sample
+
+    grads   : float, one gradient per row, [N, P]
+    returns : scalar, the root mean squared distance |mean - truth|, in gradient units
+    raises  : ValueError if there are fewer than two samples
+    """
+    return torch.sqrt(gradient_variance(grads) / len(grads))
+
+
+def episodes_needed(variance, error):
+    """The price of a given precision: how many samples the mean must be taken over.
+
+        N = ceil( V / error^2 )
+
+    variance : float or scalar, total variance V of ONE sample
+    error    : float > 0, the standard error that is wanted, in gradient units
+    returns  : int
+    raises   : ValueError unless error > 0
+    """
+    if error <= 0:
+        raise ValueError(f"expected error > 0; got {error}.")
+    return math.ceil(float(variance) / error**2)
 
 
 def with_baseline(ret, val):
@@ -230,7 +259,9 @@ def soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     raises           : ValueError if the shapes differ
     source           : Haarnoja et al. 2018b, eq. 3 and 5, arXiv:1812.05905
     """
-    same_shape(rew=rew, next_q1=next_q1, next_q2=next_q2, next_logp=next_logp, terminated=terminated)
+    same_shape(
+        rew=rew, next_q1=next_q1, next_q2=next_q2, next_logp=next_logp, terminated=terminated
+    )
     soft_value = torch.minimum(next_q1, next_q2) - alpha * next_logp
     return (rew + gamma * torch.where(terminated, 0.0, soft_value)).detach()
 

@@ -4,7 +4,6 @@ Everything is float64 and exact up to rounding: the estimators of the course are
 """
 
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 
@@ -173,9 +172,3 @@ def episodic_mdp(S=4, A=2, gamma=0.9, seed=0):
     mdp = random_mdp(S, A, gamma, seed)
     later = torch.triu(torch.ones(S, S, dtype=torch.float64), diagonal=1).unsqueeze(1)
     return MDP(mdp.P * later, mdp.R, mdp.start, gamma)
-
-
-def greedy_policies(S, A):
-    """Every deterministic policy, as [S, A] tables; A ** S of them."""
-    for actions in product(range(A), repeat=S):
-        yield torch.eye(A, dtype=torch.float64)[list(actions)]

@@ -1,0 +1,46 @@
+"""Checks that name the mistake: `check(fn)` in a notebook, `judge(fn)` for its plain form.
+
+One module a lesson holds the exercises: reference, inputs, pitfalls, points.
+"""
+
+from dataclasses import replace
+from functools import cache
+from importlib import import_module
+
+from pgcourse.checks.core import Case, CheckFailed, Exercise, Pitfall, Verdict, check, judge
+
+__all__ = [
+    "Case", "CheckFailed", "Exercise", "Pitfall", "Verdict",
+    "all_exercises", "check", "get", "judge", "lesson_exercises",
+]  # fmt: skip
+
+LESSONS = {
+    "01_policy_gradient_theorem": "policy_gradient_theorem",
+    "02_reinforce": "reinforce",
+    "03_baselines": "baselines",
+    "04_actor_critic": "actor_critic",
+    "05_ppo": "ppo",
+    "06_sac": "sac",
+    "07_rlhf": "rlhf",
+}
+
+
+@cache
+def lesson_exercises(lesson):
+    """The exercises of a lesson ("02_reinforce") in order, as {name: Exercise}."""
+    module = import_module(f"pgcourse.checks.{LESSONS[lesson]}")
+    return {e.name: replace(e, lesson=lesson) for e in module.EXERCISES}
+
+
+@cache
+def all_exercises():
+    """The exercises of every lesson, as {name: Exercise}."""
+    return {name: e for lesson in LESSONS for name, e in lesson_exercises(lesson).items()}
+
+
+def get(name):
+    """The exercise with this name. raises: KeyError that lists the names there are."""
+    found = all_exercises().get(name)
+    if found is None:
+        raise KeyError(f"no exercise is called {name!r}; there are: {', '.join(all_exercises())}")
+    return found

@@ -1,0 +1,3 @@
+"""Exercises of lesson 4, actor-critic."""
+
+EXERCISES = []

@@ -1,0 +1,221 @@
+"""The worker's side of a check: call a function on given inputs and write down what it did.
+
+Nothing here knows what is right: no reference, no pitfall, no points. So this module can run in a
+process where the functions being graded do not exist. Inputs and observations are plain data:
+None, bool, int, float, str, tensors, and lists, tuples and dicts of these.
+"""
+
+import contextlib
+import io
+import math
+import random
+import signal
+import threading
+import time
+import traceback
+
+import numpy as np
+import torch
+
+from pgcourse.mdp import MDP
+
+PRINT_LIMIT = 2_000  # characters of a student's prints that are kept
+
+
+# --- how a function is called: a driver takes (fn, args, grad) and returns (output, gradients) ---
+
+
+def call(fn, args, grad):
+    """fn(*args); gradients of the output with respect to the arguments named in `grad`."""
+    args = {
+        name: value.requires_grad_() if name in grad and torch.is_tensor(value) else value
+        for name, value in args.items()
+    }
+    out = fn(*args.values())
+    return out, gradients(out, {name: args[name] for name in grad})
+
+
+def with_mdp(fn, args, grad):
+    """Like `call`, for functions whose first argument is an MDP; its tensors come as P, R, start, gamma."""
+    args = dict(args)
+    mdp = MDP(*(args.pop(name) for name in ("P", "R", "start", "gamma")))
+    return call(lambda *rest: fn(mdp, *rest), args, grad)
+
+
+DRIVERS = {"call": call, "with_mdp": with_mdp}
+
+
+def driver(fn):
+    """Register a driver under its name (decorator for the lessons' own drivers)."""
+    DRIVERS[fn.__name__] = fn
+    return fn
+
+
+def gradients(out, wanted):
+    """d(sum of w * out)/dx for each tensor x in `wanted`, with fixed unequal weights w; None = not connected."""
+    if not wanted or not torch.is_tensor(out) or not out.requires_grad:
+        return dict.fromkeys(wanted)
+    weights = 1 + 0.5 * torch.cos(torch.arange(out.numel(), dtype=torch.float64)).reshape(out.shape)
+    found = torch.autograd.grad(
+        (weights.to(out.dtype) * out).sum(), list(wanted.values()), allow_unused=True
+    )
+    return dict(zip(wanted, found, strict=True))
+
+
+# --- what is written down ---
+
+
+def observe(driver_name, fn, args, grad=(), seconds=5.0):
+    """Call fn on fresh copies of `args` and write down everything that a verdict needs.
+
+    returns : dict with
+              out      : the output as plain data (tensors detached), None if there is none
+              grads    : {argument: gradient tensor or None}
+              error    : None or {type, message, line, traceback}
+              timeout  : bool; the call was stopped after `seconds`
+              modified : names of the arguments that were changed in place
+              state    : names of the global settings that were changed (they are put back)
+              printed  : the first characters that were printed
+              seconds  : float, wall time
+    """
+    seen = dict(out=None, grads={}, error=None, timeout=False, modified=[], state=[], printed="")
+    given, before = copy_plain(args), settings()
+    printed = Capped()
+    started = time.perf_counter()
+    try:
+        with contextlib.redirect_stdout(printed), time_limit(seconds):
+            out, grads = DRIVERS[driver_name](fn, given, grad)
+        seen["out"], seen["grads"] = copy_plain(out), copy_plain(grads)
+    except TimeLimit:
+        seen["timeout"] = True
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # a student's function may raise anything, SystemExit included
+        seen["error"] = describe_error(e)
+    seen["seconds"] = time.perf_counter() - started
+    seen["printed"] = printed.getvalue()
+    seen["modified"] = [name for name in args if not same_plain(args[name], given[name])]
+    seen["state"] = restore(before)
+    return seen
+
+
+class Capped(io.StringIO):
+    """Standard output that keeps the first PRINT_LIMIT characters and drops the rest."""
+
+    def write(self, text):
+        room = PRINT_LIMIT - self.tell()
+        if room > 0:
+            super().write(text[:room])
+        return len(text)
+
+
+def describe_error(e):
+    """The exception as plain data; `line` is the innermost line of the student's own code."""
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename != __file__]
+    own = [f for f in frames if "site-packages" not in f.filename] or frames
+    line = f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else ""
+    text = "".join(traceback.format_list(frames[-20:])) + f"{type(e).__name__}: {e}"
+    return dict(type=type(e).__name__, message=str(e)[:500], line=line, traceback=text[-6_000:])
+
+
+def copy_plain(x):
+    """A deep copy with tensors detached; what is not plain data becomes {'not plain': its type}."""
+    if torch.is_tensor(x):
+        return x.detach().clone()
+    if isinstance(x, dict):
+        return {k: copy_plain(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return type(x)(map(copy_plain, x)) if type(x) in (list, tuple) else [*map(copy_plain, x)]
+    if x is None or type(x) in (bool, int, float, str):
+        return x
+    if isinstance(x, int | float):  # numpy scalars and the like
+        return float(x)
+    return {"not plain": type(x).__module__.split(".")[0] + "." + type(x).__name__}
+
+
+def same_plain(a, b):
+    """Whether two pieces of plain data are equal to the bit (nan equals nan)."""
+    if torch.is_tensor(a):
+        return (
+            torch.is_tensor(b)
+            and a.shape == b.shape
+            and a.dtype == b.dtype
+            and torch.equal(a.isnan(), b.isnan())
+            and torch.equal(a[~a.isnan()], b[~b.isnan()])
+        )
+    if isinstance(a, dict):
+        return (
+            isinstance(b, dict) and a.keys() == b.keys() and all(same_plain(a[k], b[k]) for k in a)
+        )
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same_plain, a, b))
+    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
+        return math.isnan(b)
+    return type(a) is type(b) and a == b
+
+
+RANDOM_STATES = {
+    "torch's global random state": (torch.random.get_rng_state, torch.random.set_rng_state),
+    "numpy's global random state": (np.random.get_state, np.random.set_state),
+    "Python's global random state": (random.getstate, random.setstate),
+}
+SETTINGS = RANDOM_STATES | {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+}
+
+
+def settings():
+    """The global state that a function must leave alone."""
+    return {name: get() for name, (get, _) in SETTINGS.items()}
+
+
+def restore(before):
+    """Names of the settings that differ from `before`; puts them back."""
+    now = settings()
+    changed = [name for name in SETTINGS if repr_exact(now[name]) != repr_exact(before[name])]
+    for name in changed:
+        SETTINGS[name][1](before[name])
+    return changed
+
+
+def repr_exact(x):
+    """Something comparable with == for a setting that may hold arrays."""
+    if torch.is_tensor(x):
+        return x.numpy().tobytes()
+    if isinstance(x, tuple):
+        return tuple(map(repr_exact, x))
+    return x.tobytes() if isinstance(x, np.ndarray) else x
+
+
+def uses_random_numbers(seen):
+    """Whether the observations show draws from a global random state."""
+    return any(name in RANDOM_STATES for s in seen for name in s["state"])
+
+
+class TimeLimit(BaseException):
+    """Raised inside a student's function that runs too long; not an Exception, so `except Exception` lets it pass."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Stop the block after `seconds`: by a signal in a main thread on Unix; elsewhere nothing can stop it."""
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+
+    def stop(signum, frame):
+        raise TimeLimit
+
+    old = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(
+        signal.ITIMER_REAL, seconds, 0.2
+    )  # again and again, should a bare except eat it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)

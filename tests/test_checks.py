@@ -1,0 +1,125 @@
+"""Every exercise of every lesson: nothing wrong passes, nothing right is refused, each mistake has its name."""
+
+from importlib import import_module
+
+import pytest
+import torch
+
+from pgcourse.checks import LESSONS, all_exercises, judge, lesson_exercises
+from pgcourse.checks.core import alike
+
+SEEDS = ("0", "a secret", "another")
+EXERCISES = [pytest.param(e, id=e.name) for e in all_exercises().values()]
+PITFALLS = [
+    pytest.param(e, p, id=f"{e.name}-{p.name.replace(' ', '_')}")
+    for e in all_exercises().values()
+    for p in e.pitfalls
+]
+RIGHT = [
+    pytest.param(exercise, fn, id=f"{exercise.name}-{fn.__name__}")
+    for lesson, short in LESSONS.items()
+    for exercise in lesson_exercises(lesson).values()
+    for fn in import_module(f"tests.right.{short}").RIGHT.get(exercise.name, [])
+]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_reference_and_accepted_conventions_are_right(exercise):
+    for fn in (exercise.reference, *exercise.accept):
+        for seed in SEEDS:
+            verdict = judge(fn, exercise, seed)
+            assert verdict.passed and verdict.score == exercise.points, verdict
+
+
+@pytest.mark.parametrize("exercise, right", RIGHT)
+def test_other_styles_are_right(exercise, right):
+    for seed in SEEDS:
+        verdict = judge(right, exercise, seed)
+        assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_three_styles_and_eight_pitfalls(exercise):
+    if not exercise.name.startswith("quiz_"):
+        styles = [p for p in RIGHT if p.values[0].name == exercise.name]
+        assert len(styles) >= 3
+        assert len(exercise.pitfalls) >= 5
+
+
+@pytest.mark.parametrize("exercise, pitfall", PITFALLS)
+def test_pitfall_is_refused_in_its_own_words(exercise, pitfall):
+    for seed in SEEDS:
+        verdict = judge(pitfall.wrong, exercise, seed)
+        assert not verdict.passed
+        assert verdict.score < exercise.points
+        assert verdict.pitfall == pitfall.name
+        assert pitfall.says in str(verdict)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_no_two_pitfalls_look_alike(exercise):
+    fixed = [p for p in exercise.pitfalls if not p.telltale]
+    for i, one in enumerate(fixed):
+        for other in fixed[:i]:
+            seen = zip(
+                exercise.known(one.wrong, "0"), exercise.known(other.wrong, "0"), strict=True
+            )
+            assert not all(alike(a, b) for a, b in seen), f"{one.name} looks like {other.name}"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_general_mistakes_are_named(exercise):
+    """Made from the reference itself: nothing returned, not written, an exception, a wrong type."""
+    right = exercise.reference
+
+    def nothing(*args):
+        right(*args)
+
+    def stub(*args):
+        raise NotImplementedError("write me")
+
+    def broken(*args):
+        return [][1]
+
+    def text(*args):
+        return "right"
+
+    for fn, name in [(stub, "not written"), (broken, "exception")]:
+        verdict = judge(fn, exercise)
+        assert verdict.score == 0 and verdict.pitfall == name, verdict
+    for fn in (nothing, text, None, 3):
+        verdict = judge(fn, exercise)
+        assert verdict.score == 0 and verdict.pitfall, verdict
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_unclean_functions_keep_their_points_but_one_part(exercise):
+    def draws(*args):
+        torch.rand(1)
+        return exercise.reference(*args)
+
+    verdict = judge(draws, exercise)
+    assert not verdict.passed
+    assert not verdict.earned["clean"]
+    assert verdict.score == exercise.points - exercise.parts["clean"]
+
+
+@pytest.mark.parametrize(
+    "exercise", [p for p in EXERCISES if any(c.grad for c in p.values[0].cases)]
+)
+def test_a_detached_result_is_refused(exercise):
+    """Where a gradient is right, a result without one must not pass."""
+    if exercise.driver != "call":
+        pytest.skip("its driver trains networks: a detached result has no meaning")
+    grads = [g for o in exercise.known(exercise.reference, "0") for g in o["grads"].values()]
+    if not any(g is not None and g.any() for g in grads):
+        pytest.skip("all its arguments are constants")
+    verdict = judge(lambda *args: exercise.reference(*args).detach(), exercise)
+    assert not verdict.passed and verdict.pitfall, verdict
+
+
+def test_points_and_names():
+    for name, exercise in all_exercises().items():
+        assert exercise.points == sum(exercise.parts.values()) > 0
+        assert exercise.reference.__doc__, f"{name}: the docstring is the exercise's statement"
+        assert exercise.read
