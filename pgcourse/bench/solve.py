@@ -57,7 +57,7 @@ class UntilSolved:
 
 
 def until_solved(train, config, every=0, **keywords):
-    """Train until solved: a dict of wall and CPU seconds, and steps (None: not within total_steps)."""
+    """Train until solved: a dict of wall and CPU seconds, and steps (None: not in total_steps)."""
     callback = UntilSolved(config.env, every)
     train(config, progress=False, callback=callback, **keywords)
     return callback.row()

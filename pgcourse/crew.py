@@ -1,0 +1,140 @@
+"""Worker processes that never outlive their parent and never die unnoticed.
+
+No lock is held in common, so a worker that dies cannot stop the others or the parent: each has its
+own pipe to the parent and its own entry in a shared array of step counts.
+"""
+
+import os
+import signal
+import time
+import traceback
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+
+import torch
+from torch import multiprocessing
+
+
+class Crew:
+    """`n_workers` processes that share a budget of environment steps.
+
+    For the parent, it stands where a Collector stands in the other loops: it has `steps`,
+    `finished()` and a `generator`; `log` holds the latest numbers that a worker told.
+    """
+
+    def __init__(self, n_workers, total_steps, seed):
+        self.n_workers, self.total_steps = n_workers, total_steps
+        self.parent = os.getpid()
+        self.counts = torch.zeros(n_workers + 1, dtype=torch.int64).share_memory_()
+        self.stop = torch.zeros(1, dtype=torch.bool).share_memory_()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.episodes, self.log, self.told_at = [], {}, 0.0
+
+    @property
+    def steps(self):
+        return int(self.counts.sum())
+
+    @steps.setter
+    def steps(self, before):
+        self.counts[-1] = before  # of an earlier run that this one resumes
+
+    # ---- the parent's side
+
+    @contextmanager
+    def at_work(self, work, *arguments):
+        """Start the workers on work(index, crew, *arguments); whatever happens, end them all."""
+        # fork, where there is one: a function written in a notebook cannot be sent to a new process
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
+        pipes = [context.Pipe(duplex=False) for _ in range(self.n_workers)]
+        self.readers = [reader for reader, _ in pipes]
+        workers = [
+            context.Process(target=self._live, args=(i, pipes, work, arguments), daemon=True)
+            for i in range(self.n_workers)
+        ]
+        self.workers = []
+        try:
+            for worker in workers:
+                worker.start()
+                self.workers.append(worker)
+            yield self
+        finally:
+            self.stop[0] = True
+            for worker in self.workers:
+                worker.join(timeout=2)
+            for end in ("terminate", "kill"):
+                for worker in self.workers:
+                    if worker.is_alive():
+                        getattr(worker, end)()
+                        worker.join(timeout=2)
+            for reader, writer in pipes:
+                reader.close()
+                writer.close()
+
+    def listen(self, seconds):
+        """Take in what the workers tell for a while; False once all have ended well.
+
+        raises : RuntimeError if one has failed or died
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            running = [worker.sentinel for worker in self.workers if worker.is_alive()]
+            wait([*self.readers, *running], timeout=left)
+            for reader in self.readers:
+                while reader.poll():
+                    self._hear(reader.recv())
+            for i, worker in enumerate(self.workers):
+                if worker.exitcode not in (None, 0):
+                    raise RuntimeError(f"A3C worker {i} died (exit code {worker.exitcode}).")
+            if not running:
+                return any(reader.poll() for reader in self.readers)
+        return True
+
+    def _hear(self, message):
+        if "error" in message:
+            raise RuntimeError(f"A3C worker {message['worker']} failed:\n{message['error']}")
+        self.episodes += [(self.steps, ret) for ret in message["returns"]]
+        self.log = message["log"]
+
+    def finished(self):
+        """The (step, return) of episodes that ended since the last call."""
+        episodes, self.episodes = self.episodes, []
+        return episodes
+
+    # ---- a worker's side
+
+    def _live(self, index, pipes, work, arguments):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends us
+        torch.set_num_threads(1)
+        self.pipe = pipes[index][1]
+        for i, (reader, writer) in enumerate(pipes):
+            reader.close()
+            if i != index:
+                writer.close()
+        self.returns = []
+        try:
+            work(index, self, *arguments)
+            self._send({"returns": self.returns, "log": self.log})
+        except Exception:
+            self._send({"worker": index, "error": traceback.format_exc()})
+
+    def goes_on(self):
+        """Is there work left, and a parent to do it for?"""
+        orphan = os.getppid() != self.parent
+        return not (orphan or self.stop.item() or self.steps >= self.total_steps)
+
+    def tell(self, index, collector, log):
+        """Report progress; at most a few messages a second go through the pipe."""
+        self.counts[index] = collector.steps
+        self.returns += [ret for _, ret in collector.finished()]
+        self.log = log
+        if time.monotonic() - self.told_at > 0.1:
+            self.told_at = time.monotonic()
+            self._send({"returns": self.returns, "log": log})
+            self.returns = []
+
+    def _send(self, message):
+        try:
+            self.pipe.send(message)
+        except BrokenPipeError:
+            pass  # the parent is gone; goes_on() says so too
