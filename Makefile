@@ -21,7 +21,7 @@ test: setup
 	@exec $(RUN) python -m pytest $(ARGS)
 
 grade: setup
-	@exec $(RUN) python -m pgcourse.cli classroom example --temporary $(ARGS)
+	@exec $(RUN) python -m pgcourse.cli classroom example $(ARGS)
 
 bench: setup
 	@exec $(RUN) python -m pgcourse.cli bench $(ARGS)

@@ -1,4 +1,4 @@
-"""The command `pgcourse`. Each subcommand lives in its own room; only the one that is called is imported."""
+"""The command `pgcourse`. Each subcommand lives in its own room; only that room is imported."""
 
 import sys
 from importlib import import_module
@@ -10,7 +10,7 @@ COMMANDS = {
     "doctor": (
         "pgcourse.doctor",
         "command",
-        "Say what is installed, what is missing, and what to do.",
+        "What is installed, what is missing, what to do.",
     ),
     "build": ("pgcourse.classroom.build", "command", "Build the notebooks from solutions/*.py."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),

@@ -5,12 +5,12 @@
 
 A lesson is a jupytext py:percent file. Three cell options are ours:
 
-    # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text comes in; its check follows
-    # %% solution="plot_clip"                       ungraded, with BEGIN SOLUTION / END SOLUTION in place
+    # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text; its check follows
+    # %% solution="plot_clip"                       ungraded; BEGIN/END SOLUTION in place
     # %% tags=["setup"]                             the cell that imports (any tags are kept)
 
-The learner's cell keeps the signature, the docstring and the guards (leading calls of `same_shape`);
-all below becomes one `raise NotImplementedError`.
+The learner's cell keeps the signature, the docstring and the guards (leading calls of
+`same_shape`, leading `if`s that only raise); all below becomes one `raise NotImplementedError`.
 """
 
 import ast
@@ -94,7 +94,8 @@ def build_lesson(source, name, get=None):
             marked = f"{head}\n    {BEGIN}\n{body}\n    {END}"
             solved.append(code_cell(marked, grade_id, metadata, solution=True))
             learner.append(code_cell(f"{head}\n    {STUB}", grade_id, metadata, solution=True))
-            test = code_cell(f"check({grade_id})", f"check_{grade_id}", {}, points=exercise.points)
+            call = f'check({grade_id}, "{grade_id}")'  # named, so that an alias is judged as what it claims
+            test = code_cell(call, f"check_{grade_id}", {}, points=exercise.points)
             solved.append(test)
             learner.append(test)
         elif "solution" in options:
@@ -150,6 +151,9 @@ def split_function(fn):
 
 
 def is_guard(statement):
+    """A leading call of `same_shape`, or an `if` that does nothing but raise."""
+    if isinstance(statement, ast.If):
+        return not statement.orelse and all(isinstance(line, ast.Raise) for line in statement.body)
     call = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in GUARDS
 
@@ -235,7 +239,7 @@ def faults(lesson):
 
 
 def metadata_faults(lesson):
-    """nbgrader's own validation, and that every exercise is an answer cell with its check right below."""
+    """nbgrader's own validation; every exercise is an answer cell with its check right below."""
     from nbgrader.nbgraderformat import MetadataValidator, ValidationError
 
     for nb in (lesson.solved, lesson.learner):
@@ -269,7 +273,7 @@ def leaks(lesson):
     for name, answer in lesson.answers.items():
         for cell, text in shown:
             if plain(answer) and plain(answer) in text:
-                yield f"the answer of {name} can be read in the learner's notebook (cell {cell.id})."
+                yield f"the answer of {name} stands in the learner's notebook (cell {cell.id})."
     if any("SOLUTION" in cell.source for cell in lesson.learner.cells):
         yield "a SOLUTION mark is left in the learner's notebook."
 
@@ -304,7 +308,7 @@ def missing_exercises(lesson):
 
 
 def is_someones_work(path):
-    """Whether a learner has worked in this notebook (answers or outputs), so that it must be kept."""
+    """Whether a learner has worked in this notebook (answers or outputs): it must be kept."""
     import nbformat
 
     nb = nbformat.read(path, as_version=4)
@@ -323,7 +327,7 @@ def is_someones_work(path):
 
 
 def sources(root=ROOT):
-    """The authored lessons, in order; BuildError where the package stands without its repository."""
+    """The authored lessons, in order; BuildError where there are none (no clone)."""
     found = sorted((root / "solutions").glob("[0-9][0-9]_*.py"))
     if not found:
         raise BuildError(

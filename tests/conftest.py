@@ -1,0 +1,32 @@
+"""Shared by all tests: tools that may be missing, and no wandering kernels or threads."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+# as `make` does: this environment's programs and kernel, whatever else the machine has
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+for name in ("JUPYTER_PATH", "PGCOURSE_SEED", "PGCOURSE_FAST"):
+    os.environ.pop(name, None)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+
+def pytest_runtest_setup(item):
+    """`@pytest.mark.needs_tool("chromium", "google-chrome")`: one of them; in CI it must be there."""
+    for mark in item.iter_markers("needs_tool"):
+        if not any(map(shutil.which, mark.args)):
+            reason = f"none of these programs is installed: {', '.join(mark.args)}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The clone."""
+    return Path(__file__).resolve().parents[1]

@@ -1,0 +1,239 @@
+"""Set-up: one set of versions, a Makefile that believes only a whole .venv, a doctor that tells the truth."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from pgcourse import doctor
+
+NOT_PINNED = {"setuptools"}  # torch limits it, differently from Python to Python
+
+
+@pytest.fixture(scope="module")
+def project(root):
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+
+def test_constraints_pin_every_requirement_and_agree_with_it(root, project):
+    pinned = doctor.constraints()
+    extras = project["optional-dependencies"]
+    lines = project["dependencies"] + extras["lab"] + extras["test"] + extras["dask"]
+    for need in map(Requirement, lines):
+        version = pinned.get(doctor.normal(need.name))
+        assert version, f"constraints.txt does not pin {need.name}"
+        assert need.specifier.contains(version), f"{need} against {version} in constraints.txt"
+
+
+def test_constraints_are_closed_and_possible(root, project):
+    """Whatever a pinned package requires is pinned too, to a version that it accepts."""
+    from importlib.metadata import distribution
+
+    pinned = doctor.constraints()
+    for name in pinned:
+        for line in distribution(name).requires or []:
+            need = Requirement(line)
+            if need.marker and not need.marker.evaluate({"extra": ""}):
+                continue
+            other = doctor.normal(need.name)
+            if other not in NOT_PINNED:
+                assert other in pinned, (
+                    f"{name} requires {need}, which constraints.txt does not pin"
+                )
+                assert need.specifier.contains(pinned[other]), f"{name} requires {need}"
+
+
+def test_what_is_installed_is_what_is_pinned():
+    from importlib.metadata import version
+
+    wrong = {
+        name: version(name)
+        for name, pinned in doctor.constraints().items()
+        if version(name).split("+")[0] != pinned
+    }
+    assert not wrong, "run `make setup`"
+
+
+def test_environment_yml_agrees(root, project):
+    environment = yaml.safe_load((root / "environment.yml").read_text())
+    python = next(d for d in environment["dependencies"] if str(d).startswith("python="))
+    assert Requirement("python" + project["requires-python"]).specifier.contains(
+        python.removeprefix("python=") + ".0"
+    )
+    pip = next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
+    assert pip[0] == "-c constraints.txt" and (root / "constraints.txt").exists()
+    extras = set(re.fullmatch(r"-e \.\[(.*)\]", pip[1])[1].split(","))
+    dev = re.fullmatch(r"pgcourse\[(.*)\]", project["optional-dependencies"]["dev"][0])[1]
+    assert extras == set(dev.split(",")), "environment.yml and `make` install different extras"
+    assert environment["name"] == project["name"]
+
+
+def test_ruff(root):
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", "."],
+            cwd=root,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_clone_names_no_machine(root):
+    """No path of anybody's machine and no registry host in what is committed."""
+    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    hosts = ("pypi", "download.pytorch", "conda.anaconda")
+    pattern = re.compile("/" + r"(root|home/\w+|work)/|(" + "|".join(hosts) + r")\.org")
+    for name in listed.stdout.split("\n"):
+        path = root / name
+        if path.is_file() and path.suffix in {".py", ".md", ".toml", ".yml", ".txt", ".ipynb", ""}:
+            found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
+            assert not found, f"{name}: {found[0]}"
+
+
+# ------------------------------------------------------------------------------------ doctor
+
+
+def pgcourse_command(*args, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "pgcourse.cli", *args],
+        capture_output=True,
+        text=True,
+        env=os.environ | env,
+    )
+
+
+def test_doctor_is_content_here():
+    done = pgcourse_command("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "Everything needed is here." in done.stdout and "MISSING" not in done.stdout
+
+
+def test_doctor_sees_an_environment_that_is_not_activated():
+    done = pgcourse_command("doctor", PATH="/usr/bin:/bin")
+    assert "alembic is not on PATH" in done.stdout
+
+
+def test_doctor_sees_another_kernel(tmp_path):
+    spec = tmp_path / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    argv = '["/usr/bin/env", "-m", "ipykernel_launcher", "-f", "{connection_file}"]'
+    (spec / "kernel.json").write_text(
+        f'{{"argv": {argv}, "display_name": "x", "language": "python"}}'
+    )
+    done = pgcourse_command("doctor", JUPYTER_PATH=str(tmp_path))
+    assert done.returncode == 1 and "notebooks would run in /usr/bin/env" in done.stdout
+
+
+def test_every_command_says_what_it_does():
+    from pgcourse.cli import COMMANDS
+
+    assert all(name in pgcourse_command("--help").stdout for name in COMMANDS)
+    for name in COMMANDS:
+        done = pgcourse_command(name, "--help")
+        assert done.returncode == 0 and "Usage: pgcourse " + name in done.stdout, done.stderr
+
+
+# ---------------------------------------------------------------------------------- Makefile
+
+FAKE_PYTHON = """#!/bin/sh
+# stands for a Python that makes a .venv whose pip writes down that it was called
+case "$*" in
+  *version_info\\[:2\\]*) echo {version}; exit ;;
+  *"sys.exit(sys.version_info"*) exit {old} ;;
+  "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python && exit ;;
+  "-m pip install"*) echo "pip $*" >> calls; exit ${{PIP_FAILS:-0}} ;;
+  "-m pytest"*) echo "tests ran with $(command -v python)"; exit ;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def clone(root, tmp_path):
+    """What make needs, in a path with a space, with a Python that only pretends."""
+    directory = tmp_path / "a clone"
+    directory.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(root / name, directory)
+    for name, version, old in (("new", "3.12", 0), ("old", "3.9", 1)):
+        fake = tmp_path / name
+        fake.write_text(FAKE_PYTHON.format(version=version, old=old))
+        fake.chmod(0o755)
+
+    def make(*args, python="new", **env):
+        done = subprocess.run(
+            ["make", *args, f"PYTHON={tmp_path / python}"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/bin:/bin"} | env,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    make.directory = directory
+    make.calls = lambda: (directory / "calls").read_text().count("pip")
+    return make
+
+
+def test_make_sets_up_once_and_then_not_again(clone):
+    code, output = clone("test")
+    assert code == 0 and "making .venv" in output and clone.calls() == 1
+    assert f"tests ran with {clone.directory}/.venv/bin/python" in output
+    code, output = clone("test")
+    assert code == 0 and "making" not in output and clone.calls() == 1
+
+
+def test_a_failed_install_is_not_believed(clone):
+    code, output = clone("test", PIP_FAILS="1")
+    assert code != 0 and "nothing half-made was kept" in output and "tests ran" not in output
+    assert not (clone.directory / ".venv").exists()
+    assert clone("test")[0] == 0 and clone.calls() == 2
+
+
+def test_a_killed_install_is_not_believed(clone):
+    (clone.directory / ".venv" / "bin").mkdir(parents=True)
+    (clone.directory / ".venv" / "bin" / "half").touch()
+    code, _ = clone("test")
+    assert code == 0 and clone.calls() == 1
+    assert not (clone.directory / ".venv" / "bin" / "half").exists()
+
+
+def test_new_constraints_are_installed(clone):
+    clone("test")
+    with (clone.directory / "constraints.txt").open("a") as file:
+        file.write("another==1\n")
+    code, output = clone("test", PIP_FAILS="1")
+    assert code != 0 and (clone.directory / ".venv").exists(), "an update that fails keeps what was"
+    code, output = clone("test")
+    assert code == 0 and "up to date" in output and clone.calls() == 3
+    assert clone("test") and clone.calls() == 3
+
+
+def test_a_clone_that_was_moved_is_set_up_anew(clone):
+    clone("test")
+    moved = clone.directory.rename(clone.directory.parent / "moved")
+    clone.directory = moved
+    done = subprocess.run(
+        ["make", "test", f"PYTHON={moved.parent / 'new'}"],
+        cwd=moved,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "making .venv" in done.stdout
+
+
+def test_an_old_python_gets_one_clear_line(clone):
+    code, output = clone("test", python="old")
+    assert code != 0 and re.search(
+        r"pgcourse needs Python 3.11 or newer; found: .*old \(3.9\)", output
+    )
+    assert not (clone.directory / ".venv").exists()
