@@ -44,3 +44,6 @@ def get(name):
     if found is None:
         raise KeyError(f"no exercise is called {name!r}; there are: {', '.join(all_exercises())}")
     return found
+
+
+from pgcourse.checks import module_drivers  # noqa: E402, F401  (registers its drivers everywhere)
