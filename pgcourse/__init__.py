@@ -10,15 +10,17 @@ A map of the house. Each row may import the rows above it, never one below
     losses                      policy gradient, clip, KL, SAC, RLHF  } no global state
 
     networks transformer optim  small MLPs, actor-critic, twin Q; a small causal transformer
-    envs rollout replay runs    vectorized Gymnasium environments, collection, memory, saved runs
+    envs rollout replay         vectorized Gymnasium environments, collection, memory
+    record crew                 history and checkpoints of a training; worker processes
     votes language              the corpus of lesson 7 and the people's ratings behind it
 
     reinforce a2c a3c ppo sac   one readable loop each: Config and train(...)
     rlhf                        the same PPO on a language model with a learned reward
-    plots                       the pictures: curves with bands, agents in motion
+    plots runs                  the pictures: curves with bands, agents in motion; saved runs
 
     checks                      Exercise, Pitfall, judge(), check(); one module a lesson
     classroom doctor            authoring (build) and instruction (a class, grading, reports)
+    bench                       side by side with the peers: `make bench`
     cli                         the command `pgcourse`
 
 Beside the package, `solutions/NN_name.py` is a lesson's one authored source; `pgcourse build` makes

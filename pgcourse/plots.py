@@ -1,6 +1,13 @@
 """The pictures of the course: one style, color-blind safe, on white so that dark themes can show it."""
 
+import base64
+import os
+import tempfile
+from itertools import cycle
+from pathlib import Path
+
 import matplotlib.pyplot as plt
+import numpy as np
 
 # Okabe & Ito 2008: eight colors that people with any color vision can tell apart
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -24,4 +31,137 @@ def style():
             "legend.frameon": False,
             "font.size": 11,
         }
+    )
+
+
+def bootstrap_band(curves, level=0.95, draws=2000, seed=0):
+    """Mean over seeds at each point, and the interval in which that mean lies.
+
+        resample the seeds with replacement, take the mean, repeat; the band holds `level` of them
+
+    curves  : [seeds, points]
+    returns : mean, low, high; each [points] (without a band for a single seed)
+    source  : Efron 1979; Agarwal et al. 2021, arXiv:2108.13264
+    """
+    curves = np.asarray(curves, dtype=float)
+    seeds = np.random.default_rng(seed).integers(len(curves), size=(draws, len(curves)))
+    means = curves[seeds].mean(axis=1)
+    tail = 50 * (1 - level)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return curves.mean(axis=0), low, high
+
+
+def align(results, key="return", points=200):
+    """Curves of several runs on one grid of environment steps: (steps [points], curves [runs, points]).
+
+    Runs report at different steps; between two reports a curve is drawn straight. The grid ends
+    where the shortest run does.
+    """
+    known = []
+    for result in results:
+        steps, values = result.history["steps"], result.history[key]
+        good = np.isfinite(values)
+        if not good.any():
+            raise ValueError(f"a run has no finite {key!r} to draw.")
+        known.append((steps[good], values[good]))
+    grid = np.linspace(max(s[0] for s, _ in known), min(s[-1] for s, _ in known), points)
+    return grid, np.stack([np.interp(grid, steps, values) for steps, values in known])
+
+
+def learning_curves(groups, key="return", threshold=None, ax=None, label=None):
+    """Mean curve of each group of runs with a bootstrap band over its seeds; single runs are faint.
+
+    groups : {label: list of Result} or one list of Result
+    key    : what of their history to draw: return, kl, entropy, clip_fraction, …
+    """
+    if not isinstance(groups, dict):
+        groups = {"": groups}
+    if ax is None:
+        style()
+        _, ax = plt.subplots()
+    for color, (name, results) in zip(cycle(COLORS), groups.items(), strict=False):
+        steps, curves = align(results, key)
+        mean, low, high = bootstrap_band(curves)
+        for curve in curves:
+            ax.plot(steps, curve, color=color, alpha=0.25, linewidth=0.8)
+        seeds = f"{len(curves)} seed" + "s" * (len(curves) > 1)
+        ax.plot(steps, mean, color=color, linewidth=2, label=f"{name} ({seeds})".strip())
+        ax.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+    if threshold is not None:
+        ax.axhline(threshold, color=BLACK, linestyle="--", linewidth=1, label="solved")
+    ax.set_xlabel("environment steps")
+    ax.set_ylabel(label or AXES.get(key, key.replace("_", " ")))
+    ax.legend()
+    return ax
+
+
+AXES = {
+    "return": "return (mean of the last 20 episodes)",
+    "entropy": "entropy (nats)",
+    "kl": "KL from the old policy (nats)",
+    "clip_fraction": "fraction of steps clipped",
+    "explained_variance": "explained variance of the returns",
+    "alpha": "temperature (reward per nat)",
+    "q": "Q of replayed actions (reward)",
+}
+
+
+def record_episode(policy, env, seed=0, max_steps=500):
+    """Play one deterministic episode and keep a picture of every step.
+
+    policy  : has act(obs, deterministic) and to_env(act)
+    returns : list of uint8 arrays [height, width, 3], and the episode's return
+    """
+    import gymnasium as gym
+    import torch
+
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window, also where there is no screen
+    world = gym.make(env, render_mode="rgb_array")
+    obs, _ = world.reset(seed=seed)
+    frames, total = [world.render()], 0.0
+    for _ in range(max_steps):
+        row = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(1, -1))
+        with torch.inference_mode():
+            act = policy.to_env(policy.act(row, deterministic=True))[0]
+        obs, rew, terminated, truncated, _ = world.step(act)
+        frames.append(world.render())
+        total += float(rew)
+        if terminated or truncated:
+            break
+    world.close()
+    return frames, total
+
+
+def save_animation(frames, path, fps=30, width=360):
+    """Write pictures as an animated GIF or WebP (by the file's ending), through Pillow alone."""
+    from PIL import Image
+
+    height = round(frames[0].shape[0] * width / frames[0].shape[1])
+    pictures = [Image.fromarray(frame).resize((width, height)) for frame in frames]
+    if str(path).endswith(".gif"):  # one palette for all frames: small, and no flicker
+        palette = pictures[len(pictures) // 2].quantize(64)
+        pictures = [
+            picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures
+        ]
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0
+    )
+    return path
+
+
+def animate(policy, env, seed=0, max_steps=300, every=2, fps=25, width=360):
+    """One episode of an agent as an animation to look at in a notebook; plays without ffmpeg.
+
+    every : show each n-th step (2 halves the size)
+    """
+    from IPython.display import HTML
+
+    frames, total = record_episode(policy, env, seed, max_steps)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "episode.webp"
+        data = base64.b64encode(save_animation(frames[::every], path, fps, width).read_bytes())
+    text = f"{env}, one episode without exploration: return {total:.0f}"
+    return HTML(
+        f'<figure><img src="data:image/webp;base64,{data.decode()}" alt="{text}">'
+        f"<figcaption>{text}</figcaption></figure>"
     )

@@ -10,12 +10,24 @@ import pytest
 ROWS = (
     {"tensors"},
     {"mdp", "distributions", "estimators", "losses"},
-    {"networks", "transformer", "optim", "envs", "rollout", "replay", "runs", "votes", "language"},
+    {
+        "networks",
+        "transformer",
+        "optim",
+        "envs",
+        "rollout",
+        "replay",
+        "record",
+        "crew",
+        "votes",
+        "language",
+    },
     {"reinforce", "a2c", "a3c", "ppo", "sac"},
     {"rlhf"},
-    {"plots"},
+    {"plots", "runs"},
     {"checks"},
     {"classroom", "doctor"},
+    {"bench"},
     {"cli"},
 )
 ROW = {room: i for i, row in enumerate(ROWS) for room in row}
