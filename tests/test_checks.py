@@ -11,9 +11,10 @@ from pgcourse.checks.core import alike
 SEEDS = ("0", "a secret", "another")
 EXERCISES = [pytest.param(e, id=e.name) for e in all_exercises().values()]
 PITFALLS = [
-    pytest.param(e, p, id=f"{e.name}-{p.name.replace(' ', '_')}")
+    pytest.param(e, p, fn, id=f"{e.name}-{p.name.replace(' ', '_')}" + f"-also{i}" * (i > 0))
     for e in all_exercises().values()
     for p in e.pitfalls
+    for i, fn in enumerate((p.wrong, *p.also))
 ]
 RIGHT = [
     pytest.param(exercise, fn, id=f"{exercise.name}-{fn.__name__}")
@@ -46,10 +47,10 @@ def test_three_styles_and_eight_pitfalls(exercise):
         assert len(exercise.pitfalls) >= 5
 
 
-@pytest.mark.parametrize("exercise, pitfall", PITFALLS)
-def test_pitfall_is_refused_in_its_own_words(exercise, pitfall):
+@pytest.mark.parametrize("exercise, pitfall, wrong", PITFALLS)
+def test_pitfall_is_refused_in_its_own_words(exercise, pitfall, wrong):
     for seed in SEEDS:
-        verdict = judge(pitfall.wrong, exercise, seed)
+        verdict = judge(wrong, exercise, seed)
         assert not verdict.passed
         assert verdict.score < exercise.points
         assert verdict.pitfall == pitfall.name

@@ -49,6 +49,7 @@ class Pitfall:
     says  : the sentence that the learner reads: what the submission does
     wrong : the mistake as a runnable function with the exercise's signature
     why   : why it matters, one sentence
+    also  : the same mistake on top of another right convention (a factor 1/2, the other std)
     telltale : for a mistake whose numbers cannot be foreseen (it draws random ones): a function of
                the list of observations that recognizes it; None = recognized by its numbers
     """
@@ -58,6 +59,7 @@ class Pitfall:
     wrong: Callable
     why: str = ""
     telltale: Callable | None = None
+    also: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -182,11 +184,12 @@ class Exercise:
                 if failing and pitfall.telltale(seen):
                     return pitfall
                 continue
-            wrong = self.known(pitfall.wrong, seed)
-            if all(alike(seen[i], wrong[i]) for i in ran) and any(
-                not alike(wrong[i], expected[i]) for i in ran
-            ):
-                return pitfall
+            for fn in (pitfall.wrong, *pitfall.also):
+                wrong = self.known(fn, seed)
+                if all(alike(seen[i], wrong[i]) for i in ran) and any(
+                    not alike(wrong[i], expected[i]) for i in ran
+                ):
+                    return pitfall
         return None
 
     def shows(self, pitfall, i, seed, expected):
