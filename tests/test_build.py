@@ -68,7 +68,7 @@ def test_checks_are_locked_and_worth_what_the_exercise_says(lesson):
     from pgcourse.checks import get
 
     check = cell(lesson.learner, "check_softmax")
-    assert check.source == "check(softmax)"
+    assert check.source == 'check(softmax, "softmax")'
     assert check.metadata["nbgrader"]["points"] == get("softmax").points
     assert check.metadata["nbgrader"]["locked"] and not check.metadata["editable"]
     order = [c.metadata.get("nbgrader", {}).get("grade_id") for c in lesson.learner.cells]
