@@ -94,8 +94,9 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
             pi_loss = loss(logp, batch["logp"], batch["adv"], config.clip, mask)
             v_loss = clipped_value_loss(val, batch["val"], batch["ret"], config.value_clip, mask)
             bonus = masked_mean(ent, mask)
-            log.append(diagnose(pi_loss, v_loss, bonus, logp, batch["logp"], config.clip, mask))
-            if log[-1]["kl"] > config.target_kl:
+            kl = approx_kl(logp.detach(), batch["logp"], mask)
+            log.append(diagnose(pi_loss, v_loss, bonus, kl, logp, batch["logp"], config.clip, mask))
+            if kl > config.target_kl:
                 return summarize(log)
             optimizer.zero_grad()
             (pi_loss + config.value_coef * v_loss - config.entropy_coef * bonus).backward()
@@ -105,7 +106,7 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
 
 
 @torch.no_grad()
-def diagnose(policy_loss, value_loss, entropy, logp, logp_old, clip, mask=None):
+def diagnose(policy_loss, value_loss, entropy, kl, logp, logp_old, clip, mask=None):
     """What one minibatch says about the update: tensors in, a dict of floats out."""
     off = ((logp - logp_old).exp() - 1).abs()
     off = off if mask is None else off[mask]
@@ -113,7 +114,7 @@ def diagnose(policy_loss, value_loss, entropy, logp, logp_old, clip, mask=None):
         "policy_loss": policy_loss.item(),
         "value_loss": value_loss.item(),
         "entropy": entropy.item(),
-        "kl": approx_kl(logp, logp_old, mask).item(),
+        "kl": kl.item(),
         "clip_fraction": (off > clip).float().mean().item(),
         "ratio_error": off.max().item(),
     }
