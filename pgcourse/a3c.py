@@ -119,9 +119,11 @@ def train(
     parts = {"policy": shared, "optimizer": optimizer}
     recorder = Recorder(config, crew, shared, parts, progress, callback, start)
 
+    if recorder.done():  # a finished run, loaded
+        return recorder.result()
     with crew.at_work(work, config, shared, optimizer, push, advantage, actor_loss, critic_loss):
         while crew.listen(seconds=0.1) and not recorder.stopped:
-            recorder.record(**crew.log)
-    if not recorder.stopped:
-        recorder.record(**crew.log)
+            if crew.log:
+                recorder.record(**crew.log)
+    recorder.record(**crew.log)
     return recorder.result()

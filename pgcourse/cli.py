@@ -13,6 +13,13 @@ COMMANDS = {
         "What is installed, what is missing, what to do.",
     ),
     "build": ("pgcourse.classroom.build", "command", "Build the notebooks from solutions/*.py."),
+    "train": (
+        "pgcourse.runs",
+        "train_command",
+        "Train an agent by name; results are kept in runs/.",
+    ),
+    "plot": ("pgcourse.runs", "plot_command", "Draw the learning curves of saved runs."),
+    "bench": ("pgcourse.bench", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
 }
 

@@ -93,6 +93,7 @@ class Recorder:
         self.episodes += self.collector.finished()
         recent = [ret for _, ret in self.episodes[-20:]]
         mean = float(np.mean(recent)) if recent else float("nan")
+        numbers = {key: float(x) for key, x in numbers.items()}
         self.rows.append({"steps": self.steps, "return": mean, **numbers})
         self.bar.update(min(self.steps, self.config.total_steps) - self.bar.n)
         self.bar.set_postfix({"return": f"{mean:.1f}"}, refresh=False)
