@@ -15,7 +15,8 @@ A map of the house. Each row may import the rows above it, never one below
     votes language              the corpus of lesson 7 and the people's ratings behind it
 
     reinforce a2c a3c ppo sac   one readable loop each: Config and train(...)
-    rlhf                        the same PPO on a language model with a learned reward
+    pretraining reward_model    lesson 7's language model, and its reward learned from votes
+    rlhf rlhf_checkpoints       the same PPO on a language model with a learned reward
     plots runs                  the pictures: curves with bands, agents in motion; saved runs
 
     checks                      Exercise, Pitfall, judge(), check(); one module a lesson

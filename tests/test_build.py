@@ -97,7 +97,7 @@ def test_notebooks_have_stable_ids_no_outputs_and_the_plain_kernel(lesson):
         assert ids == [c.id for c in build_lesson(SOURCE, "00_fixture").solved.cells]
         assert all(not c.get("outputs") and not c.get("execution_count") for c in nb.cells)
         assert nb.metadata.kernelspec.name == "python3"
-    assert lesson.learner.cells[1].metadata.tags == ["setup"]
+        assert nb.cells[1].metadata.tags == ["setup"]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def build_lesson(source, name, get=None):
 
     if get is None:
         from pgcourse.checks import get
-    authored = jupytext.reads(source, fmt="py:percent")
+    authored = jupytext.reads(source.lstrip("\n"), fmt="py:percent")
     solved, learner, answers, exercises = [], [], {}, {}
     for i, cell in enumerate(authored.cells):
         where = f"{name}, cell {i + 1}"
@@ -240,28 +240,22 @@ def faults(lesson):
 
 def metadata_faults(lesson):
     """nbgrader's own validation; every exercise is an answer cell with its check right below."""
-    from nbgrader.nbgraderformat import MetadataValidator, ValidationError
+    from nbgrader.nbgraderformat import MetadataValidator, SchemaTooOldError, ValidationError
 
-    for nb in (lesson.solved, lesson.learner):
+    needed = {"grade", "grade_id", "locked", "schema_version", "solution", "task"}
+    for nb, keys in ((lesson.solved, needed), (lesson.learner, needed | {"checksum", "cell_type"})):
         try:
             MetadataValidator().validate_nb(nb)
-        except ValidationError as error:
+        except (ValidationError, SchemaTooOldError, KeyError) as error:
             yield f"nbgrader refuses the metadata: {error}"
-        cells = {
-            c.metadata["nbgrader"]["grade_id"]: c for c in nb.cells if "nbgrader" in c.metadata
-        }
-        for grade_id, cell in cells.items():
-            meta = cell.metadata["nbgrader"]
-            missing = {"grade", "grade_id", "locked", "schema_version", "solution", "task"} - set(
-                meta
-            )
-            if nb is lesson.learner:
-                missing |= {"checksum", "cell_type"} - set(meta)
+        metas = [cell.metadata.get("nbgrader", {}) for cell in nb.cells]
+        for meta in filter(None, metas):
+            name, missing = meta.get("grade_id", "a cell"), keys - set(meta)
             if missing:
-                yield f"{grade_id} lacks nbgrader metadata: {', '.join(sorted(missing))}."
+                yield f"{name} lacks nbgrader metadata: {', '.join(sorted(missing))}."
             if meta.get("grade") and not meta.get("points", 0) > 0:
-                yield f"{grade_id} is graded but earns nothing."
-        order = [c.metadata.get("nbgrader", {}).get("grade_id") for c in nb.cells]
+                yield f"{name} is graded but earns nothing."
+        order = [meta.get("grade_id") for meta in metas]
         for name in lesson.exercises:
             if name not in order or order[order.index(name) + 1 :][:1] != [f"check_{name}"]:
                 yield f"{name} is not followed by its check."
