@@ -1,0 +1,197 @@
+"""A reward learned from votes: pairs of answers, Bradley–Terry, and how good it can get.
+
+    the language model answers each prompt twice -> a vote -> r(chosen) > r(rejected)
+
+source : Christiano et al. 2017, arXiv:1706.03741; Stiennon et al. 2020, arXiv:2009.01325
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from pgcourse.language import END_ID, MAX_ANSWER, decode, sample_prompts
+from pgcourse.losses import bradley_terry_loss
+from pgcourse.optim import Adam
+from pgcourse.pretraining import load, new_scalar_model
+from pgcourse.tensors import same_shape
+from pgcourse.transformer import generate
+from pgcourse.votes import LABEL_RATERS, prefers_first
+
+UNFINISHED = -1.0  # the score of an answer that never ends, whatever it says
+
+
+def sequence_score(values, mask):
+    """One number for a whole answer: the reward head's output at the answer's last real token.
+
+        score_b = values[b, t_b],   t_b = the last t with mask[b, t]
+
+    The model is causal, so this is the first place that has read everything, and a row's last column
+    is padding wherever the answer is shorter than the longest of the batch.
+
+    values  : float, the head's output at every position, [B, T]
+    mask    : bool, [B, T]; True on the answer, the end token included, False on prompt and padding
+    returns : score, [B]; differentiable
+    raises  : ValueError if the shapes differ or a row has no answer
+    source  : Ouyang et al. 2022, sec. 3.5, arXiv:2203.02155
+    """
+    same_shape(values=values, mask=mask)
+    if not mask.any(dim=1).all():
+        raise ValueError("expected an answer in every row; a row of the mask is all False.")
+    last = (torch.arange(mask.shape[1]) * mask).argmax(dim=1)
+    return values.gather(1, last.unsqueeze(1)).squeeze(1)
+
+
+class RewardModel(nn.Module):
+    """Scores answers in standard deviations from the language model's own average answer."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("std", torch.tensor(1.0))
+
+    def forward(self, tokens, mask, score=sequence_score):
+        """tokens int [B, T], mask bool [B, T], True on the answer -> score [B]."""
+        standardized = (score(self.net(tokens), mask) - self.mean) / self.std
+        finished = ((tokens == END_ID) & mask).any(dim=1)
+        return torch.where(finished, standardized, UNFINISHED)
+
+    @torch.no_grad()
+    def standardize(self, tokens, mask, score=sequence_score):
+        """Choose zero and unit from these answers (the language model's)."""
+        raw = score(self.net(tokens), mask)
+        self.mean.copy_(raw.mean())
+        self.std.copy_(raw.std())
+
+
+@dataclass
+class Pairs:
+    """Two answers to each prompt, and which one a person preferred."""
+
+    tokens: torch.Tensor  # int, [2N, T]: the first answers, then the second ones
+    mask: torch.Tensor  # bool, [2N, T]
+    first: torch.Tensor  # bool, [N]: the first was chosen
+
+    def __len__(self):
+        return len(self.first)
+
+    def texts(self):
+        answers = decode(self.tokens, self.mask)
+        return list(zip(answers[: len(self)], answers[len(self) :], strict=True))
+
+
+def collect_votes(model, count, seed=0, raters=LABEL_RATERS):
+    """Let the language model answer `count` prompts twice, and ask a person each time."""
+    generator = torch.Generator().manual_seed(seed)
+    prompts = sample_prompts(count, generator).repeat(2, 1)
+    tokens, mask = generate(model, prompts, MAX_ANSWER, END_ID, generator)
+    pairs = Pairs(tokens, mask, torch.zeros(count, dtype=torch.bool))
+    votes = [prefers_first(a, b, generator, raters) for a, b in pairs.texts()]
+    return Pairs(tokens, mask, torch.tensor(votes))
+
+
+def margins(net, pairs, which, score=sequence_score):
+    """r(chosen) and r(rejected) of the pairs numbered `which`, each [n]."""
+    rows = torch.cat([which, which + len(pairs)])
+    r = score(net(pairs.tokens[rows]), pairs.mask[rows])
+    r_first, r_second, first = r[: len(which)], r[len(which) :], pairs.first[which]
+    return torch.where(first, r_first, r_second), torch.where(first, r_second, r_first)
+
+
+@torch.no_grad()
+def accuracy(net, pairs, score=sequence_score):
+    """How often the model prefers what the person preferred."""
+    chosen, rejected = margins(net, pairs, torch.arange(len(pairs)), score)
+    return (chosen > rejected).float().mean().item()
+
+
+def ceiling(pairs, raters=LABEL_RATERS, votes=25, seed=0):
+    """The accuracy of the best possible judge of single votes, and how often two votes agree.
+
+    Each pair is put to `votes` people; p = the share that prefers the first answer.
+        best judge : mean max(p, 1 - p)            two people : mean p^2 + (1 - p)^2
+    The estimate of p is noisy, so the first is a little too high; the second is corrected for it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    table = [[prefers_first(a, b, generator, raters) for _ in range(votes)] for a, b in pairs.texts()]
+    p = torch.tensor(table).float().mean(dim=1)
+    agree = 1 - 2 * p * (1 - p) * votes / (votes - 1)
+    return torch.maximum(p, 1 - p).mean().item(), agree.mean().item()
+
+
+def train_reward_model(
+    net,
+    pairs,
+    held_out,
+    epochs=3,
+    batch=16,
+    lr=3e-3,
+    seed=0,
+    loss=bradley_terry_loss,
+    score=sequence_score,
+    progress=True,
+):
+    """Fit a scalar head and the body below it to votes; the learner's own loss and score may step in.
+
+    net     : a ScalarModel; trained in place (start it from the language model's body)
+    returns : RewardModel, and dict of lists: pairs seen, loss (nats), accuracy on the held-out votes
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = Adam(net.parameters(), lr)
+    steps, recent = epochs * (len(pairs) // batch), []
+    history = {"pairs": [], "loss": [], "accuracy": []}
+    order = torch.cat(
+        [torch.randperm(len(pairs), generator=generator)[: len(pairs) // batch * batch]
+         for _ in range(epochs)]
+    )  # fmt: skip
+    bar = tqdm(order.split(batch), desc="reward model", unit=" steps", disable=not progress)
+    for step, which in enumerate(bar):
+        optimizer.lr = lr * min(1, (step + 1) / (0.1 * steps)) * (1 - step / steps)
+        value = loss(*margins(net, pairs, which, score))
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        recent.append(value.item())
+        if (step + 1) % max(1, steps // 20) == 0 or step == steps - 1:
+            history["pairs"].append((step + 1) * batch)
+            history["loss"].append(sum(recent) / len(recent))
+            history["accuracy"].append(accuracy(net, held_out, score))
+            bar.set_postfix({"held-out accuracy": f"{history['accuracy'][-1]:.3f}"}, refresh=False)
+            recent = []
+    model = RewardModel(net)
+    model.standardize(pairs.tokens, pairs.mask, score)
+    return model.requires_grad_(False), history
+
+
+def scalar_model_from(language_model, seed=0):
+    """A fresh scalar head on a copy of the language model's body: it already knows the words."""
+    net = new_scalar_model(seed)
+    net.body.load_state_dict(language_model.body.state_dict())
+    return net
+
+
+def load_reward_model():
+    """The project's own reward model, trained on 4,000 votes."""
+    return load(RewardModel(new_scalar_model()), "reward_model").requires_grad_(False)
+
+
+def calibration(net, pairs, bins=10):
+    """How often the first answer really won, against how sure the model was of it.
+
+    returns : predicted [bins], observed [bins], count [bins]; bins without a pair are left out
+    """
+    with torch.no_grad():
+        r = sequence_score(net(pairs.tokens), pairs.mask)
+    p = torch.sigmoid(r[: len(pairs)] - r[len(pairs) :])
+    where = (p * bins).long().clamp(max=bins - 1)
+    groups = [(where == i) for i in range(bins) if (where == i).any()]
+    return (
+        [p[g].mean().item() for g in groups],
+        [pairs.first[g].float().mean().item() for g in groups],
+        [int(g.sum()) for g in groups],
+    )
+
+

@@ -1,0 +1,188 @@
+"""RLHF: PPO on a language model, with a reward learned from people's votes.
+
+    sample answers -> score them -> a price per token for leaving the reference -> lesson 5's ppo_update
+
+| in lesson 5        | here                                                                         |
+|--------------------|------------------------------------------------------------------------------|
+| environment        | one conversation, a column of the rollout                                    |
+| state, action      | the tokens so far, the next token                                            |
+| reward             | the reward model's score at the last token, -beta * KL at every token        |
+| terminated         | the end token; what follows is padding, masked                               |
+| actor, critic      | the language model, a copy of the reward model                               |
+
+source : Ziegler et al. 2019, arXiv:1909.08593; Ouyang et al. 2022, arXiv:2203.02155
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm.auto import tqdm
+
+from pgcourse.distributions import categorical_logp, token_logp
+from pgcourse.estimators import kl_shaped_rewards, rlhf_advantages
+from pgcourse.language import END_ID, MAX_ANSWER, decode, sample_prompts
+from pgcourse.losses import ppo_clip_loss
+from pgcourse.optim import Adam
+from pgcourse.ppo import ppo_update
+from pgcourse.transformer import generate
+from pgcourse.votes import judge_texts
+
+
+@dataclass
+class Config:
+    iterations: int = 25
+    conversations: int = 128  # the columns of a rollout
+    beta: float = 0.1  # price of a nat of KL to the reference, in standard deviations of the score
+    gamma: float = 1.0  # an answer is short: no discount
+    lam: float = 0.95
+    epochs: int = 3
+    minibatches: int = 4
+    lr: float = 1e-3  # goes down to 0 along a line
+    clip: float = 0.2
+    value_clip: float = float("inf")
+    value_coef: float = 0.5
+    entropy_coef: float = 0.0
+    max_grad_norm: float = 1.0
+    target_kl: float = float("inf")
+    max_new: int = MAX_ANSWER
+    end: int | None = END_ID
+    seed: int = 0
+    generator: torch.Generator = field(init=False, repr=False)  # all randomness of a run
+
+    def __post_init__(self):
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+
+class LanguagePolicy(nn.Module):
+    """A language model and its critic, with the face that `ppo_update` knows."""
+
+    def __init__(self, actor, critic):
+        super().__init__()
+        self.actor, self.critic = actor, critic
+
+    def values(self, tokens):
+        """V of the history BEFORE each token, [B, T], so that it lines up with `tokens`."""
+        return F.pad(self.critic(tokens[:, :-1]), (1, 0))
+
+    def evaluate(self, obs, act):
+        """logp, entropy and value, [T, B] each, of taking token act[t] after reading obs[0] … obs[t]."""
+        logits = self.actor(obs.T)
+        logp_all = F.log_softmax(logits, dim=-1)
+        ent = -(logp_all.exp() * logp_all).sum(dim=-1)
+        return categorical_logp(logits, act.T).T, ent.T, self.critic(obs.T).T
+
+
+def make_policy(language_model, reward_model):
+    """The actor starts as the language model; the critic as the reward model, its head turned down."""
+    critic = copy.deepcopy(reward_model.net).requires_grad_(True)
+    for p in critic.head.parameters():
+        p.data.mul_(0.1)
+    return LanguagePolicy(copy.deepcopy(language_model).requires_grad_(True), critic)
+
+
+def as_rollout(tokens, **aligned):
+    """Conversations [B, T] as the time-major rollout that PPO knows, [T - 1, B].
+
+    Step t: the history ends with obs[t] = tokens[:, t], the action is act[t] = tokens[:, t + 1]. What is
+    aligned with the tokens ([B, T]: mask, logp, val, adv, ret) belongs to the token as an action.
+    """
+    aligned = {"act": tokens, **aligned}
+    return {"obs": tokens[:, :-1].T, **{key: x[:, 1:].T for key, x in aligned.items()}}
+
+
+def rlhf_step(
+    policy,
+    reference,
+    reward_model,
+    optimizer,
+    prompts,
+    config,
+    update=ppo_update,
+    loss=ppo_clip_loss,
+):
+    """One iteration of RLHF: sample, score, shape, and lesson 5's PPO update as it is.
+
+    policy       : LanguagePolicy; policy.actor(tokens) -> logits [B, T, V]; policy.values(tokens)
+                   -> V of the history before each token, [B, T]
+    reference    : the frozen language model, reference(tokens) -> logits
+    reward_model : the frozen reward_model(tokens, mask) -> score [B]
+    optimizer    : over the policy's parameters
+    prompts      : int, left-padded, [B, P]
+    config       : max_new, end, generator for `generate`; beta, gamma, lam; and what `update` needs
+    update       : called once, as update(policy, optimizer, rollout, config, loss=loss,
+                   generator=config.generator); the rollout holds obs, act, mask, logp, val, adv, ret
+    returns      : dict of floats: score (mean over answers), kl (mean over answers of the summed
+                   logp - logp_ref, nats), length (tokens), and what the update returns, under "update"
+    source       : Ouyang et al. 2022, sec. 3.5 and appendix C.4, arXiv:2203.02155
+    """
+    tokens, mask = generate(policy.actor, prompts, config.max_new, config.end, config.generator)
+    with torch.no_grad():
+        score = reward_model(tokens, mask)
+        logp = token_logp(policy.actor(tokens), tokens)
+        logp_ref = token_logp(reference(tokens), tokens)
+        val = policy.values(tokens)
+    rew = kl_shaped_rewards(score, logp, logp_ref, mask, config.beta)
+    adv = rlhf_advantages(rew, val, mask, config.gamma, config.lam)
+    rollout = as_rollout(tokens, mask=mask, logp=logp, val=val, adv=adv, ret=adv + val)
+    log = update(policy, optimizer, rollout, config, loss=loss, generator=config.generator)
+    kl = torch.where(mask, logp - logp_ref, 0.0).sum(dim=1).mean()
+    length = mask.sum(dim=1).float().mean()
+    return {"score": score.mean().item(), "kl": kl.item(), "length": length.item(), "update": log}
+
+
+@torch.no_grad()
+def evaluate(model, reference, reward_model, count=256, seed=10_000):
+    """An honest look at a model's answers: fresh prompts, score, gold, valence, readable, KL; texts.
+
+    returns : dict of floats (means; kl in nats per answer) and `texts`, a list of (prompt, answer)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    prompts = sample_prompts(count, generator)
+    tokens, mask = generate(model, prompts, MAX_ANSWER, END_ID, generator)
+    gap = token_logp(model(tokens), tokens) - token_logp(reference(tokens), tokens)
+    numbers = {
+        "score": reward_model(tokens, mask),
+        "kl": torch.where(mask, gap, 0.0).sum(dim=1),
+        "length": mask.sum(dim=1).float(),
+        **judge_texts(tokens, mask),
+    }
+    texts = list(zip(decode(tokens, ~mask), decode(tokens, mask), strict=True))
+    return {**{key: x.mean().item() for key, x in numbers.items()}, "texts": texts}
+
+
+def train(
+    language_model,
+    reward_model,
+    config,
+    step=rlhf_step,
+    update=ppo_update,
+    loss=ppo_clip_loss,
+    every=5,
+    progress=True,
+    callback=None,
+):
+    """Raise the reward model's score of the language model's answers; both stay as they are.
+
+    every    : evaluate before the first and after every so many iterations (gold is only looked at)
+    callback : called with the history after each evaluation
+    returns  : the trained LanguagePolicy, and the history: a list of dicts, `evaluate`'s and the step's
+    """
+    reference = copy.deepcopy(language_model).requires_grad_(False)
+    policy = make_policy(language_model, reward_model)
+    optimizer = Adam(policy.parameters(), config.lr)
+    history = [{"iteration": 0, **evaluate(policy.actor, reference, reward_model)}]
+    bar = tqdm(range(config.iterations), desc=f"rlhf, beta {config.beta}", disable=not progress)
+    for i in bar:
+        optimizer.lr = config.lr * (1 - i / config.iterations)
+        prompts = sample_prompts(config.conversations, config.generator)
+        log = step(policy, reference, reward_model, optimizer, prompts, config, update, loss)
+        bar.set_postfix(score=f"{log['score']:.2f}", kl=f"{log['kl']:.2f}", refresh=False)
+        if (i + 1) % every == 0 or i + 1 == config.iterations:
+            seen = evaluate(policy.actor, reference, reward_model)
+            history.append({"iteration": i + 1, **seen, "step": log})
+            if callback is not None:
+                callback(history)
+    return policy, history
