@@ -44,3 +44,6 @@ def get(name):
         if name in lesson_exercises(lesson):
             return lesson_exercises(lesson)[name]
     raise KeyError(f"no exercise is called {name!r}; there are: {', '.join(all_exercises())}")
+
+
+from pgcourse.checks import module_drivers  # noqa: E402, F401  registers its drivers in every process
