@@ -47,13 +47,15 @@ def policy_gradient_loss(logp, adv, mask=None):
 
     logp    : float, nats, [T], [T, B] or [B, T]
     adv     : float, same shape; a constant
-    mask    : bool, same shape, or None; False = prompt or padding
+    mask    : bool, same shape, or None; False = prompt or padding, which may hold anything, even nan
     returns : scalar; the mean is over all unmasked elements together
     raises  : ValueError if the shapes differ
     source  : Sutton et al. 2000, theorem 1; Schulman et al. 2016, eq. 1, arXiv:1506.02438
     """
     same_shape(logp=logp, adv=adv, mask=mask)
-    return -masked_mean(logp * adv.detach(), mask)
+    if mask is not None:
+        logp, adv = logp[mask], adv[mask]  # first: a product with nan has a gradient of nan
+    return -(logp * adv.detach()).mean()
 
 
 def critic_loss(val, target):

@@ -1,3 +1,1849 @@
-"""Exercises of lesson 3, baselines."""
+"""Exercises of lesson 3: baselines, their variance, normalized advantages, and two losses."""
 
-EXERCISES = []
+import torch
+import torch.nn.functional as F
+
+from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.make_inputs import flags, masks, normal
+from pgcourse.estimators import (
+    gradient_variance,
+    leave_one_out_baseline,
+    normalize_advantage,
+    optimal_baseline,
+    variance_ratio,
+    with_baseline,
+)
+from pgcourse.losses import policy_gradient_loss, value_regression_loss
+from pgcourse.tensors import same_shape
+
+F64 = torch.float64
+
+
+def tensor(*numbers, dtype=torch.float32):
+    return torch.tensor(numbers, dtype=dtype)
+
+
+# --- with_baseline ---
+
+
+def baseline_only(ret, val):
+    same_shape(ret=ret, val=val)
+    return val.detach().clone()
+
+
+def baseline_ignored(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret.clone()
+
+
+def baseline_added(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret + val.detach()
+
+
+def baseline_minus_return(ret, val):
+    same_shape(ret=ret, val=val)
+    return val.detach() - ret
+
+
+def baseline_batch_mean(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret - ret.mean()
+
+
+def baseline_mean_value(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret - val.detach().mean()
+
+
+def baseline_normalized(ret, val):
+    same_shape(ret=ret, val=val)
+    adv = ret - val.detach()
+    return (adv - adv.mean()) / (adv.std() + 1e-8)
+
+
+def baseline_normalized_population(ret, val):
+    same_shape(ret=ret, val=val)
+    adv = ret - val.detach()
+    return (adv - adv.mean()) / (adv.std(correction=0) + 1e-8)
+
+
+def baseline_centered(ret, val):
+    same_shape(ret=ret, val=val)
+    adv = ret - val.detach()
+    return adv - adv.mean()
+
+
+def baseline_divides(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret / val.detach()
+
+
+def baseline_not_detached(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret - val
+
+
+def baseline_next_state(ret, val):
+    same_shape(ret=ret, val=val)
+    val = val.detach()
+    return ret - torch.cat([val[1:], torch.zeros_like(val[:1])])
+
+
+def baseline_only_good_news(ret, val):
+    same_shape(ret=ret, val=val)
+    return (ret - val.detach()).clamp(min=0)
+
+
+def baseline_absolute(ret, val):
+    same_shape(ret=ret, val=val)
+    return (ret - val.detach()).abs()
+
+
+def baseline_squared(ret, val):
+    same_shape(ret=ret, val=val)
+    return (ret - val.detach()) ** 2
+
+
+def baseline_broadcasts(ret, val):
+    return ret - val.detach()
+
+
+def baseline_reshapes(ret, val):
+    return ret - val.detach().reshape(ret.shape)
+
+
+def returns_and_values(g, *shape, dtype=torch.float32):
+    return dict(ret=normal(g, *shape, dtype=dtype) + 2, val=normal(g, *shape, dtype=dtype) + 1)
+
+
+WITH_BASELINE = Exercise(
+    reference=with_baseline,
+    parts={"values": 1, "value held constant": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "three steps",
+            lambda g: dict(ret=tensor(3.0, 1.0, 2.0), val=tensor(2.0, 2.0, 0.5)),
+            "values",
+        ),
+        Case("a long batch", lambda g: returns_and_values(g, 60), "values"),
+        Case("time and environments", lambda g: returns_and_values(g, 7, 3), "values"),
+        Case("float64", lambda g: returns_and_values(g, 9, dtype=F64), "values"),
+        Case(
+            "values from a network that is being trained",
+            lambda g: returns_and_values(g, 4),
+            "value held constant",
+            ("val",),
+        ),
+        Case(
+            "returns [3] and values [3, 1]",
+            lambda g: returns_and_values(g, 3) | dict(val=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "baseline only",
+            "It returns the baseline itself: what was expected, whatever the action then brought.",
+            baseline_only,
+            "The policy would be paid for being in good states, not for good actions.",
+        ),
+        Pitfall(
+            "baseline ignored",
+            "It returns the returns unchanged: the values do not enter.",
+            baseline_ignored,
+            "That is REINFORCE with the whole variance of lesson 2.",
+        ),
+        Pitfall(
+            "baseline added",
+            "It adds the baseline: the estimate stays unbiased, and its variance grows.",
+            baseline_added,
+        ),
+        Pitfall(
+            "sign",
+            "It is value minus return: what turned out better than expected is discouraged.",
+            baseline_minus_return,
+        ),
+        Pitfall(
+            "mean return",
+            "It subtracts the mean return of the batch; the values of the states do not enter.",
+            baseline_batch_mean,
+            "One number for all states cannot tell a good action from a good state.",
+        ),
+        Pitfall(
+            "mean value",
+            "It subtracts the mean of the values: one number for all states.",
+            baseline_mean_value,
+        ),
+        Pitfall(
+            "normalized",
+            "It also subtracts the mean and divides by the standard deviation; that is another function.",
+            baseline_normalized,
+            "A scale that depends on the batch changes the expected gradient.",
+            also=(baseline_normalized_population,),
+        ),
+        Pitfall(
+            "centered",
+            "It also subtracts the mean of the advantages, which depends on the actions taken.",
+            baseline_centered,
+        ),
+        Pitfall(
+            "ratio",
+            "It divides the return by the value; only a difference leaves the gradient unbiased.",
+            baseline_divides,
+        ),
+        Pitfall(
+            "gradient into the value",
+            "A gradient flows from the advantage into the values: detach them.",
+            baseline_not_detached,
+            "The policy's loss would train the value to make actions look good, not to be right.",
+        ),
+        Pitfall(
+            "next state's value",
+            "It subtracts the value of the NEXT state, which depends on the action just taken.",
+            baseline_next_state,
+            "A baseline must not look at the action: such a one biases the gradient.",
+        ),
+        Pitfall(
+            "only good news",
+            "It cuts negative advantages to 0: nothing is learned from what went badly.",
+            baseline_only_good_news,
+        ),
+        Pitfall(
+            "absolute",
+            "It takes the size of the advantage without its sign: surprises are reinforced, good and bad.",
+            baseline_absolute,
+        ),
+        Pitfall(
+            "squared",
+            "It squares the difference: that is the value's regression error, not an advantage.",
+            baseline_squared,
+        ),
+        Pitfall(
+            "silent broadcast",
+            "[T] minus [T, 1] becomes a [T, T] table without a word: every return against every value.",
+            baseline_broadcasts,
+            "The mean over that table still is a number, so training runs and learns nothing useful.",
+        ),
+        Pitfall(
+            "reshaped in silence",
+            "It reshapes the values to fit; two shapes that differ are a mistake to report.",
+            baseline_reshapes,
+            "The next time the wrong shape may be a transposed one, and nobody would know.",
+        ),
+    ],
+    read="lesson 3, “The advantage”; Sutton & Barto, section 13.4",
+)
+
+# --- optimal_baseline ---
+
+
+def optimal_weighted(scores, ret, weight):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    return (weight * ret).sum() / weight.sum()
+
+
+def optimal_mean_return(scores, ret):
+    return optimal_weighted(scores, ret, torch.ones_like(ret))
+
+
+def optimal_norm_not_squared(scores, ret):
+    return optimal_weighted(scores, ret, scores.norm(dim=1))
+
+
+def optimal_fourth_power(scores, ret):
+    return optimal_weighted(scores, ret, (scores**2).sum(1) ** 2)
+
+
+def optimal_square_of_sum(scores, ret):
+    return optimal_weighted(scores, ret, scores.sum(1) ** 2)
+
+
+def optimal_signed(scores, ret):
+    return optimal_weighted(scores, ret, scores.sum(1))
+
+
+def optimal_inverse(scores, ret):
+    return optimal_weighted(scores, ret, 1 / (scores**2).sum(1))
+
+
+def optimal_centered_scores(scores, ret):
+    return optimal_weighted(scores, ret, ((scores - scores.mean(0)) ** 2).sum(1))
+
+
+def optimal_no_denominator(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    return ((scores**2).sum(1) * ret).mean()
+
+
+def optimal_each_parameter(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    return (scores**2 * ret.unsqueeze(1)).sum(0) / (scores**2).sum(0)
+
+
+def optimal_mean_over_parameters(scores, ret):
+    return optimal_each_parameter(scores, ret).mean()
+
+
+def optimal_ratios_first(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    weight = (scores**2).sum(1)
+    return (weight * ret / weight.sum()).mean()
+
+
+def optimal_squared_returns(scores, ret):
+    return optimal_weighted(scores, ret, (scores**2).sum(1) * ret.abs())
+
+
+def optimal_absolute_returns(scores, ret):
+    return optimal_weighted(scores, ret.abs(), (scores**2).sum(1))
+
+
+def optimal_best_return(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    return ret.max()
+
+
+def optimal_sign(scores, ret):
+    return -optimal_baseline(scores, ret)
+
+
+def optimal_broadcasts(scores, ret):
+    weight = (scores**2).sum(dim=1)
+    return (weight * ret).sum() / weight.sum()
+
+
+def scores_and_returns(g, N, P, dtype=torch.float32, shift=2.0):
+    sizes = 0.2 + torch.rand(N, 1, generator=g, dtype=F64).to(dtype)  # rare actions: long scores
+    scores = normal(g, N, P, dtype=dtype) * sizes
+    return dict(scores=scores, ret=normal(g, N, dtype=dtype) + shift)
+
+
+OPTIMAL_BASELINE = Exercise(
+    reference=optimal_baseline,
+    parts={"one parameter": 1, "many parameters": 2, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "two samples, one parameter",
+            lambda g: dict(scores=tensor([1.0], [-3.0]), ret=tensor(10.0, 0.0)),
+            "one parameter",
+        ),
+        Case("one parameter", lambda g: scores_and_returns(g, 12, 1), "one parameter"),
+        Case(
+            "three samples, two parameters",
+            lambda g: dict(
+                scores=tensor([1.0, 1.0], [2.0, 0.0], [1.0, -2.0]), ret=tensor(1.0, 2.0, 4.0)
+            ),
+            "many parameters",
+        ),
+        Case("a hundred samples", lambda g: scores_and_returns(g, 100, 7), "many parameters"),
+        Case(
+            "negative returns, float64",
+            lambda g: scores_and_returns(g, 40, 3, F64, shift=-5.0),
+            "many parameters",
+        ),
+        Case(
+            "scores [3, 2] and returns [3, 1]",
+            lambda g: scores_and_returns(g, 3, 2) | dict(ret=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "mean return",
+            "It is the plain mean of the returns: each return weighs |score|^2, not 1.",
+            optimal_mean_return,
+            "A long score turns the same error of the return into more variance, so it counts more.",
+        ),
+        Pitfall(
+            "norm not squared",
+            "It weighs with the length |score|; the variance holds its square.",
+            optimal_norm_not_squared,
+        ),
+        Pitfall(
+            "squared twice",
+            "It weighs with the fourth power of the length; the variance holds the square.",
+            optimal_fourth_power,
+        ),
+        Pitfall(
+            "square of the sum",
+            "It sums the score over parameters before squaring; |score|^2 is the sum of squares.",
+            optimal_square_of_sum,
+        ),
+        Pitfall(
+            "signed weights",
+            "It weighs with the scores themselves, whose mean is 0: it divides by almost nothing.",
+            optimal_signed,
+        ),
+        Pitfall(
+            "inverse weights",
+            "It weighs with 1 / |score|^2, as if long scores were unreliable: the opposite.",
+            optimal_inverse,
+        ),
+        Pitfall(
+            "scores centered",
+            "It subtracts the sample mean from the scores first; the formula takes |score|^2 as it is.",
+            optimal_centered_scores,
+        ),
+        Pitfall(
+            "denominator missing",
+            "The mean of |score|^2 R is not divided by the mean of |score|^2.",
+            optimal_no_denominator,
+        ),
+        Pitfall(
+            "one for each parameter",
+            "It returns a baseline for each parameter; one scalar was asked for.",
+            optimal_each_parameter,
+        ),
+        Pitfall(
+            "mean over parameters",
+            "It averages the baselines of the single parameters; sum over them above and below first.",
+            optimal_mean_over_parameters,
+        ),
+        Pitfall(
+            "divided by N too",
+            "It divides by the number of samples although the weights already sum to 1.",
+            optimal_ratios_first,
+        ),
+        Pitfall(
+            "returns in the weights",
+            "The size of the return is in the weights too; they are |score|^2 alone.",
+            optimal_squared_returns,
+        ),
+        Pitfall(
+            "absolute returns",
+            "It drops the sign of the returns.",
+            optimal_absolute_returns,
+        ),
+        Pitfall(
+            "best return",
+            "It is the best return: compared with it, every action looks bad.",
+            optimal_best_return,
+        ),
+        Pitfall("sign", "The sign is reversed.", optimal_sign),
+        Pitfall(
+            "silent broadcast",
+            "Weights [N] times returns [N, 1] become an [N, N] table without a word.",
+            optimal_broadcasts,
+        ),
+    ],
+    read="lesson 3, “The best constant”; Greensmith, Bartlett & Baxter 2004",
+)
+
+# --- variance_ratio ---
+
+
+def ratio_of(scores, ret, baseline, spread):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    kept = ret - baseline
+    return spread(scores * kept.unsqueeze(1)) / spread(scores * ret.unsqueeze(1))
+
+
+def ratio_of_returns(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    return (ret - baseline).var() / ret.var()
+
+
+def ratio_inverted(scores, ret, baseline):
+    return 1 / variance_ratio(scores, ret, baseline)
+
+
+def ratio_of_spreads(scores, ret, baseline):
+    return variance_ratio(scores, ret, baseline).sqrt()
+
+
+def ratio_second_moment(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: (g**2).sum(1).mean())
+
+
+def ratio_absolute_returns(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    return gradient_variance(scores * (ret - baseline).unsqueeze(1)) / gradient_variance(scores)
+
+
+def ratio_saved(scores, ret, baseline):
+    return 1 - variance_ratio(scores, ret, baseline)
+
+
+def ratio_mean_of_ratios(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    kept = (scores * (ret - baseline).unsqueeze(1)).var(0)
+    return (kept / (scores * ret.unsqueeze(1)).var(0)).mean()
+
+
+def ratio_flattened(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g.var())
+
+
+def ratio_summed_over_parameters(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g.sum(1).var())
+
+
+def ratio_of_norms(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g.norm(dim=1).var())
+
+
+def ratio_added(scores, ret, baseline):
+    return variance_ratio(scores, ret, -baseline)
+
+
+def ratio_normalized(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    kept = ret - baseline
+    return gradient_variance(scores * ((kept - kept.mean()) / kept.std()).unsqueeze(1)) / (
+        gradient_variance(scores * ret.unsqueeze(1))
+    )
+
+
+def ratio_mean_baseline(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    return variance_ratio(scores, ret, baseline.mean().expand_as(ret))
+
+
+def ratio_of_means(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: (g.mean(0) ** 2).sum())
+
+
+def ratio_correction_twice(scores, ret, baseline):
+    return variance_ratio(scores, ret, baseline) / len(ret)
+
+
+def ratio_broadcasts(scores, ret, baseline):
+    with_it = (scores.unsqueeze(1) * (ret - baseline).unsqueeze(-1)).reshape(-1, scores.shape[1])
+    return gradient_variance(with_it) / gradient_variance(scores * ret.reshape(-1, 1))
+
+
+def scores_returns_baseline(g, N, P, dtype=torch.float32, shift=2.0):
+    made = scores_and_returns(g, N, P, dtype, shift)
+    made["scores"] = made["scores"] + normal(g, 1, P, dtype=dtype, scale=0.3)
+    return made | dict(baseline=made["ret"].mean() + 0.5 * normal(g, N, dtype=dtype))
+
+
+VARIANCE_RATIO = Exercise(
+    reference=variance_ratio,
+    parts={"one parameter": 1, "many parameters": 2, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "two samples, one parameter",
+            lambda g: dict(
+                scores=tensor([1.0], [-1.0]), ret=tensor(10.0, 14.0), baseline=tensor(11.0, 11.0)
+            ),
+            "one parameter",
+        ),
+        Case("one parameter", lambda g: scores_returns_baseline(g, 20, 1), "one parameter"),
+        Case(
+            "three samples, two parameters",
+            lambda g: dict(
+                scores=tensor([1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]),
+                ret=tensor(5.0, 6.0, 4.0),
+                baseline=tensor(5.0, 4.0, 4.5),
+            ),
+            "many parameters",
+        ),
+        Case("a hundred samples", lambda g: scores_returns_baseline(g, 100, 6), "many parameters"),
+        Case(
+            "negative returns, float64",
+            lambda g: scores_returns_baseline(g, 30, 4, F64, shift=-4.0),
+            "many parameters",
+        ),
+        Case(
+            "a baseline that does harm",
+            lambda g: (
+                scores_and_returns(g, 25, 3) | dict(baseline=torch.linspace(-6.0, -5.0, steps=25))
+            ),
+            "many parameters",
+        ),
+        Case(
+            "returns [3] and baseline [3, 1]",
+            lambda g: scores_returns_baseline(g, 3, 2) | dict(baseline=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "variance of the returns",
+            "It compares variances of returns; what costs samples is the variance of the GRADIENT, score times return.",
+            ratio_of_returns,
+            "A constant changes nothing in the variance of the returns, and much in that of the gradient.",
+        ),
+        Pitfall(
+            "inverted",
+            "It divides the variance without the baseline by the one with it.",
+            ratio_inverted,
+        ),
+        Pitfall(
+            "standard deviations",
+            "It compares standard deviations; the number of samples needed goes with the variance.",
+            ratio_of_spreads,
+            "A spread that is 3 times smaller saves 9 samples in 10, not 2 in 3.",
+        ),
+        Pitfall(
+            "mean not subtracted",
+            "It compares mean squares: the gradient itself is counted as noise.",
+            ratio_second_moment,
+        ),
+        Pitfall(
+            "scores alone below",
+            "The return is missing from the denominator: that is the variance of the scores alone.",
+            ratio_absolute_returns,
+        ),
+        Pitfall(
+            "part saved",
+            "It is 1 minus the ratio: the part that is saved, not the part that is left.",
+            ratio_saved,
+        ),
+        Pitfall(
+            "mean of ratios",
+            "It averages the ratios of the single parameters; the total variances are to be compared.",
+            ratio_mean_of_ratios,
+            "A parameter that hardly varies would count as much as one that makes all the noise.",
+        ),
+        Pitfall(
+            "parameters as samples",
+            "It takes the variance of all numbers together: parameters are counted as samples.",
+            ratio_flattened,
+        ),
+        Pitfall(
+            "summed over parameters first",
+            "It sums each gradient over its parameters before taking the variance: noise cancels that is there.",
+            ratio_summed_over_parameters,
+        ),
+        Pitfall(
+            "variance of lengths",
+            "It compares how much the gradients' lengths vary; a gradient also varies in direction.",
+            ratio_of_norms,
+        ),
+        Pitfall("baseline added", "It adds the baseline in place of subtracting it.", ratio_added),
+        Pitfall(
+            "normalized returns",
+            "It standardizes the returns first: a smaller scale looks like a smaller variance.",
+            ratio_normalized,
+            "Any estimate looks precise when it is made small: 0 has no variance at all.",
+        ),
+        Pitfall(
+            "mean of the baseline",
+            "It subtracts the mean of the baselines from every return, not each sample's own.",
+            ratio_mean_baseline,
+        ),
+        Pitfall(
+            "means compared",
+            "It compares the mean gradients, which are the same but for noise, not their variances.",
+            ratio_of_means,
+        ),
+        Pitfall(
+            "divided by N",
+            "It divides by N on one side only: both are the variance of ONE sample.",
+            ratio_correction_twice,
+        ),
+        Pitfall(
+            "silent broadcast",
+            "Returns [N] minus a baseline [N, 1] become an [N, N] table without a word.",
+            ratio_broadcasts,
+        ),
+    ],
+    read="lesson 3, “What a baseline buys”; Greensmith, Bartlett & Baxter 2004",
+)
+
+# --- leave_one_out_baseline ---
+
+
+def others_mean(ret):
+    if len(ret) < 2:
+        raise ValueError("expected at least 2 samples along axis 0.")
+    return (ret.sum(0) - ret) / (len(ret) - 1)
+
+
+def guarded(fn):
+    """The same mistake, with the guard against a single sample in place."""
+
+    def with_guard(ret):
+        if len(ret) < 2:
+            raise ValueError("expected at least 2 samples along axis 0.")
+        return fn(ret)
+
+    return with_guard
+
+
+@guarded
+def others_and_own(ret):
+    return ret.mean(0, keepdim=True).expand_as(ret).clone()
+
+
+@guarded
+def others_over_all_samples(ret):
+    return (ret.sum(0) - ret) / len(ret)
+
+
+@guarded
+def others_sum(ret):
+    return ret.sum(0) - ret
+
+
+@guarded
+def others_in_the_batch(ret):
+    return (ret.sum() - ret) / (ret.numel() - 1)
+
+
+@guarded
+def others_starts(ret):
+    return (ret.sum(1, keepdim=True) - ret) / (ret.shape[1] - 1)
+
+
+@guarded
+def others_best(ret):
+    return torch.stack([torch.cat([ret[:k], ret[k + 1 :]]).amax(0) for k in range(len(ret))])
+
+
+@guarded
+def others_worst(ret):
+    return torch.stack([torch.cat([ret[:k], ret[k + 1 :]]).amin(0) for k in range(len(ret))])
+
+
+@guarded
+def others_advantage(ret):
+    return ret - others_mean(ret)
+
+
+@guarded
+def others_neighbor(ret):
+    return ret.roll(1, 0)
+
+
+@guarded
+def others_first(ret):
+    return ret[:1].expand_as(ret).clone()
+
+
+@guarded
+def others_before(ret):
+    before = ret.cumsum(0) - ret
+    return before / torch.arange(len(ret)).clamp(min=1).to(ret.dtype).unsqueeze(1)
+
+
+@guarded
+def others_group_mean(ret):
+    return ret.mean(0)
+
+
+@guarded
+def others_standardized(ret):
+    return (ret - ret.mean(0)) / (ret.std(0) + 1e-8)
+
+
+@guarded
+def others_standardized_population(ret):
+    return (ret - ret.mean(0)) / (ret.std(0, correction=0) + 1e-8)
+
+
+def others_no_guard(ret):
+    return (ret.sum(0) - ret) / (len(ret) - 1)
+
+
+def others_single_is_zero(ret):
+    return (ret.sum(0) - ret) / max(len(ret) - 1, 1)
+
+
+def returns_of(K, N, dtype=torch.float32):
+    return lambda g: dict(ret=normal(g, K, N, dtype=dtype) + normal(g, 1, N, dtype=dtype))
+
+
+LEAVE_ONE_OUT_BASELINE = Exercise(
+    reference=leave_one_out_baseline,
+    parts={"values": 2, "two samples": 1, "one sample": 1, "clean": 1},
+    cases=[
+        Case(
+            "three samples of one start",
+            lambda g: dict(ret=tensor([1.0], [2.0], [6.0])),
+            "values",
+        ),
+        Case(
+            "three samples of two starts",
+            lambda g: dict(ret=tensor([1.0, 10.0], [2.0, 20.0], [6.0, 0.0])),
+            "values",
+        ),
+        Case("eight samples of five starts", returns_of(8, 5), "values"),
+        Case("float64", returns_of(4, 3, F64), "values"),
+        Case("two samples of three starts", returns_of(2, 3), "two samples"),
+        Case("one sample of each start", returns_of(1, 4), "one sample", raises=True),
+    ],
+    pitfalls=[
+        Pitfall(
+            "own return included",
+            "It is the mean of ALL samples of a start, so each sample's own return is in its baseline.",
+            others_and_own,
+            "Then the baseline looks at the action, and the gradient is too small by (K-1)/K.",
+        ),
+        Pitfall(
+            "divided by K",
+            "The sum of the K - 1 others is divided by K: the baseline is pulled towards 0.",
+            others_over_all_samples,
+        ),
+        Pitfall(
+            "sum of the others", "It sums the others' returns; their mean is meant.", others_sum
+        ),
+        Pitfall(
+            "other starts included",
+            "It averages over all other samples of the batch, those of other starts too.",
+            others_in_the_batch,
+            "An easy start makes every action look good; that is what the baseline should remove.",
+        ),
+        Pitfall(
+            "wrong axis",
+            "It leaves one out along axis 1, over the starts; the samples are on axis 0.",
+            others_starts,
+        ),
+        Pitfall(
+            "best of the others",
+            "It takes the best of the others: almost every advantage becomes negative.",
+            others_best,
+        ),
+        Pitfall(
+            "worst of the others",
+            "It takes the worst of the others: almost every advantage becomes positive.",
+            others_worst,
+        ),
+        Pitfall(
+            "advantage returned",
+            "It returns the advantage R - b; the baseline b was asked for.",
+            others_advantage,
+        ),
+        Pitfall(
+            "one neighbor",
+            "It takes the return of one other sample: unbiased, but noisier than the mean of all others.",
+            others_neighbor,
+        ),
+        Pitfall(
+            "first sample",
+            "It takes the first sample's return as everybody's baseline, its own included.",
+            others_first,
+        ),
+        Pitfall(
+            "earlier samples only",
+            "It averages only the samples that came before: the first one has no baseline.",
+            others_before,
+        ),
+        Pitfall(
+            "one row",
+            "It returns one mean for each start; there should be a baseline for each sample, [K, N].",
+            others_group_mean,
+        ),
+        Pitfall(
+            "standardized returns",
+            "It returns the returns centered and scaled within each start, not a baseline.",
+            others_standardized,
+            also=(others_standardized_population,),
+        ),
+        Pitfall(
+            "no guard for one sample",
+            "One sample has no others: 0 / 0 is nan, and it is passed on without a word.",
+            others_no_guard,
+            "One nan in an advantage makes every weight of the network nan at the next step.",
+        ),
+        Pitfall(
+            "zero for one sample",
+            "One sample has no others, and it makes up a baseline of 0: raise a ValueError.",
+            others_single_is_zero,
+        ),
+    ],
+    read="lesson 3, “The others as a baseline”; Kool et al. 2019; lesson 7",
+)
+
+# --- normalize_advantage ---
+
+
+def normalize_unbiased(adv, mask=None):
+    same_shape(adv=adv, mask=mask)
+    kept = adv if mask is None else adv[mask]
+    scaled = (adv - kept.mean()) / (kept.std() + 1e-8)
+    return scaled if mask is None else torch.where(mask, scaled, 0.0)
+
+
+def normalize_with(transform, pad_with_zero=True, pick=None):
+    """A wrong normalization: `transform(adv, kept, correction)`, for both conventions of the std."""
+
+    def wrong(correction):
+        def fn(adv, mask=None):
+            same_shape(adv=adv, mask=mask)
+            kept = adv if mask is None else (pick or (lambda a, m: a[m]))(adv, mask)
+            out = transform(adv, kept, correction)
+            return out if mask is None or not pad_with_zero else torch.where(mask, out, 0.0)
+
+        return fn
+
+    return wrong(1), wrong(0)
+
+
+def standardize(adv, kept, correction):
+    return (adv - kept.mean()) / (kept.std(correction=correction) + 1e-8)
+
+
+def normalize_pitfall(name, says, transform=standardize, why="", **options):
+    wrong, population = normalize_with(transform, **options)
+    return Pitfall(name, says, wrong, why, also=(population,))
+
+
+def standardize_along(dim):
+    def transform(adv, kept, correction):
+        std = adv.std(dim, correction=correction, keepdim=True)
+        return (adv - adv.mean(dim, keepdim=True)) / (std + 1e-8)
+
+    return transform
+
+
+def normalize_multiplies_mask(correction):
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        if mask is None:
+            return standardize(adv, adv, correction)
+        n = mask.sum()
+        mean = (adv * mask).sum() / n
+        var = (((adv - mean) * mask) ** 2).sum() / (n - correction)
+        return (adv - mean) / (var.sqrt() + 1e-8) * mask
+
+    return fn
+
+
+def normalize_counts_all(correction):
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        m = torch.ones_like(adv, dtype=torch.bool) if mask is None else mask
+        zeroed = torch.where(m, adv, 0.0)
+        return torch.where(m, standardize(zeroed, zeroed, correction), 0.0)
+
+    return fn
+
+
+def normalize_compresses(correction):
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        kept = adv if mask is None else adv[mask]
+        return standardize(kept, kept, correction)
+
+    return fn
+
+
+def normalize_broadcasts(correction):
+    def fn(adv, mask=None):
+        if mask is None:
+            return standardize(adv, adv, correction)
+        kept = adv.expand(torch.broadcast_shapes(adv.shape, mask.shape))[mask.expand_as(mask)]
+        return torch.where(mask, standardize(adv, kept, correction), 0.0)
+
+    return fn
+
+
+def both(make):
+    return dict(wrong=make(1), also=(make(0),))
+
+
+def roll_mask(adv, mask):
+    return adv[mask.roll(1, -1)]
+
+
+def wild(x, mask, value):
+    """x with `value` where the mask is False."""
+    return torch.where(mask, x, torch.tensor(value, dtype=x.dtype))
+
+
+def masked_advantages(g, B, T, padding=None, dtype=torch.float32):
+    mask = masks(g, B, T)
+    adv = 3 * normal(g, B, T, dtype=dtype) + 1
+    return dict(adv=adv if padding is None else wild(adv, mask, padding), mask=mask)
+
+
+def hand_masked_advantages(g):
+    return dict(
+        adv=tensor([1.0, 3.0, 9.0], [5.0, 9.0, 9.0]),
+        mask=torch.tensor([[True, True, False], [True, False, False]]),
+    )
+
+
+NORMALIZE_ADVANTAGE = Exercise(
+    reference=normalize_advantage,
+    accept=(normalize_unbiased,),
+    parts={
+        "no mask": 2,
+        "mask": 2,
+        "padding of any content": 1,
+        "equal advantages": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case("four advantages", lambda g: dict(adv=tensor(1.0, 2.0, 3.0, 6.0)), "no mask"),
+        Case("a long batch", lambda g: dict(adv=2 * normal(g, 50) + 3), "no mask"),
+        Case("time and environments", lambda g: dict(adv=3 * normal(g, 6, 4) - 5), "no mask"),
+        Case(
+            "float64, large numbers",
+            lambda g: dict(adv=100 * normal(g, 20, dtype=F64) + 500),
+            "no mask",
+        ),
+        Case("two answers of different length", hand_masked_advantages, "mask"),
+        Case("ragged answers", lambda g: masked_advantages(g, 5, 8), "mask"),
+        Case("ragged answers, float64", lambda g: masked_advantages(g, 4, 6, dtype=F64), "mask"),
+        Case(
+            "nan in the padding",
+            lambda g: masked_advantages(g, 4, 8, float("nan")),
+            "padding of any content",
+        ),
+        Case(
+            "inf in the padding",
+            lambda g: masked_advantages(g, 3, 8, float("inf")),
+            "padding of any content",
+        ),
+        Case(
+            "four equal advantages", lambda g: dict(adv=torch.full((4,), 2.0)), "equal advantages"
+        ),
+        Case(
+            "advantages [3, 1] and mask [3, 4]",
+            lambda g: dict(adv=normal(g, 3, 1), mask=flags(g, 3, 4, p=0.5)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        normalize_pitfall(
+            "not scaled",
+            "It centers without scaling: the standard deviation is not divided out.",
+            lambda adv, kept, c: adv - kept.mean(),
+        ),
+        normalize_pitfall(
+            "not centered",
+            "It scales without centering: the mean is not subtracted.",
+            lambda adv, kept, c: adv / (kept.std(correction=c) + 1e-8),
+        ),
+        normalize_pitfall(
+            "variance",
+            "It divides by the variance; its square root, the standard deviation, has the right unit.",
+            lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1e-8),
+        ),
+        normalize_pitfall(
+            "large epsilon",
+            "It adds 1 to the standard deviation: the small number that avoids 0 / 0 decides the scale.",
+            lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1),
+        ),
+        normalize_pitfall(
+            "0 / 0",
+            "It divides by the bare standard deviation: advantages that are all equal give nan.",
+            lambda adv, kept, c: (adv - kept.mean()) / kept.std(correction=c),
+            "All equal happens: CartPole pays 1 a step, so equally long episodes have equal returns.",
+        ),
+        normalize_pitfall(
+            "precedence",
+            "It computes adv - mean / std: the brackets around adv - mean are missing.",
+            lambda adv, kept, c: adv - kept.mean() / (kept.std(correction=c) + 1e-8),
+        ),
+        normalize_pitfall(
+            "spread about zero",
+            "It divides by the root mean square about 0, not about the mean.",
+            lambda adv, kept, c: (adv - kept.mean()) / ((kept**2).mean().sqrt() + 1e-8),
+        ),
+        normalize_pitfall(
+            "mean added back",
+            "It adds the mean again after scaling: the result is not centered.",
+            lambda adv, kept, c: standardize(adv, kept, c) + kept.mean(),
+        ),
+        normalize_pitfall(
+            "vector norm",
+            "It divides by the length of the vector, which grows with the batch: the steps shrink.",
+            lambda adv, kept, c: (adv - kept.mean()) / ((kept - kept.mean()).norm() + 1e-8),
+        ),
+        normalize_pitfall(
+            "from 0 to 1",
+            "It maps the smallest advantage to 0 and the largest to 1: no action is worse than average.",
+            lambda adv, kept, c: (adv - kept.min()) / (kept.max() - kept.min() + 1e-8),
+        ),
+        normalize_pitfall(
+            "over time only",
+            "It normalizes along axis 0, each column by itself; the statistics are the whole batch's.",
+            standardize_along(0),
+        ),
+        normalize_pitfall(
+            "each row by itself",
+            "It normalizes along the last axis, each row by itself; the statistics are the whole batch's.",
+            standardize_along(-1),
+        ),
+        normalize_pitfall(
+            "mask ignored",
+            "The mask does nothing: padding counts, and comes back as if it were data.",
+            pick=lambda adv, mask: adv,
+            pad_with_zero=False,
+        ),
+        normalize_pitfall(
+            "padding in the statistics",
+            "Mean and standard deviation are taken over the padding too.",
+            why="How much a batch is padded would then change how strongly it is learned from.",
+            pick=lambda adv, mask: adv,
+        ),
+        Pitfall(
+            "padding counted as zeros",
+            "Padding is set to 0 and still counted: mean and spread are those of a batch full of zeros.",
+            **both(normalize_counts_all),
+        ),
+        Pitfall(
+            "multiplied by the mask",
+            "It multiplies padding by 0, but 0 times inf or nan is nan: select with x[mask] or torch.where.",
+            **both(normalize_multiplies_mask),
+        ),
+        normalize_pitfall(
+            "padding not zeroed",
+            "The statistics are right, but the padding in the result is not set to 0.",
+            pad_with_zero=False,
+        ),
+        normalize_pitfall(
+            "mask inverted",
+            "Mean and standard deviation are those of the padding: the mask is True on what counts.",
+            pick=lambda adv, mask: adv[~mask],
+        ),
+        normalize_pitfall(
+            "mask shifted",
+            "The mask is off by one: a position just outside counts, and one inside does not.",
+            pick=roll_mask,
+        ),
+        Pitfall(
+            "padding dropped",
+            "It returns only the unmasked elements; the shape should stay, with 0 in the padding.",
+            **both(normalize_compresses),
+        ),
+        Pitfall(
+            "silent broadcast",
+            "Advantages [B, 1] are stretched to the mask's [B, T] without a word.",
+            **both(normalize_broadcasts),
+        ),
+    ],
+    read="lesson 3, “Normalized advantages”; Engstrom et al. 2020, arXiv:2005.12729",
+)
+
+# --- value_regression_loss ---
+
+
+def half(fn):
+    """The same with the factor 1/2 in front that is equally right."""
+    return lambda val, ret: fn(val, ret) / 2
+
+
+def regression_pitfall(name, says, wrong, why=""):
+    return Pitfall(name, says, wrong, why, also=(half(wrong),))
+
+
+def regression_half(val, ret):
+    return value_regression_loss(val, ret) / 2
+
+
+def regression_sign(val, ret):
+    return -value_regression_loss(val, ret)
+
+
+def regression_sum(val, ret):
+    same_shape(val=val, ret=ret)
+    return ((val - ret.detach()) ** 2).sum()
+
+
+def regression_sum_over_time(val, ret):
+    same_shape(val=val, ret=ret)
+    return ((val - ret.detach()) ** 2).sum(0).mean()
+
+
+def regression_absolute(val, ret):
+    same_shape(val=val, ret=ret)
+    return (val - ret.detach()).abs().mean()
+
+
+def regression_signed(val, ret):
+    same_shape(val=val, ret=ret)
+    return (val - ret.detach()).mean()
+
+
+def regression_signed_other_way(val, ret):
+    return -regression_signed(val, ret)
+
+
+def regression_root(val, ret):
+    return value_regression_loss(val, ret).sqrt()
+
+
+def regression_mean_first(val, ret):
+    same_shape(val=val, ret=ret)
+    return (val - ret.detach()).mean() ** 2
+
+
+def regression_huber(val, ret):
+    same_shape(val=val, ret=ret)
+    return F.smooth_l1_loss(val, ret.detach())
+
+
+def regression_policy_gradient(val, ret):
+    same_shape(val=val, ret=ret)
+    return -(val * (ret - val).detach()).mean()
+
+
+def regression_policy_gradient_sign(val, ret):
+    return -regression_policy_gradient(val, ret)
+
+
+def regression_into_returns(val, ret):
+    same_shape(val=val, ret=ret)
+    return ((val - ret) ** 2).mean()
+
+
+def regression_value_detached(val, ret):
+    same_shape(val=val, ret=ret)
+    return ((val.detach() - ret) ** 2).mean()
+
+
+def regression_normalized_returns(val, ret):
+    same_shape(val=val, ret=ret)
+    ret = (ret - ret.mean()) / (ret.std() + 1e-8)
+    return ((val - ret.detach()) ** 2).mean()
+
+
+def regression_normalized_population(val, ret):
+    same_shape(val=val, ret=ret)
+    ret = (ret - ret.mean()) / (ret.std(correction=0) + 1e-8)
+    return ((val - ret.detach()) ** 2).mean()
+
+
+def regression_mean_return(val, ret):
+    same_shape(val=val, ret=ret)
+    return ((val - ret.mean().detach()) ** 2).mean()
+
+
+def regression_cubed(val, ret):
+    same_shape(val=val, ret=ret)
+    return ((val - ret.detach()) ** 4).mean()
+
+
+def regression_broadcasts(val, ret):
+    return ((val - ret.detach()) ** 2).mean()
+
+
+def regression_reshapes(val, ret):
+    return ((val - ret.detach().reshape(val.shape)) ** 2).mean()
+
+
+VALUE_REGRESSION_LOSS = Exercise(
+    reference=value_regression_loss,
+    accept=(regression_half,),
+    parts={"value of the loss": 1, "gradient": 2, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "three steps",
+            lambda g: dict(val=tensor(1.0, 2.0, 0.0), ret=tensor(2.0, 2.0, 3.0)),
+            "value of the loss",
+        ),
+        Case("a long batch", lambda g: returns_and_values(g, 40), "value of the loss"),
+        Case("time and environments", lambda g: returns_and_values(g, 6, 4), "value of the loss"),
+        Case("float64", lambda g: returns_and_values(g, 8, dtype=F64), "value of the loss"),
+        Case(
+            "three steps, differentiated",
+            lambda g: returns_and_values(g, 3),
+            "gradient",
+            ("val", "ret"),
+        ),
+        Case(
+            "a table, differentiated",
+            lambda g: returns_and_values(g, 5, 3),
+            "gradient",
+            ("val", "ret"),
+        ),
+        Case(
+            "values [3, 1] and returns [3]",
+            lambda g: returns_and_values(g, 3) | dict(val=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        regression_pitfall(
+            "sign",
+            "It is negative: minimizing it drives the values AWAY from the returns.",
+            regression_sign,
+        ),
+        Pitfall(
+            "sum",
+            "It sums the squared errors: the step grows with the batch.",
+            regression_sum,
+            also=(half(regression_sum),),
+        ),
+        regression_pitfall(
+            "summed over time",
+            "It sums over time and averages over environments: long rollouts take bigger steps.",
+            regression_sum_over_time,
+        ),
+        regression_pitfall(
+            "absolute error",
+            "It averages the absolute error: its minimum is the median return, a baseline is the mean.",
+            regression_absolute,
+        ),
+        regression_pitfall(
+            "error not squared",
+            "It averages the error without squaring it: unbounded below, it just pushes all values down.",
+            regression_signed,
+        ),
+        regression_pitfall(
+            "error not squared, reversed",
+            "It averages return minus value without squaring: unbounded below, it pushes all values up.",
+            regression_signed_other_way,
+        ),
+        regression_pitfall(
+            "square root",
+            "It takes the root of the mean square: the gradient no longer shrinks as the fit improves.",
+            regression_root,
+        ),
+        regression_pitfall(
+            "mean before the square",
+            "It averages first and squares then: errors of opposite sign cancel, and only the mean is fitted.",
+            regression_mean_first,
+        ),
+        regression_pitfall(
+            "Huber loss",
+            "It is the Huber loss, linear for large errors: its minimum is not the mean return.",
+            regression_huber,
+        ),
+        regression_pitfall(
+            "actor's objective",
+            "It weighs the values with the advantage, the way log-probabilities are: the critic learns by regression.",
+            regression_policy_gradient,
+        ),
+        regression_pitfall(
+            "actor's objective, reversed",
+            "It multiplies values by advantages, with the sign that moves them away from the returns.",
+            regression_policy_gradient_sign,
+        ),
+        regression_pitfall(
+            "gradient into the returns",
+            "A gradient flows into the returns, which were observed: detach them.",
+            regression_into_returns,
+        ),
+        regression_pitfall(
+            "value detached",
+            "The values are detached, so nothing learns (and the returns get the gradient).",
+            regression_value_detached,
+        ),
+        regression_pitfall(
+            "normalized returns",
+            "It standardizes the returns first: the values then predict something without unit.",
+            regression_normalized_returns,
+            "Subtracted from the real returns they would remove almost nothing.",
+        ),
+        regression_pitfall(
+            "normalized returns, population",
+            "It standardizes the returns (with the std over N) before the regression.",
+            regression_normalized_population,
+        ),
+        regression_pitfall(
+            "one target for all",
+            "Every value is fitted to the mean return: states are not told apart.",
+            regression_mean_return,
+        ),
+        regression_pitfall(
+            "fourth power",
+            "It raises the error to the fourth power: outliers decide.",
+            regression_cubed,
+        ),
+        regression_pitfall(
+            "silent broadcast",
+            "[T, 1] minus [T] becomes a [T, T] table: every value is fitted to every return.",
+            regression_broadcasts,
+            "All values are then driven to the mean return, and no warning is needed for that to happen.",
+        ),
+        regression_pitfall(
+            "reshaped in silence",
+            "It reshapes the returns to fit; two shapes that differ are a mistake to report.",
+            regression_reshapes,
+        ),
+    ],
+    read="lesson 3, “Learning the baseline”; Sutton & Barto, sections 9.3 and 13.4",
+)
+
+# --- policy_gradient_loss ---
+
+
+def mean_where(x, mask):
+    return x.mean() if mask is None else x[mask].mean()
+
+
+def loss_sign(logp, adv, mask=None):
+    return -policy_gradient_loss(logp, adv, mask)
+
+
+def select(mask, *tensors):
+    return tensors if mask is None else [x[mask] for x in tensors]
+
+
+def loss_adv_not_detached(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    logp, adv = select(mask, logp, adv)
+    return -(logp * adv).mean()
+
+
+def loss_adv_not_detached_selected_after(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return -mean_where(logp * adv, mask)
+
+
+def loss_probability(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    logp, adv = select(mask, logp, adv)
+    return -(logp.exp() * adv.detach()).mean()
+
+
+def loss_sum(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    logp, adv = select(mask, logp, adv)
+    return -(logp * adv.detach()).sum()
+
+
+def loss_sum_of_rows(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    x = logp * adv.detach()
+    x = x if mask is None else torch.where(mask, x, 0.0)
+    return -x.sum(-1).mean()
+
+
+def loss_advantage_unused(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return -mean_where(logp, mask)
+
+
+def loss_product_of_means(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return -mean_where(logp, mask) * mean_where(adv.detach(), mask)
+
+
+def loss_normalizes(correction):
+    def fn(logp, adv, mask=None):
+        same_shape(logp=logp, adv=adv, mask=mask)
+        kept = adv if mask is None else adv[mask]
+        scaled = (adv - kept.mean()) / (kept.std(correction=correction) + 1e-8)
+        return policy_gradient_loss(logp, scaled, mask)
+
+    return fn
+
+
+def loss_centers(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return policy_gradient_loss(logp, adv - mean_where(adv, mask), mask)
+
+
+def loss_absolute(logp, adv, mask=None):
+    return policy_gradient_loss(logp, adv.abs(), mask)
+
+
+def loss_only_good_news(logp, adv, mask=None):
+    return policy_gradient_loss(logp, adv.clamp(min=0), mask)
+
+
+def loss_sign_of_advantage(logp, adv, mask=None):
+    return policy_gradient_loss(logp, adv.sign(), mask)
+
+
+def loss_unmasked(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return -(logp * adv.detach()).mean()
+
+
+def loss_over_all_positions(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    x = logp * adv.detach()
+    return -(x if mask is None else torch.where(mask, x, 0.0)).mean()
+
+
+def loss_over_all_positions_selected(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    x = logp * adv.detach()
+    return -(x if mask is None else x[mask]).sum() / x.numel()
+
+
+def loss_mask_shifted(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return policy_gradient_loss(logp, adv, None if mask is None else mask.roll(1, -1))
+
+
+def loss_mask_shifted_back(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return policy_gradient_loss(logp, adv, None if mask is None else mask.roll(-1, -1))
+
+
+def loss_mask_inverted(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return policy_gradient_loss(logp, adv, None if mask is None else ~mask)
+
+
+def loss_row_means(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    x = logp * adv.detach()
+    if mask is None:
+        return -x.mean()
+    return -torch.stack([row[m].mean() for row, m in zip(x, mask, strict=True) if m.any()]).mean()
+
+
+def loss_column_means(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    if mask is None:
+        return -(logp * adv.detach()).mean()
+    return loss_row_means(logp.T, adv.T, mask.T)
+
+
+def loss_multiplies_mask(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    x = logp * adv.detach()
+    return -x.mean() if mask is None else -(x * mask).sum() / mask.sum()
+
+
+def loss_where_after(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    x = logp * adv.detach()
+    return -x.mean() if mask is None else -torch.where(mask, x, 0.0).sum() / mask.sum()
+
+
+def loss_selects_after(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    return -mean_where(logp * adv.detach(), mask)
+
+
+def loss_broadcasts(logp, adv, mask=None):
+    return -mean_where(logp * adv.detach(), mask)
+
+
+def loss_reshapes(logp, adv, mask=None):
+    return -mean_where(logp * adv.detach().reshape(logp.shape), mask)
+
+
+def logp_and_advantage(g, *shape, dtype=torch.float32):
+    return dict(
+        logp=-normal(g, *shape, dtype=dtype).abs() - 0.05,
+        adv=2 * normal(g, *shape, dtype=dtype) + 0.5,
+    )
+
+
+def masked_logp_and_advantage(g, B, T, logp=None, adv=None, dtype=torch.float32):
+    made = logp_and_advantage(g, B, T, dtype=dtype) | dict(mask=masks(g, B, T))
+    for name, padding in (("logp", logp), ("adv", adv)):
+        if padding is not None:
+            made[name] = wild(made[name], made["mask"], padding)
+    return made
+
+
+POLICY_GRADIENT_LOSS = Exercise(
+    reference=policy_gradient_loss,
+    parts={
+        "value of the loss": 1,
+        "gradient": 2,
+        "mask": 2,
+        "padding of any content": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case(
+            "three steps",
+            lambda g: dict(logp=tensor(-1.0, -0.5, -2.0), adv=tensor(1.0, -2.0, 0.5)),
+            "value of the loss",
+        ),
+        Case("a long batch", lambda g: logp_and_advantage(g, 40), "value of the loss"),
+        Case("time and environments", lambda g: logp_and_advantage(g, 7, 3), "value of the loss"),
+        Case("float64", lambda g: logp_and_advantage(g, 8, dtype=F64), "value of the loss"),
+        Case(
+            "three steps, differentiated",
+            lambda g: logp_and_advantage(g, 3),
+            "gradient",
+            ("logp", "adv"),
+        ),
+        Case(
+            "a table, differentiated",
+            lambda g: logp_and_advantage(g, 5, 2),
+            "gradient",
+            ("logp", "adv"),
+        ),
+        Case(
+            "two answers of different length",
+            lambda g: dict(
+                logp=tensor([-1.0, -2.0, -9.0], [-4.0, -9.0, -9.0]),
+                adv=tensor([1.0, 1.0, 9.0], [0.5, 9.0, 9.0]),
+                mask=torch.tensor([[True, True, False], [True, False, False]]),
+            ),
+            "mask",
+        ),
+        Case(
+            "ragged answers", lambda g: masked_logp_and_advantage(g, 5, 8), "mask", ("logp", "adv")
+        ),
+        Case(
+            "ragged answers, float64",
+            lambda g: masked_logp_and_advantage(g, 4, 9, dtype=F64),
+            "mask",
+        ),
+        Case(
+            "-inf log-probabilities in the padding",
+            lambda g: masked_logp_and_advantage(g, 4, 8, logp=-torch.inf),
+            "padding of any content",
+            ("logp", "adv"),
+        ),
+        Case(
+            "nan advantages in the padding",
+            lambda g: masked_logp_and_advantage(g, 4, 8, adv=float("nan")),
+            "padding of any content",
+            ("logp", "adv"),
+        ),
+        Case(
+            "log-probabilities [3] and advantages [3, 1]",
+            lambda g: logp_and_advantage(g, 3) | dict(adv=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "a mask that is one row short",
+            lambda g: logp_and_advantage(g, 3, 4) | dict(mask=flags(g, 2, 4, p=0.7)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "sign",
+            "The minus is missing: gradient descent then lowers the probability of good actions.",
+            loss_sign,
+        ),
+        Pitfall(
+            "gradient into the advantage",
+            "A gradient flows into the advantage, which is a constant here: detach it.",
+            loss_adv_not_detached,
+            "The policy's loss would train the value network, and not to predict returns.",
+            also=(loss_adv_not_detached_selected_after,),
+        ),
+        Pitfall(
+            "probability in place of its log",
+            "It multiplies the advantage by the probability, not by the log-probability.",
+            loss_probability,
+            "Sampled actions already come as often as pi says; rare ones would hardly learn.",
+        ),
+        Pitfall("sum", "It sums over the steps: the step grows with the batch.", loss_sum),
+        Pitfall(
+            "sum over the last axis",
+            "It sums along the last axis and averages over the first: long rows take bigger steps.",
+            loss_sum_of_rows,
+        ),
+        Pitfall(
+            "advantage unused",
+            "The advantage does not enter: every action that was taken becomes more probable.",
+            loss_advantage_unused,
+        ),
+        Pitfall(
+            "product of means",
+            "Mean log-probability times mean advantage: which action earned what is lost.",
+            loss_product_of_means,
+        ),
+        Pitfall(
+            "normalizes in silence",
+            "It standardizes the advantages first; whoever calls the loss decides that.",
+            loss_normalizes(1),
+            "An advantage that was normalized on purpose for the whole batch would be changed again.",
+            also=(loss_normalizes(0),),
+        ),
+        Pitfall(
+            "centers in silence",
+            "It subtracts the mean advantage first; the advantage has had its baseline.",
+            loss_centers,
+        ),
+        Pitfall(
+            "absolute advantage",
+            "It uses the size of the advantage: bad actions are reinforced too.",
+            loss_absolute,
+        ),
+        Pitfall(
+            "only good news",
+            "It cuts negative advantages to 0: nothing is learned from what went badly.",
+            loss_only_good_news,
+        ),
+        Pitfall(
+            "sign of the advantage only",
+            "It uses only the sign of the advantage, not its size.",
+            loss_sign_of_advantage,
+        ),
+        Pitfall(
+            "mask ignored",
+            "The mean is over prompt and padding too: the mask does nothing.",
+            loss_unmasked,
+        ),
+        Pitfall(
+            "over all positions",
+            "Padding is left out of the sum and still counted in the mean: it divides by B times T.",
+            loss_over_all_positions,
+            "The same answers would be learned from more weakly in a batch with more padding.",
+            also=(loss_over_all_positions_selected,),
+        ),
+        Pitfall(
+            "mask shifted",
+            "The mask is off by one: a position just outside the response counts, and one inside does not.",
+            loss_mask_shifted_back,
+            also=(loss_mask_shifted,),
+        ),
+        Pitfall(
+            "mask inverted",
+            "It averages over what the mask rules out: True means that a position counts.",
+            loss_mask_inverted,
+        ),
+        Pitfall(
+            "mean of row means",
+            "It averages each row first and then the rows: tokens of short answers weigh more.",
+            loss_row_means,
+            "Then the same token counts ten times as much in an answer a tenth as long.",
+        ),
+        Pitfall(
+            "mean of column means",
+            "It averages each column first and then the columns: positions few rows reach weigh more.",
+            loss_column_means,
+        ),
+        Pitfall(
+            "multiplied by the mask",
+            "It multiplies padding by 0, but 0 times inf or nan is nan: select with x[mask].",
+            loss_multiplies_mask,
+        ),
+        Pitfall(
+            "selected after the product",
+            "The value is right, but the gradient at a padding of nan is 0 times nan: nan. Select first, multiply then.",
+            loss_where_after,
+            "One nan in a gradient makes every weight of the network nan.",
+            also=(loss_selects_after,),
+        ),
+        Pitfall(
+            "silent broadcast",
+            "[T] times [T, 1] becomes a [T, T] table: every action is credited with every advantage.",
+            loss_broadcasts,
+            "On average every action gets the mean advantage, and nothing is learned.",
+        ),
+        Pitfall(
+            "reshaped in silence",
+            "It reshapes the advantage to fit; two shapes that differ are a mistake to report.",
+            loss_reshapes,
+        ),
+    ],
+    read="lesson 3, “Any advantage, one loss”; Schulman et al. 2016, arXiv:1506.02438",
+)
+
+# --- quiz ---
+
+
+def quiz_baselines():
+    """What the experiments of this lesson showed. Answer each question by replacing its None.
+
+    constant   : every reward of a bandit is raised by 100. Of the policy gradient's estimate without
+                 a baseline this changes  "a" the mean only  "b" the variance only  "c" both  "d" neither
+    unbiased   : which baselines leave the mean of the estimate alone? All letters that do, like "ab":
+                 "a" the mean return of the OTHER samples from the same start
+                 "b" the mean return of ALL samples from the same start, one's own included
+                 "c" V(s_t), learned from earlier episodes
+                 "d" V(s_{t+1}), the value of the state that the action led to
+    episodes   : without a baseline 5000 episodes give the precision you want; the variance ratio is
+                 0.2. How many episodes give it with the baseline? A number
+    perfect    : with V(s_t) = V^pi(s_t) exactly, the variance of the estimate is zero. True or False
+    normalized : dividing the advantages by their standard deviation lowers the variance of the
+                 estimate the way a baseline does, at an unchanged mean. True or False
+    """
+    return {
+        "constant": "b",
+        "unbiased": "ac",
+        "episodes": 1000,
+        "perfect": False,
+        "normalized": False,
+    }
+
+
+def answers(**changed):
+    return lambda: quiz_baselines() | changed
+
+
+def asked(name, key):
+    return Case(name, lambda g: dict(key=key), name)
+
+
+QUIZ_BASELINES = Exercise(
+    reference=quiz_baselines,
+    parts={
+        "a constant added": 1,
+        "what is unbiased": 1,
+        "episodes needed": 1,
+        "perfect values": 1,
+        "normalized": 1,
+        "clean": 0,
+    },
+    driver="entry",
+    gate=False,
+    cases=[
+        asked("a constant added", "constant"),
+        asked("what is unbiased", "unbiased"),
+        asked("episodes needed", "episodes"),
+        asked("perfect values", "perfect"),
+        asked("normalized", "normalized"),
+    ],
+    pitfalls=[
+        Pitfall(
+            "the mean moves",
+            "“constant”: the scores average to 0, so a constant times the score averages to 0 too.",
+            answers(constant="c"),
+            also=(answers(constant="a"),),
+        ),
+        Pitfall(
+            "the variance stays",
+            "“constant”: look at the first bars again; the constant multiplies every score.",
+            answers(constant="d"),
+        ),
+        Pitfall(
+            "own return allowed",
+            "“unbiased”: a mean that holds the sample's own return depends on the action it took.",
+            answers(unbiased="abc"),
+        ),
+        Pitfall(
+            "next state allowed",
+            "“unbiased”: the next state depends on the action, so its value is no baseline.",
+            answers(unbiased="acd"),
+            also=(answers(unbiased="abcd"),),
+        ),
+        Pitfall(
+            "state values refused",
+            "“unbiased”: a value that knows only the state, and earlier episodes, is a baseline.",
+            answers(unbiased="a"),
+        ),
+        Pitfall(
+            "standard deviation for variance",
+            "“episodes”: the number of episodes goes with the variance; that is not multiplied by a root.",
+            answers(episodes=2236),
+            also=(answers(episodes=2236.068), answers(episodes=2237)),
+        ),
+        Pitfall(
+            "variance squared",
+            "“episodes”: the ratio is of variances already; it is not squared once more.",
+            answers(episodes=200),
+        ),
+        Pitfall(
+            "part saved",
+            "“episodes”: 0.2 is the part that is left, not the part that is saved.",
+            answers(episodes=4000),
+        ),
+        Pitfall(
+            "no variance left",
+            "“perfect”: the value removes what depends on the state; chance in actions and rewards stays.",
+            answers(perfect=True),
+        ),
+        Pitfall(
+            "scale for precision",
+            "“normalized”: dividing makes mean and noise smaller together: the same number of episodes is needed.",
+            answers(normalized=True),
+        ),
+    ],
+    read="lesson 3, from “What a baseline buys” on",
+)
+
+EXERCISES = [
+    WITH_BASELINE,
+    VARIANCE_RATIO,
+    OPTIMAL_BASELINE,
+    LEAVE_ONE_OUT_BASELINE,
+    VALUE_REGRESSION_LOSS,
+    POLICY_GRADIENT_LOSS,
+    NORMALIZE_ADVANTAGE,
+    QUIZ_BASELINES,
+]

@@ -67,7 +67,7 @@ class Exercise:
     """A function to be written, and all that is needed to judge it.
 
     reference : the right function; its name is the exercise's name
-    parts     : {part: points}; the first part is the condition for all the others, and "clean" is
+    parts     : {part: points}; the first one is the condition for the others (see gate), and "clean" is
                 earned by leaving inputs and global state alone
     cases     : list of Case; together they decide the parts
     pitfalls  : list of Pitfall
@@ -75,6 +75,7 @@ class Exercise:
     accept    : other functions that are right too (other conventions); one must agree on every case
     driver    : how the function is called, a name in drivers.DRIVERS
     seconds   : limit for one call
+    gate      : whether the first part is the condition for the others (no for a quiz)
     """
 
     reference: Callable
@@ -85,6 +86,7 @@ class Exercise:
     accept: tuple = ()
     driver: str = "call"
     seconds: float = 5.0
+    gate: bool = True
     lesson: str = field(default="", compare=False)
 
     def __post_init__(self):
@@ -144,7 +146,7 @@ class Exercise:
             for part in self.parts
         }
         earned["clean"] = not unclean
-        if not earned[next(iter(self.parts))]:
+        if self.gate and not earned[next(iter(self.parts))]:
             earned = dict.fromkeys(earned, False)
         score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         if all(earned.values()):
@@ -206,6 +208,8 @@ class Exercise:
             lines += ["expected: a ValueError", f"yours   : {show(seen['out'])}"]
         elif seen["error"]:
             lines += [f"yours raised {seen['error']['type']}: {seen['error']['message']}"]
+        elif self.driver == "entry":  # a quiz does not tell its answers
+            lines += [f"yours   : {show(seen['out'])}"]
         elif not close(seen["out"], expected["out"]):
             lines += [f"expected: {show(expected['out'])}", f"yours   : {show(seen['out'])}"]
         else:
@@ -218,7 +222,7 @@ class Exercise:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What a check found.
 
@@ -256,6 +260,8 @@ class Verdict:
         parts = "  ".join(f"{'✓' if ok else '✗'} {part}" for part, ok in self.earned.items())
         lines = [self.headline, self.message, self.example, self.why, f"Parts: {parts}"]
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
+
+    __repr__ = __str__
 
     def _repr_html_(self):
         """A card: readable in light and dark themes, and by a screen reader."""
