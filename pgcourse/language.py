@@ -99,7 +99,7 @@ VOCABULARY = [PAD, USER, BOT, END] + sorted(
     )
 )
 ID = {word: i for i, word in enumerate(VOCABULARY)}
-PAD_ID, END_ID = ID[PAD], ID[END]
+PAD_ID, END_ID, SPEAKERS = ID[PAD], ID[END], (ID[USER], ID[BOT])
 
 
 def _modifier(rng):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from pgcourse.language import PAD_ID, VOCABULARY, encode, write_conversations
+from pgcourse.language import PAD_ID, SPEAKERS, VOCABULARY, encode, write_conversations
 from pgcourse.optim import Adam
 from pgcourse.transformer import LanguageModel, ScalarModel
 from pgcourse.votes import mean_valence
@@ -21,7 +21,7 @@ CHECKPOINTS = files("pgcourse") / "data"
 
 def new_language_model(seed=0):
     torch.manual_seed(seed)
-    return LanguageModel(len(VOCABULARY), CONTEXT, PAD_ID)
+    return LanguageModel(len(VOCABULARY), CONTEXT, PAD_ID, SPEAKERS)
 
 
 def new_scalar_model(seed=0):
@@ -89,5 +89,3 @@ def load(model, name, folder=CHECKPOINTS):
 def load_language_model():
     """The project's own pretrained language model."""
     return load(new_language_model(), "language_model")
-
-

@@ -115,7 +115,9 @@ def ceiling(pairs, raters=LABEL_RATERS, votes=25, seed=0):
     The estimate of p is noisy, so the first is a little too high; the second is corrected for it.
     """
     generator = torch.Generator().manual_seed(seed)
-    table = [[prefers_first(a, b, generator, raters) for _ in range(votes)] for a, b in pairs.texts()]
+    table = [
+        [prefers_first(a, b, generator, raters) for _ in range(votes)] for a, b in pairs.texts()
+    ]
     p = torch.tensor(table).float().mean(dim=1)
     agree = 1 - 2 * p * (1 - p) * votes / (votes - 1)
     return torch.maximum(p, 1 - p).mean().item(), agree.mean().item()
@@ -193,5 +195,3 @@ def calibration(net, pairs, bins=10):
         [pairs.first[g].float().mean().item() for g in groups],
         [int(g.sum()) for g in groups],
     )
-
-

@@ -74,17 +74,22 @@ class Transformer(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """tokens [B, T] -> logits [B, T, V] of the NEXT token; padding is never predicted."""
+    """tokens [B, T] -> logits [B, T, V] of the NEXT token.
 
-    def __init__(self, vocab, context, pad=0, **size):
+    read_only : tokens that are read but never written (who speaks); padding is one too. Their
+                probability is 0 when sampling and when scoring alike.
+    """
+
+    def __init__(self, vocab, context, pad=0, read_only=(), **size):
         super().__init__()
         self.body = Transformer(vocab, context, pad, **size)
         self.head = nn.Linear(self.body.width, vocab, bias=False)
-        never = torch.zeros(vocab).index_fill(0, torch.tensor(pad), -1e4)
-        self.register_buffer("never", never, persistent=False)
+        bias = torch.zeros(vocab)
+        bias[[pad, *read_only]] = -1e4
+        self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, tokens, cache=None):
-        return self.head(self.body(tokens, cache)) + self.never
+        return self.head(self.body(tokens, cache)) + self.bias
 
 
 class ScalarModel(nn.Module):

@@ -1,0 +1,227 @@
+"""A language small enough to write down: 6 words, 5 a sentence, 7,776 sentences.
+
+Here everything is exact. The reward of a sentence is known, the reference gives each sentence a
+probability, and "as much reward as possible, at beta per nat of KL to the reference" has its
+answer in closed form:
+
+    pi* = argmax E_pi[r] - beta KL(pi || ref)   =>   pi*(x) = ref(x) exp(r(x) / beta) / Z
+
+So each method's result is one number: KL(pi || pi*), summed over all sentences.
+
+source : Ziegler et al. 2019, arXiv:1909.08593; Rafailov et al. 2023, eq. 4, arXiv:2305.18290
+"""
+
+import copy
+import random
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from tqdm.auto import tqdm
+
+from pgcourse.distributions import token_logp
+from pgcourse.estimators import grpo_advantages, rloo_advantages
+from pgcourse.losses import approx_kl, dpo_loss, policy_gradient_loss, ppo_clip_loss
+from pgcourse.optim import Adam
+from pgcourse.ppo import ppo_update
+from pgcourse.rlhf import Config, LanguagePolicy, rlhf_step
+from pgcourse.transformer import LanguageModel, ScalarModel, generate
+from pgcourse.votes import opinions
+
+PAD, START = 0, 1
+WORDS = ["and", "not", "very", "good", "bad", "lovely"]
+LENGTH, BETA = 5, 0.5
+FOLLOWS = {  # what the reference has read: how often a word follows another (START: begins)
+    "START": [0, 2, 3, 4, 4, 2],
+    "and": [0, 3, 3, 3, 3, 1],
+    "not": [0, 0, 3, 4, 4, 1],
+    "very": [0, 0, 1, 4, 4, 1],
+    "good": [6, 1, 1, 0, 1, 1],
+    "bad": [6, 1, 1, 1, 0, 1],
+    "lovely": [6, 1, 1, 1, 1, 0],
+}
+SENTENCES = torch.tensor(
+    [[START, *words] for words in product(range(2, 2 + len(WORDS)), repeat=LENGTH)]
+)  # int, [7776, 6]
+MASK = torch.ones_like(SENTENCES).bool().index_fill(1, torch.tensor(0), False)
+
+
+def text(row):
+    return " ".join(WORDS[i - 2] for i in row[1:].tolist())
+
+
+def all_rewards():
+    """Three times VADER's valence of each sentence, by the mean of its ten raters, [7776]."""
+    totals = torch.stack([opinions(text(row)).mean(dim=1).sum() for row in SENTENCES])
+    return 3 * totals / (totals**2 + 15).sqrt()
+
+
+def index(tokens):
+    """The number of each sentence in SENTENCES: its words are the digits, [B]."""
+    digits = len(WORDS) ** torch.arange(LENGTH - 1, -1, -1)
+    return ((tokens[:, 1:] - 2) * digits).sum(dim=1)
+
+
+def sentence_logp(model, tokens):
+    """Log-probability of whole sentences, [B]."""
+    return token_logp(model(tokens), tokens).sum(dim=1)
+
+
+def new_model(kind=LanguageModel, seed=0):
+    torch.manual_seed(seed)
+    extra = {"read_only": (START,)} if kind is LanguageModel else {}
+    size = dict(layers=1, width=32, heads=2)
+    return kind(2 + len(WORDS), 1 + LENGTH, PAD, **extra, **size)
+
+
+def train_reference(steps=300, batch=128, seed=0):
+    """A small language model that has read sentences in which words follow each other as in FOLLOWS."""
+    rng, model = random.Random(seed), new_model(seed=seed)
+    optimizer = Adam(model.parameters(), 5e-3)
+    for _ in range(steps):
+        rows = []
+        for _ in range(batch):
+            words = ["START"]
+            while len(words) <= LENGTH:
+                words += rng.choices(WORDS, FOLLOWS[words[-1]])
+            rows.append([START, *(2 + WORDS.index(w) for w in words[1:])])
+        loss = -sentence_logp(model, torch.tensor(rows)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.requires_grad_(False)
+
+
+class TinyLanguage:
+    """The reference, the rewards, and the optimum: everything as a table over the 7,776 sentences."""
+
+    def __init__(self, beta=BETA, reference=None):
+        self.beta, self.reference = beta, reference or train_reference()
+        self.reward = all_rewards()
+        self.log_ref = self.log_table(self.reference)
+        self.log_optimum = F.log_softmax(self.log_ref + self.reward / beta, dim=0)
+
+    @torch.no_grad()
+    def log_table(self, model):
+        """log pi of every sentence, [7776]; the probabilities sum to 1."""
+        return sentence_logp(model, SENTENCES)
+
+    def kl_to_optimum(self, model):
+        """KL(pi || pi*) in nats, exactly."""
+        logp = self.log_table(model)
+        return (logp.exp() * (logp - self.log_optimum)).sum().item()
+
+    def objective(self, log_table):
+        """E[r] - beta KL(pi || ref) of a table of log-probabilities; beta log Z at the optimum."""
+        return (
+            (log_table.exp() * (self.reward - self.beta * (log_table - self.log_ref))).sum().item()
+        )
+
+    def score(self, tokens, mask=None):
+        """The reward of sampled sentences: here the reward model is the truth itself, [B]."""
+        return self.reward[index(tokens)]
+
+    def sample(self, model, count, generator):
+        start = torch.full((count, 1), START)
+        return generate(model, start, LENGTH, generator=generator)
+
+
+def ppo(tiny, iterations=60, batch=128, seed=0, step=rlhf_step, update=ppo_update):
+    """rlhf_step as in the large language, with the same `ppo_update`."""
+    config = Config(
+        beta=tiny.beta,
+        lam=1.0,
+        lr=2e-3,
+        epochs=2,
+        minibatches=2,
+        max_new=LENGTH,
+        end=None,
+        seed=seed,
+    )
+    critic = new_model(ScalarModel, seed)
+    policy = LanguagePolicy(copy.deepcopy(tiny.reference).requires_grad_(True), critic)
+    optimizer = Adam(policy.parameters(), config.lr)
+    start = torch.full((batch, 1), START)
+    for i in range(iterations):
+        optimizer.lr = config.lr * (1 - i / iterations)
+        step(policy, tiny.reference, tiny.score, optimizer, start, config, update)
+        yield policy.actor
+
+
+def rloo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantages=rloo_advantages):
+    """REINFORCE leave-one-out: no critic, no clip; a sentence is one action, the KL is in its reward."""
+
+    def loss(logp, logp_ref, mask, score):
+        total = score - tiny.beta * (logp - logp_ref).sum(dim=1).detach()
+        adv = advantages(total.view(answers, prompts)).view(-1)
+        return policy_gradient_loss(logp.sum(dim=1), adv)
+
+    yield from on_policy(tiny, loss, iterations, prompts * answers, lr, seed)
+
+
+def grpo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantages=grpo_advantages):
+    """Group-relative: scaled advantages for every token, and the KL (k3) in the loss, not in the reward.
+
+    Scaling by the group's spread multiplies the reward by 1/std: the optimum it heads for is not pi*
+    with this beta, but with beta * std.
+    """
+
+    def loss(logp, logp_ref, mask, score):
+        adv = advantages(score.view(answers, prompts)).view(-1, 1).expand_as(logp)
+        surrogate = ppo_clip_loss(logp, logp.detach(), adv, 0.2, mask)
+        return surrogate + tiny.beta * approx_kl(logp_ref, logp, mask)
+
+    yield from on_policy(tiny, loss, iterations, prompts * answers, lr, seed)
+
+
+def on_policy(tiny, loss, iterations, batch, lr, seed):
+    """Sample, one step on loss(logp, logp_ref, mask, score), again."""
+    generator = torch.Generator().manual_seed(seed)
+    model = copy.deepcopy(tiny.reference).requires_grad_(True)
+    optimizer = Adam(model.parameters(), lr)
+    for i in range(iterations):
+        optimizer.lr = lr * (1 - i / iterations)
+        tokens, mask = tiny.sample(model, batch, generator)
+        logp = token_logp(model(tokens), tokens)
+        value = loss(logp, token_logp(tiny.reference(tokens), tokens), mask, tiny.score(tokens))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        yield model
+
+
+def dpo(tiny, iterations=300, pairs=4000, batch=64, lr=2e-3, seed=0, loss=dpo_loss):
+    """No reward and no sampling while it learns: votes on pairs of the reference's own sentences."""
+    generator = torch.Generator().manual_seed(seed)
+    model = copy.deepcopy(tiny.reference).requires_grad_(True)
+    optimizer = Adam(model.parameters(), lr)
+    first, _ = tiny.sample(tiny.reference, pairs, generator)
+    second, _ = tiny.sample(tiny.reference, pairs, generator)
+    won = torch.rand(pairs, generator=generator) < torch.sigmoid(
+        tiny.score(first) - tiny.score(second)
+    )
+    chosen = torch.where(won.unsqueeze(1), first, second)
+    rejected = torch.where(won.unsqueeze(1), second, first)
+    for i in range(iterations):
+        optimizer.lr = lr * (1 - i / iterations)
+        rows = torch.randint(pairs, (batch,), generator=generator)
+        both = torch.cat([chosen[rows], rejected[rows]])
+        logp, ref = sentence_logp(model, both), sentence_logp(tiny.reference, both)
+        value = loss(*logp.chunk(2), *ref.chunk(2), tiny.beta)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        yield model
+
+
+METHODS = {"PPO": ppo, "RLOO": rloo, "GRPO": grpo, "DPO": dpo}
+
+
+def kl_curve(tiny, method, every=5, progress=True, **settings):
+    """Run a method; (iteration, exact KL to the optimum) now and then, and the last model."""
+    curve = [(0, tiny.kl_to_optimum(tiny.reference))]
+    run = enumerate(method(tiny, **settings), start=1)
+    for i, model in tqdm(run, desc=method.__name__, disable=not progress):  # noqa: B007
+        if i % every == 0:
+            curve.append((i, tiny.kl_to_optimum(model)))
+    return curve, model
