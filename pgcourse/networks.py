@@ -136,9 +136,10 @@ class Bounds:
 
     def __init__(self, space):
         bounded = np.isfinite(space.low) & np.isfinite(space.high)
+        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
         self.low, self.high = space.low, space.high
-        self.center = np.where(bounded, space.low / 2 + space.high / 2, 0.0).astype(space.dtype)
-        self.half = np.where(bounded, space.high / 2 - space.low / 2, 1.0).astype(space.dtype)
+        self.center = ((low + high) / 2).astype(space.dtype)
+        self.half = ((high - low) / 2).astype(space.dtype)
 
     def to_env(self, act):
         """act : tensor [B, D]  ->  numpy array [B, *shape of the Box]"""

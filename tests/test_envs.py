@@ -1,0 +1,98 @@
+"""Vectorized environments: ours equals Gymnasium's, and what we cannot serve is refused in words."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from pgcourse.envs import check_spaces, make_vector
+
+
+def test_vector_pendulum_equals_pendulum_step_by_step():
+    """Gymnasium's own Pendulum-v1, put into our states, must go where ours goes."""
+    n = 5
+    ours = make_vector("Pendulum-v1", n)
+    obs, _ = ours.reset(seed=3)
+    theirs = [gym.make("Pendulum-v1") for _ in range(n)]
+    for i, env in enumerate(theirs):
+        env.reset()
+        env.unwrapped.state = np.array([ours.theta[i], ours.speed[i]])
+    rng = np.random.default_rng(0)
+    for t in range(200):
+        act = rng.uniform(-3, 3, (n, 1)).astype(np.float32)  # also beyond the limits
+        obs, rew, terminated, truncated, _ = ours.step(act)
+        for i, env in enumerate(theirs):
+            want_obs, want_rew, want_terminated, want_truncated, _ = env.step(act[i])
+            np.testing.assert_allclose(obs[i], want_obs, atol=1e-5)
+            np.testing.assert_allclose(rew[i], want_rew, atol=1e-5)
+            assert (terminated[i], truncated[i]) == (want_terminated, want_truncated), t
+    assert truncated.all()
+
+
+def test_vector_pendulum_spends_one_step_on_the_reset():
+    env = make_vector("Pendulum-v1", 2, max_episode_steps=3)
+    env.reset(seed=0)
+    act = np.ones((2, 1), dtype=np.float32)
+    for _ in range(3):
+        last, _, _, truncated, _ = env.step(act)
+    assert truncated.all()
+    obs, rew, terminated, truncated, _ = env.step(act)
+    assert (rew == 0).all() and not terminated.any() and not truncated.any()
+    assert not np.allclose(obs, last)
+    assert np.all(np.abs(env.speed) <= 1.0)  # a start speed, whatever the action was
+
+
+def test_vector_pendulum_starts_where_pendulum_starts():
+    env = make_vector("Pendulum-v1", 4000)
+    env.reset(seed=0)
+    assert abs(env.theta.mean()) < 0.1 and abs(env.theta.std() - np.pi / np.sqrt(3)) < 0.05
+    assert abs(env.speed.std() - 1 / np.sqrt(3)) < 0.02
+
+
+def test_the_same_seed_gives_the_same_start():
+    starts = [make_vector(name, 3).reset(seed=7)[0] for name in ("Pendulum-v1", "Pendulum-v1")]
+    np.testing.assert_array_equal(*starts)
+
+
+@pytest.mark.parametrize("number", range(1, 6))
+def test_probes_pay_as_their_table_says(number):
+    env = gym.make(f"pgcourse/Probe{number}-v0").unwrapped
+    smooth = gym.make(f"pgcourse/ContinuousProbe{number}-v0").unwrapped
+    seen = set()
+    for seed in range(6):
+        for act in (0, 1):
+            obs, _ = env.reset(seed=seed)
+            start, total, steps, terminated = float(obs[0]), 0.0, 0, False
+            while not terminated:
+                obs, rew, terminated, truncated, _ = env.step(act)
+                total, steps = total + rew, steps + 1
+                assert not truncated
+            wanted = {1: 1, 2: start, 3: 1, 4: 2 * act - 1, 5: start * (2 * act - 1)}[number]
+            assert total == wanted and steps == (2 if number == 3 else 1)
+            seen.add(total)
+    assert len(seen) == (1 if number in (1, 3) else 2)
+    if number in (4, 5):  # the best continuous action pays 1, a worse one less
+        obs, _ = smooth.reset(seed=0)
+        best = 0.5 if number == 4 else 0.5 * obs[0]
+        assert smooth.step(np.array([best]))[1] == pytest.approx(1.0)
+        smooth.reset(seed=0)
+        assert smooth.step(np.array([-best]))[1] < 0.5
+
+
+@pytest.mark.parametrize(
+    "obs, act, word",
+    [
+        (spaces.Discrete(3), spaces.Discrete(2), "Box"),
+        (spaces.Dict(a=spaces.Discrete(2)), spaces.Discrete(2), "Box"),
+        (spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 2]), "Discrete"),
+        (spaces.Box(0, 1, (2,)), spaces.Box(0, 5, (1,), dtype=np.int64), "Discrete"),
+    ],
+)
+def test_unsupported_spaces_are_refused_by_name(obs, act, word):
+    with pytest.raises(ValueError, match=f"Some-v0: .*{word}"):
+        check_spaces("Some-v0", obs, act)
+
+
+def test_an_unknown_environment_is_refused_by_name():
+    with pytest.raises(ValueError, match="NoSuchThing-v1"):
+        make_vector("NoSuchThing-v1", 2)
