@@ -132,3 +132,107 @@ class Watched(Descent):
         theirs = (p.grad for local in self.workers for p in local.parameters())
         self.separate.append(not any(g is not None and g.data_ptr() in mine for g in theirs))
         super().step()
+
+
+@driver
+def follow(fn, args, grad):
+    """A slow copy follows a network that moves: call fn(target, online, tau) for each of the taus.
+
+    args : target, online (lists of (weight, bias)), target_buffers, online_buffers (lists of arrays),
+           taus (list of float), move (float: what is added to every number of the online network
+           after each call, as training would; to integers 1), frozen (bool: the target asks for no
+           gradient), and keep: "parameters" or "buffers" (the target's, after each call and move) or "apart"
+           (what must not have happened to the two networks)
+    """
+    target, online = Network(args["target"]), Network(args["online"])
+    for net, buffers in ((target, args["target_buffers"]), (online, args["online_buffers"])):
+        for i, x in enumerate(buffers):
+            net.register_buffer(f"buffer{i}", x.detach().clone())
+    target.requires_grad_(not args["frozen"])
+    moved = [x.detach().clone() for x in (*online.parameters(), *online.buffers())]
+    parameters, buffers = [], []
+    for tau in args["taus"]:
+        fn(target, online, tau)
+        with torch.no_grad():
+            for x in (*online.parameters(), *online.buffers(), *moved):
+                x += args["move"] if x.is_floating_point() else 1
+        parameters.append(target.values())
+        buffers.append([x.detach().clone() for x in target.buffers()])
+    here = {x.data_ptr() for x in (*target.parameters(), *target.buffers())}
+    there = [*online.parameters(), *online.buffers()]
+    apart = {
+        "the online network is left alone": all(map(torch.equal, there, moved)),
+        "the two share no memory": not any(x.data_ptr() in here for x in there),
+        "requires_grad is as before": all(
+            p.requires_grad != args["frozen"] for p in target.parameters()
+        )
+        and all(p.requires_grad for p in online.parameters()),
+        "no graph hangs on the target": all(p.is_leaf for p in target.parameters()),
+    }
+    return {"parameters": parameters, "buffers": buffers, "apart": apart}[args["keep"]], {}
+
+
+class Agent(nn.Module):
+    """Actor and critic for `ppo_update`, which notes whether it was asked about the stored actions."""
+
+    def __init__(self, actor, critic, rollout):
+        super().__init__()
+        self.actor, self.critic = Network(actor), Network(critic, squeeze=True)
+        pairs = zip(rollout["obs"].flatten(0, 1), rollout["act"].flatten(), strict=True)
+        self.stored = {obs.numpy().tobytes(): int(act) for obs, act in pairs}
+        self.scored = "the stored ones"
+
+    def evaluate(self, obs, act):
+        rows = zip(obs.reshape(-1, obs.shape[-1]), act.reshape(-1), strict=True)
+        if any(self.stored.get(o.detach().numpy().tobytes(), int(a)) != int(a) for o, a in rows):
+            self.scored = "others"
+        logp_all = torch.log_softmax(self.actor(obs), dim=-1)
+        logp = logp_all.gather(-1, act.unsqueeze(-1)).squeeze(-1)
+        return logp, -(logp_all.exp() * logp_all).sum(-1), self.critic(obs)
+
+    def value(self, obs):
+        return self.critic(obs)
+
+    def noise(self, shape, generator=None):
+        outputs = len(self.actor.arrays[-1])
+        return -torch.empty(*shape, outputs).exponential_(generator=generator).log()
+
+    def act(self, obs, deterministic=False, noise=None):
+        logits = self.actor(obs)
+        if not deterministic:
+            logits = logits + (self.noise(logits.shape[:-1]) if noise is None else noise)
+        return logits.argmax(-1)
+
+
+def smooth_loss(logp, logp_old, adv, clip, mask=None):
+    """A policy loss like no other, so that an update that does not use the one it was given shows."""
+    gain = adv * clip * torch.tanh((logp - logp_old) / clip)
+    return -(gain if mask is None else gain[mask]).mean()
+
+
+class Settings:
+    """A configuration: the entries of a dict as attributes."""
+
+    def __init__(self, entries):
+        self.__dict__.update(entries)
+
+
+@driver
+def update_policy(fn, args, grad):
+    """Call fn(policy, optimizer, rollout, config, loss, generator) once.
+
+    args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator), and
+           keep: "weights" (what the update made of the networks, and whose actions it scored) or
+           "log" (what it returned)
+    """
+    policy = Agent(args["actor"], args["critic"], args["rollout"])
+    optimizer = Descent(policy.parameters(), args["lr"])
+    for p in policy.parameters():
+        p.grad = torch.ones_like(p)  # left over from whatever came before
+    generator = torch.Generator().manual_seed(args["seed"])
+    config = Settings(args["config"])
+    log = fn(policy, optimizer, args["rollout"], config, loss=smooth_loss, generator=generator)
+    if args["keep"] == "log":
+        return log, {}
+    weights = {"actor": policy.actor.values(), "critic": policy.critic.values()}
+    return {**weights, "actions scored": policy.scored}, {}

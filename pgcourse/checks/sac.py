@@ -1,3 +1,1527 @@
-"""Exercises of lesson 6, SAC."""
+"""Exercises of lesson 6: the squashed Gaussian, SAC's target and losses, the temperature, polyak averaging."""
 
-EXERCISES = []
+import math
+
+import torch
+import torch.nn.functional as F
+
+from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.make_inputs import flags, normal
+from pgcourse.distributions import squashed_gaussian_logp
+from pgcourse.estimators import soft_q_target
+from pgcourse.losses import sac_actor_loss, sac_critic_loss, temperature_loss
+from pgcourse.networks import polyak_update
+
+F64 = torch.float64
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+# --- squashed_gaussian_logp ---
+
+
+def density(mean, log_std, u):
+    z = (u - mean) * torch.exp(-log_std)
+    return -0.5 * z**2 - log_std - HALF_LOG_2PI
+
+
+def slope(u):
+    return 2 * (math.log(2) - u - F.softplus(-2 * u))
+
+
+def squash_unstable(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - torch.log(1 - pre_tanh.tanh() ** 2)).sum(-1)
+
+
+def squash_epsilon(mean, log_std, pre_tanh):
+    correction = torch.log(1 - pre_tanh.tanh() ** 2 + 1e-6)
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_clamped(mean, log_std, pre_tanh):
+    correction = torch.log((1 - pre_tanh.tanh() ** 2).clamp(min=1e-6))
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_u_clamped(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh.clamp(-5, 5))).sum(-1)
+
+
+def squash_added(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) + slope(pre_tanh)).sum(-1)
+
+
+def squash_forgotten(mean, log_std, pre_tanh):
+    return density(mean, log_std, pre_tanh).sum(-1)
+
+
+def squash_tanh_twice(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh.tanh())).sum(-1)
+
+
+def squash_density_at_action(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh.tanh()) - slope(pre_tanh)).sum(-1)
+
+
+def squash_slope_at_mean(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(mean)).sum(-1)
+
+
+def squash_log_variance(mean, log_std, pre_tanh):
+    return (density(mean, 0.5 * log_std, pre_tanh) - slope(pre_tanh)).sum(-1)
+
+
+def squash_log_std_as_std(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) / log_std
+    gaussian = -0.5 * z**2 - torch.log(log_std.abs()) - HALF_LOG_2PI
+    return (gaussian - slope(pre_tanh)).sum(-1)
+
+
+def squash_first_dimension(mean, log_std, pre_tanh):
+    return density(mean, log_std, pre_tanh).sum(-1) - slope(pre_tanh)[..., 0]
+
+
+def squash_not_summed(mean, log_std, pre_tanh):
+    return density(mean, log_std, pre_tanh) - slope(pre_tanh)
+
+
+def squash_averaged(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh)).mean(-1)
+
+
+def squash_summed_over_batch(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh)).sum()
+
+
+def squash_no_constant(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) + HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_no_log_std(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) + log_std - slope(pre_tanh)).sum(-1)
+
+
+def squash_no_log_2(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh) + 2 * math.log(2)).sum(-1)
+
+
+def squash_square_missing(mean, log_std, pre_tanh):
+    correction = torch.log1p(-pre_tanh.tanh())
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_not_logged(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, log_std, pre_tanh).exp()
+
+
+def squash_detached(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, log_std, pre_tanh.detach())
+
+
+def squashed(mean, log_std, u, dtype=torch.float32):
+    return lambda g: {
+        "mean": torch.tensor(mean, dtype=dtype),
+        "log_std": torch.tensor(log_std, dtype=dtype),
+        "pre_tanh": torch.tensor(u, dtype=dtype),
+    }
+
+
+def policy_draws(g, *shape, dtype=torch.float32):
+    """Mean, spread and a draw of each, where tanh is not yet flat."""
+    mean, log_std = normal(g, *shape, dtype=dtype, scale=0.5), normal(g, *shape, dtype=dtype) * 0.3
+    return {
+        "mean": mean,
+        "log_std": log_std - 0.7,
+        "pre_tanh": mean + (log_std - 0.7).exp() * normal(g, *shape, dtype=dtype),
+    }
+
+
+THREE = ("mean", "log_std", "pre_tanh")
+
+SQUASHED_GAUSSIAN_LOGP = Exercise(
+    reference=squashed_gaussian_logp,
+    parts={"one dimension": 2, "many dimensions": 1, "large u": 2, "shapes": 1, "clean": 1},
+    cases=[
+        Case("one action", squashed([[0.0]], [[-0.5]], [[0.5]]), "one dimension", THREE),
+        Case("five actions", lambda g: policy_draws(g, 5, 1), "one dimension", THREE),
+        Case("float64", lambda g: policy_draws(g, 4, 1, dtype=F64), "one dimension", THREE),
+        Case(
+            "two dimensions",
+            squashed([[0.5, -0.2]], [[-1.0, 0.3]], [[0.4, -1.1]]),
+            "many dimensions",
+            THREE,
+        ),
+        Case("six dimensions", lambda g: policy_draws(g, 3, 6), "many dimensions", THREE),
+        Case("time and environments", lambda g: policy_draws(g, 4, 2, 3), "many dimensions", THREE),
+        Case("u = 10", squashed([[9.5]], [[-0.5]], [[10.0]]), "large u", THREE),
+        Case("u = -12", squashed([[-12.5]], [[0.2]], [[-12.0]]), "large u", THREE),
+        Case(
+            "u of 200 and -90",
+            squashed([[199.0, -90.0], [0.1, -91.0]], [[0.5, 0.0], [0.2, 1.0]], [[200, -90.0]] * 2),
+            "large u",
+            THREE,
+        ),
+        Case(
+            "u = 40 in float64",
+            squashed([[39.0, 0.0]], [[0.1, -0.4]], [[40.0, 0.2]], F64),
+            "large u",
+            THREE,
+        ),
+        Case(
+            "means [4, 1] and samples [4]",
+            lambda g: policy_draws(g, 4, 1) | {"pre_tanh": normal(g, 4)},
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "one spread [2] for samples [4, 2]",
+            lambda g: policy_draws(g, 4, 2) | {"log_std": normal(g, 2)},
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "unstable log",
+            "It takes log(1 - tanh(u)^2) as it stands: where tanh rounds to 1, that is log 0 = -inf.",
+            squash_unstable,
+            "In float32 this happens from |u| = 9 on, and one inf in a batch makes every weight nan.",
+        ),
+        Pitfall(
+            "epsilon in the log",
+            "It adds a small number inside the log: finite, but wrong once tanh is flat, "
+            "and there its gradient is gone.",
+            squash_epsilon,
+            "With 1e-6 the log stops at -13.8 nats; at u = 40 the true value is -78.6.",
+        ),
+        Pitfall(
+            "slope clamped",
+            "It clamps 1 - tanh(u)^2 away from 0: finite, but wrong and without gradient there.",
+            squash_clamped,
+        ),
+        Pitfall(
+            "u clamped",
+            "It clamps u before the correction: beyond the limit value and gradient are wrong.",
+            squash_u_clamped,
+        ),
+        Pitfall(
+            "correction added",
+            "It adds log(1 - tanh(u)^2) where it should be subtracted.",
+            squash_added,
+            "Where tanh compresses an interval, the density goes up: divide by the slope.",
+        ),
+        Pitfall(
+            "no correction",
+            "It is the density of u; a = tanh(u) needs the change of variables too.",
+            squash_forgotten,
+            "The entropy computed from it rewards saturated actions, and the policy goes there.",
+        ),
+        Pitfall(
+            "tanh twice",
+            "It squashes the squashed action again: log(1 - tanh(tanh(u))^2).",
+            squash_tanh_twice,
+        ),
+        Pitfall(
+            "Gaussian at the action",
+            "It evaluates the Gaussian at a = tanh(u); it was u that was drawn from it.",
+            squash_density_at_action,
+        ),
+        Pitfall(
+            "correction at the mean",
+            "It takes the slope of tanh at the mean, not at the sample u.",
+            squash_slope_at_mean,
+        ),
+        Pitfall(
+            "log variance",
+            "It treats log_std as the log of the variance: the spread comes out as its square root.",
+            squash_log_variance,
+        ),
+        Pitfall(
+            "log_std as std",
+            "It divides by log_std itself; the standard deviation is exp(log_std).",
+            squash_log_std_as_std,
+        ),
+        Pitfall(
+            "one dimension corrected",
+            "It corrects only the first action dimension; each has its own slope.",
+            squash_first_dimension,
+            "Pendulum has one dimension and hides this; every robot shows it.",
+        ),
+        Pitfall(
+            "not summed",
+            "It keeps one number per dimension; the log-density of an action is their sum.",
+            squash_not_summed,
+            "[B, 1] against [B] broadcasts to [B, B] in the next line of the algorithm.",
+        ),
+        Pitfall(
+            "averaged over dimensions",
+            "It averages over the action dimensions; independent log-densities add up.",
+            squash_averaged,
+            "The entropy would be D times too small, and so the target entropy wrong.",
+        ),
+        Pitfall(
+            "summed over the batch",
+            "It sums over the batch too: one number in place of one per action.",
+            squash_summed_over_batch,
+        ),
+        Pitfall(
+            "constant missing",
+            "log(2 pi) / 2 per dimension is missing.",
+            squash_no_constant,
+            "The gradient does not notice, but the temperature compares this number with a target.",
+        ),
+        Pitfall(
+            "log std missing",
+            "The term -log_std is missing: the density is not normalized.",
+            squash_no_log_std,
+            "Without it nothing pays the policy for a larger spread.",
+        ),
+        Pitfall(
+            "log 2 missing",
+            "The log 2 of the stable formula is missing: off by 2 log 2 per dimension.",
+            squash_no_log_2,
+        ),
+        Pitfall(
+            "square missing",
+            "It uses 1 - tanh(u); the slope of tanh is 1 - tanh(u)^2.",
+            squash_square_missing,
+        ),
+        Pitfall("not logged", "It returns the density, not its logarithm.", squash_not_logged),
+        Pitfall(
+            "sample detached",
+            "No gradient reaches u: the sample is detached, and with it the policy.",
+            squash_detached,
+            "SAC's actor learns through the sample itself (the reparameterization).",
+        ),
+    ],
+    read="lesson 6, “A Gaussian, squashed”; Haarnoja et al. 2018, appendix C",
+)
+
+# --- soft_q_target ---
+
+
+def soft(next_q1, next_q2, next_logp, alpha):
+    return torch.minimum(next_q1, next_q2) - alpha * next_logp
+
+
+def backup(rew, terminated, gamma, value):
+    return (rew + gamma * torch.where(terminated, 0.0, value)).detach()
+
+
+def soft_no_entropy(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, torch.minimum(next_q1, next_q2))
+
+
+def soft_entropy_sign(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, soft(next_q1, next_q2, -next_logp, alpha))
+
+
+def soft_entropy_outside_mask(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y = backup(rew, terminated, gamma, torch.minimum(next_q1, next_q2))
+    return y - (gamma * alpha * next_logp).detach()
+
+
+def soft_entropy_now(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y = backup(rew, terminated, gamma, torch.minimum(next_q1, next_q2))
+    return y - (alpha * next_logp).detach()
+
+
+def soft_entropy_not_discounted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y = backup(rew, terminated, gamma, torch.minimum(next_q1, next_q2))
+    return y - (alpha * torch.where(terminated, 0.0, next_logp)).detach()
+
+
+def soft_mean_of_twins(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = (next_q1 + next_q2) / 2 - alpha * next_logp
+    return backup(rew, terminated, gamma, value)
+
+
+def soft_max_of_twins(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = torch.maximum(next_q1, next_q2) - alpha * next_logp
+    return backup(rew, terminated, gamma, value)
+
+
+def soft_one_critic(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, next_q1 - alpha * next_logp)
+
+
+def soft_smallest_of_batch(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    smallest = torch.minimum(next_q1.min(), next_q2.min())
+    return backup(rew, terminated, gamma, smallest - alpha * next_logp)
+
+
+def soft_no_mask(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return (rew + gamma * soft(next_q1, next_q2, next_logp, alpha)).detach()
+
+
+def soft_mask_inverted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, ~terminated, gamma, soft(next_q1, next_q2, next_logp, alpha))
+
+
+def soft_reward_masked(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y = rew + gamma * soft(next_q1, next_q2, next_logp, alpha)
+    return torch.where(terminated, 0.0, y).detach()
+
+
+def soft_last_is_terminal(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    ended = terminated.clone()
+    ended[-1] = True
+    return backup(rew, ended, gamma, soft(next_q1, next_q2, next_logp, alpha))
+
+
+def soft_no_discount(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, 1.0, soft(next_q1, next_q2, next_logp, alpha))
+
+
+def soft_reward_discounted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return gamma * backup(rew, terminated, 1.0, soft(next_q1, next_q2, next_logp, alpha))
+
+
+def soft_no_reward(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(
+        torch.zeros_like(rew), terminated, gamma, soft(next_q1, next_q2, next_logp, alpha)
+    )
+
+
+def soft_not_detached(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return rew + gamma * torch.where(terminated, 0.0, value)
+
+
+def soft_alpha_exponentiated(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    alpha = torch.as_tensor(alpha).exp()
+    return backup(rew, terminated, gamma, soft(next_q1, next_q2, next_logp, alpha))
+
+
+def soft_mean_entropy(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, soft(next_q1, next_q2, next_logp.mean(), alpha))
+
+
+def soft_probability(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, soft(next_q1, next_q2, next_logp.exp(), alpha))
+
+
+def transitions(g, B, terminated=None, gamma=0.98, alpha=0.3, dtype=torch.float32):
+    return {
+        "rew": normal(g, B, dtype=dtype),
+        "next_q1": normal(g, B, dtype=dtype, scale=5.0),
+        "next_q2": normal(g, B, dtype=dtype, scale=5.0),
+        "next_logp": normal(g, B, dtype=dtype) - 0.5,
+        "terminated": torch.zeros(B, dtype=torch.bool) if terminated is None else terminated,
+        "gamma": gamma,
+        "alpha": alpha,
+    }
+
+
+def one_transition(terminated):
+    return lambda g: {
+        "rew": torch.tensor([1.0]),
+        "next_q1": torch.tensor([10.0]),
+        "next_q2": torch.tensor([8.0]),
+        "next_logp": torch.tensor([-0.5]),
+        "terminated": torch.tensor([terminated]),
+        "gamma": 0.9,
+        "alpha": 0.2,
+    }
+
+
+SOFT_Q_TARGET = Exercise(
+    reference=soft_q_target,
+    parts={"values": 2, "termination": 2, "a constant": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case("one transition", one_transition(False), "values"),
+        Case("six transitions", lambda g: transitions(g, 6), "values"),
+        Case("float64", lambda g: transitions(g, 5, gamma=0.8, alpha=1.5, dtype=F64), "values"),
+        Case("alpha as a tensor", lambda g: transitions(g, 4, alpha=torch.tensor(0.05)), "values"),
+        Case("one transition into the end", one_transition(True), "termination"),
+        Case("some ends", lambda g: transitions(g, 12, flags(g, 12)), "termination"),
+        Case(
+            "the end in the middle",
+            lambda g: transitions(g, 3, torch.tensor([False, True, False]), alpha=2.0),
+            "termination",
+        ),
+        Case(
+            "inputs that carry gradient",
+            lambda g: transitions(g, 6, flags(g, 6), alpha=torch.tensor(0.7)),
+            "a constant",
+            ("rew", "next_q1", "next_q2", "next_logp", "alpha"),
+        ),
+        Case(
+            "critics [4, 1] and rewards [4]",
+            lambda g: transitions(g, 4) | {"next_q1": normal(g, 4, 1), "next_q2": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "log-probabilities [4, 1]",
+            lambda g: transitions(g, 4) | {"next_logp": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "no entropy",
+            "The entropy term -alpha * log pi is missing: it is the target of plain actor-critic.",
+            soft_no_entropy,
+            "The critic then does not know that the future will be paid for staying random too.",
+        ),
+        Pitfall(
+            "entropy sign",
+            "It adds alpha * log pi: likely actions are paid, and randomness is fined.",
+            soft_entropy_sign,
+        ),
+        Pitfall(
+            "entropy outside the mask",
+            "The entropy term is not masked: a terminal state is paid for an action nobody takes.",
+            soft_entropy_outside_mask,
+            "Ending an episode then earns a bonus or a fine that is not there.",
+        ),
+        Pitfall(
+            "entropy paid now",
+            "The entropy of the next action stands beside the reward, without gamma and mask.",
+            soft_entropy_now,
+            "It belongs to the next state's value: gamma * (1 - terminated) * (min Q - alpha log pi).",
+        ),
+        Pitfall(
+            "entropy not discounted",
+            "gamma multiplies min Q alone; the entropy of the next action is one step away too.",
+            soft_entropy_not_discounted,
+        ),
+        Pitfall(
+            "mean of the twins",
+            "It averages the two critics; the smaller one belongs here.",
+            soft_mean_of_twins,
+            "The mean keeps the optimism of a maximized estimate; the minimum is what removes it.",
+        ),
+        Pitfall(
+            "max of the twins",
+            "It takes the larger critic: overestimation is picked out on purpose.",
+            soft_max_of_twins,
+        ),
+        Pitfall(
+            "first critic only",
+            "It uses only next_q1: the twin is not asked.",
+            soft_one_critic,
+            "The actor finds the actions that one critic overrates, and the target repeats the error.",
+        ),
+        Pitfall(
+            "smallest of the batch",
+            "It takes one minimum over the whole batch; the minimum is between the twins, per row.",
+            soft_smallest_of_batch,
+        ),
+        Pitfall(
+            "no mask",
+            "It bootstraps from states after which nothing comes: `terminated` is not used.",
+            soft_no_mask,
+        ),
+        Pitfall(
+            "mask inverted",
+            "It bootstraps only where the episode terminated: multiply by 1 - terminated.",
+            soft_mask_inverted,
+            "Nearly every target is then the reward alone: an agent that cannot see ahead.",
+        ),
+        Pitfall(
+            "reward masked",
+            "The mask also removes the reward of the last step; only the future is gone.",
+            soft_reward_masked,
+        ),
+        Pitfall(
+            "end of the batch as terminal",
+            "It treats the last row as terminal; a batch from the replay buffer has no end.",
+            soft_last_is_terminal,
+        ),
+        Pitfall("no discount", "gamma is not used.", soft_no_discount),
+        Pitfall(
+            "reward discounted",
+            "gamma multiplies the reward as well; the reward comes at once.",
+            soft_reward_discounted,
+        ),
+        Pitfall("no reward", "The reward is missing from the target.", soft_no_reward),
+        Pitfall(
+            "not detached",
+            "Gradient flows through the target into critics, policy and temperature: detach it.",
+            soft_not_detached,
+            "The critic would learn to lower its target in place of meeting it.",
+        ),
+        Pitfall(
+            "alpha exponentiated",
+            "It uses exp(alpha): what is passed is alpha itself, not its logarithm.",
+            soft_alpha_exponentiated,
+        ),
+        Pitfall(
+            "entropy of the batch",
+            "It uses the mean of log pi over the batch; each row has its own next action.",
+            soft_mean_entropy,
+        ),
+        Pitfall(
+            "probability for its logarithm",
+            "It uses exp(next_logp); what is passed is a log-probability already.",
+            soft_probability,
+        ),
+    ],
+    read="lesson 6, “The soft target”; Haarnoja et al. 2018b, equations 3 and 5",
+)
+
+# --- sac_critic_loss ---
+
+
+def half_critic_loss(q1, q2, target):
+    """The other convention: a factor 1/2 in front."""
+    return 0.5 * sac_critic_loss(q1, q2, target)
+
+
+def critic_target_live(q1, q2, target):
+    return ((q1 - target) ** 2).mean() + ((q2 - target) ** 2).mean()
+
+
+def critic_first_only(q1, q2, target):
+    return ((q1 - target.detach()) ** 2).mean()
+
+
+def critic_second_detached(q1, q2, target):
+    return sac_critic_loss(q1, q2.detach(), target)
+
+
+def critic_min_first(q1, q2, target):
+    return ((torch.minimum(q1, q2) - target.detach()) ** 2).mean()
+
+
+def critic_mean_first(q1, q2, target):
+    return (((q1 + q2) / 2 - target.detach()) ** 2).mean()
+
+
+def critic_worse_only(q1, q2, target):
+    target = target.detach()
+    return torch.maximum((q1 - target) ** 2, (q2 - target) ** 2).mean()
+
+
+def critic_better_only(q1, q2, target):
+    target = target.detach()
+    return torch.minimum((q1 - target) ** 2, (q2 - target) ** 2).mean()
+
+
+def critic_sum(q1, q2, target):
+    return ((q1 - target.detach()) ** 2).sum() + ((q2 - target.detach()) ** 2).sum()
+
+
+def critic_signed(q1, q2, target):
+    return (q1 - target.detach()).mean() + (q2 - target.detach()).mean()
+
+
+def critic_absolute(q1, q2, target):
+    return (q1 - target.detach()).abs().mean() + (q2 - target.detach()).abs().mean()
+
+
+def critic_huber(q1, q2, target):
+    def huber(q):
+        return F.smooth_l1_loss(q - target.detach(), torch.zeros_like(q - target))
+
+    return huber(q1) + huber(q2)
+
+
+def critic_root(q1, q2, target):
+    return sum(((q - target.detach()) ** 2).mean().sqrt() for q in (q1, q2))
+
+
+def critic_twins_agree(q1, q2, target):
+    return ((q1 - q2) ** 2).mean()
+
+
+def critic_each_other(q1, q2, target):
+    return ((q1 - target.detach()) ** 2).mean() + ((q2 - q1.detach()) ** 2).mean()
+
+
+def critic_ascends(q1, q2, target):
+    return -sac_critic_loss(q1, q2, target)
+
+
+def critic_not_averaged(q1, q2, target):
+    return (q1 - target.detach()) ** 2 + (q2 - target.detach()) ** 2
+
+
+def critic_mean_squared(q1, q2, target):
+    return (q1 - target.detach()).mean() ** 2 + (q2 - target.detach()).mean() ** 2
+
+
+def twins(g, B, dtype=torch.float32, **more):
+    return {
+        "q1": normal(g, B, dtype=dtype, scale=3.0),
+        "q2": normal(g, B, dtype=dtype, scale=3.0),
+    } | {name: make(g) for name, make in more.items()}
+
+
+def with_target(g, B, dtype=torch.float32):
+    return twins(g, B, dtype) | {"target": normal(g, B, dtype=dtype, scale=3.0)}
+
+
+def hand_twins(g):
+    return {
+        "q1": torch.tensor([1.0, 2.0]),
+        "q2": torch.tensor([3.0, 0.5]),
+        "target": torch.tensor([2.5, 1.0]),
+    }
+
+
+def halved(name, says, wrong, why=""):
+    """A mistake that is the same mistake with a factor 1/2 in front."""
+    return Pitfall(name, says, wrong, why, also=(lambda *args: 0.5 * wrong(*args),))
+
+
+SAC_CRITIC_LOSS = Exercise(
+    reference=sac_critic_loss,
+    accept=(half_critic_loss,),
+    parts={"loss": 2, "target constant": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case("two transitions", hand_twins, "loss", ("q1", "q2")),
+        Case("one transition", lambda g: with_target(g, 1), "loss", ("q1", "q2")),
+        Case("a batch", lambda g: with_target(g, 9), "loss", ("q1", "q2")),
+        Case("float64", lambda g: with_target(g, 7, F64), "loss", ("q1", "q2")),
+        Case(
+            "a target that carries gradient",
+            lambda g: with_target(g, 5),
+            "target constant",
+            ("q1", "q2", "target"),
+        ),
+        Case(
+            "critics [4, 1] and targets [4]",
+            lambda g: twins(g, 4) | {"q1": normal(g, 4, 1), "target": normal(g, 4)},
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "targets [4, 1]",
+            lambda g: twins(g, 4) | {"target": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        halved(
+            "target not detached",
+            "Gradient flows into the target: detach it.",
+            critic_target_live,
+            "The target would move to meet the critic: the residual gradient, which learns another thing.",
+        ),
+        halved(
+            "first critic only",
+            "Only q1 is trained: its twin keeps its random first guess.",
+            critic_first_only,
+            "The minimum of a trained and an untrained critic is no estimate of anything.",
+        ),
+        halved(
+            "second critic detached",
+            "The loss counts q2 but no gradient reaches it: it never learns.",
+            critic_second_detached,
+        ),
+        halved(
+            "minimum first",
+            "It trains only the smaller of the twins, row by row; both regress to the target.",
+            critic_min_first,
+            "The minimum belongs in the target, where the estimate is used.",
+        ),
+        halved(
+            "average first",
+            "It trains the average of the twins: each alone may be far off.",
+            critic_mean_first,
+            "One may overestimate by what the other underestimates; then their minimum is useless.",
+        ),
+        halved(
+            "worse twin only",
+            "Row by row only the larger of the two errors counts; both critics should learn.",
+            critic_worse_only,
+        ),
+        halved(
+            "better twin only",
+            "Row by row only the smaller of the two errors counts; both critics should learn.",
+            critic_better_only,
+        ),
+        halved(
+            "sum over the batch",
+            "It sums over the batch: the step size grows with the batch.",
+            critic_sum,
+        ),
+        halved(
+            "not averaged",
+            "It returns one number per transition; a loss is a single number.",
+            critic_not_averaged,
+        ),
+        halved(
+            "signed error",
+            "The square is missing: the loss falls without bound as the critics sink.",
+            critic_signed,
+        ),
+        halved(
+            "absolute error",
+            "It uses the absolute error: the critics would learn the median of the targets, not their mean.",
+            critic_absolute,
+        ),
+        halved(
+            "Huber loss",
+            "It uses the Huber (smooth L1) loss; for errors beyond 1 that is not the squared error.",
+            critic_huber,
+        ),
+        halved("root", "It takes the root of the mean squared error.", critic_root),
+        halved(
+            "square of the mean",
+            "It averages before squaring: positive and negative errors cancel.",
+            critic_mean_squared,
+        ),
+        halved(
+            "twins trained on each other",
+            "It compares the critics with each other; the target is not used.",
+            critic_twins_agree,
+        ),
+        halved(
+            "second follows the first",
+            "q2 is trained towards q1, not towards the target.",
+            critic_each_other,
+            "Twins help because they err independently.",
+        ),
+        halved("sign", "The sign is reversed: descent increases the error.", critic_ascends),
+    ],
+    read="lesson 6, “Two critics”; Haarnoja et al. 2018b, equation 5",
+)
+
+# --- sac_actor_loss ---
+
+
+def constant(alpha):
+    return torch.as_tensor(alpha).detach()
+
+
+def actor_max(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - torch.maximum(q1, q2)).mean()
+
+
+def actor_mean(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - (q1 + q2) / 2).mean()
+
+
+def actor_first(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - q1).mean()
+
+
+def actor_sign(logp, q1, q2, alpha):
+    return -sac_actor_loss(logp, q1, q2, alpha)
+
+
+def actor_entropy_sign(logp, q1, q2, alpha):
+    return (-constant(alpha) * logp - torch.minimum(q1, q2)).mean()
+
+
+def actor_value_sign(logp, q1, q2, alpha):
+    return (constant(alpha) * logp + torch.minimum(q1, q2)).mean()
+
+
+def actor_no_entropy(logp, q1, q2, alpha):
+    return -torch.minimum(q1, q2).mean() + 0 * logp.sum()
+
+
+def actor_alpha_live(logp, q1, q2, alpha):
+    return (alpha * logp - torch.minimum(q1, q2)).mean()
+
+
+def actor_q_detached(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - torch.minimum(q1, q2).detach()).mean()
+
+
+def actor_logp_detached(logp, q1, q2, alpha):
+    return (constant(alpha) * logp.detach() - torch.minimum(q1, q2)).mean()
+
+
+def actor_score_function(logp, q1, q2, alpha):
+    return (logp * (constant(alpha) * logp - torch.minimum(q1, q2)).detach()).mean()
+
+
+def actor_policy_gradient(logp, q1, q2, alpha):
+    return -(logp * torch.minimum(q1, q2).detach()).mean()
+
+
+def actor_sum(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - torch.minimum(q1, q2)).sum()
+
+
+def actor_not_averaged(logp, q1, q2, alpha):
+    return constant(alpha) * logp - torch.minimum(q1, q2)
+
+
+def actor_min_of_means(logp, q1, q2, alpha):
+    return (constant(alpha) * logp).mean() - torch.minimum(q1.mean(), q2.mean())
+
+
+def actor_min_of_batch(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - torch.minimum(q1.min(), q2.min())).mean()
+
+
+def actor_alpha_on_q(logp, q1, q2, alpha):
+    return (logp - constant(alpha) * torch.minimum(q1, q2)).mean()
+
+
+def actor_alpha_ignored(logp, q1, q2, alpha):
+    return (logp - torch.minimum(q1, q2)).mean()
+
+
+def actor_alpha_exponentiated(logp, q1, q2, alpha):
+    return (constant(alpha).exp() * logp - torch.minimum(q1, q2)).mean()
+
+
+def actor_probability(logp, q1, q2, alpha):
+    return (constant(alpha) * logp.exp() - torch.minimum(q1, q2)).mean()
+
+
+def fresh_actions(g, B, alpha, dtype=torch.float32):
+    return {"logp": normal(g, B, dtype=dtype) - 0.5} | twins(g, B, dtype) | {"alpha": alpha}
+
+
+def hand_actions(g):
+    return {
+        "logp": torch.tensor([-1.0, 0.5]),
+        "q1": torch.tensor([2.0, 4.0]),
+        "q2": torch.tensor([3.0, 1.0]),
+        "alpha": torch.tensor(0.2),
+    }
+
+
+ACTOR_GRADS = ("logp", "q1", "q2")
+
+SAC_ACTOR_LOSS = Exercise(
+    reference=sac_actor_loss,
+    parts={"loss": 2, "alpha": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case("two actions", hand_actions, "loss", ACTOR_GRADS),
+        Case("a batch", lambda g: fresh_actions(g, 9, torch.tensor(0.7)), "loss", ACTOR_GRADS),
+        Case(
+            "float64",
+            lambda g: fresh_actions(g, 6, torch.tensor(1.8, dtype=F64), F64),
+            "loss",
+            ACTOR_GRADS,
+        ),
+        Case("alpha as a float", lambda g: fresh_actions(g, 5, 0.3), "alpha", ACTOR_GRADS),
+        Case(
+            "alpha that carries gradient",
+            lambda g: fresh_actions(g, 4, torch.tensor(0.4)),
+            "alpha",
+            (*ACTOR_GRADS, "alpha"),
+        ),
+        Case(
+            "critics [4, 1] and log-probabilities [4]",
+            lambda g: fresh_actions(g, 4, 0.2) | {"q1": normal(g, 4, 1), "q2": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "log-probabilities [4, 1]",
+            lambda g: fresh_actions(g, 4, 0.2) | {"logp": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "max of the twins",
+            "It climbs the larger critic: the actor runs after whichever overestimates more.",
+            actor_max,
+        ),
+        Pitfall(
+            "mean of the twins", "It climbs the mean of the critics, not the smaller.", actor_mean
+        ),
+        Pitfall(
+            "first critic only",
+            "It climbs q1 alone; its twin is not asked.",
+            actor_first,
+            "The actor is an optimizer: it finds the actions where one critic alone is wrong.",
+        ),
+        Pitfall(
+            "sign",
+            "The whole loss has its sign reversed: descent looks for bad, predictable actions.",
+            actor_sign,
+        ),
+        Pitfall(
+            "value sign",
+            "min Q is added: a loss is minimized, so the value is minimized too.",
+            actor_value_sign,
+        ),
+        Pitfall(
+            "entropy sign",
+            "-alpha * log pi in a LOSS: descent makes the policy as predictable as it can.",
+            actor_entropy_sign,
+            "The objective has -alpha log pi, so the loss has + alpha log pi.",
+        ),
+        Pitfall(
+            "no entropy",
+            "alpha * log pi is missing: nothing keeps the policy from collapsing to one action.",
+            actor_no_entropy,
+        ),
+        Pitfall(
+            "alpha not detached",
+            "The actor's loss sends a gradient into alpha: detach it, it has a loss of its own.",
+            actor_alpha_live,
+            "This gradient would lower alpha whenever the policy is predictable: the wrong way round.",
+        ),
+        Pitfall(
+            "critic detached",
+            "No gradient passes through the critics: the actor never hears which action is better.",
+            actor_q_detached,
+            "The same happens if Q is taken at the action from the replay buffer.",
+        ),
+        Pitfall(
+            "log pi detached",
+            "No gradient passes through log pi: the entropy is counted but never optimized.",
+            actor_logp_detached,
+        ),
+        Pitfall(
+            "score function",
+            "It weighs log pi by a constant, as REINFORCE does; SAC differentiates through the action.",
+            actor_score_function,
+            "It points the same way on average, with far more noise.",
+        ),
+        Pitfall(
+            "policy gradient with Q",
+            "It is lesson 4's actor loss with Q in place of the advantage, and no entropy.",
+            actor_policy_gradient,
+        ),
+        Pitfall(
+            "sum over the batch",
+            "It sums over the batch: the step size grows with the batch.",
+            actor_sum,
+        ),
+        Pitfall(
+            "not averaged",
+            "It returns one number per action; a loss is a single number.",
+            actor_not_averaged,
+        ),
+        Pitfall(
+            "minimum of the means",
+            "It averages each critic first and then takes one minimum; the minimum is per row.",
+            actor_min_of_means,
+        ),
+        Pitfall(
+            "minimum of the batch",
+            "It takes one minimum over the whole batch: only one action gets a gradient.",
+            actor_min_of_batch,
+        ),
+        Pitfall(
+            "alpha on the value",
+            "alpha multiplies min Q; it is the price of entropy and belongs to log pi.",
+            actor_alpha_on_q,
+        ),
+        Pitfall("alpha ignored", "alpha is not used.", actor_alpha_ignored),
+        Pitfall(
+            "alpha exponentiated",
+            "It uses exp(alpha): what is passed is alpha itself, not its logarithm.",
+            actor_alpha_exponentiated,
+        ),
+        Pitfall(
+            "probability for its logarithm",
+            "It uses exp(logp); what is passed is a log-probability already.",
+            actor_probability,
+        ),
+    ],
+    read="lesson 6, “The actor climbs the critic”; Haarnoja et al. 2018b, equation 7",
+)
+
+# --- temperature_loss ---
+
+
+def log_alpha_loss(log_alpha, logp, target_entropy):
+    """The other convention: log alpha in front, so that the step does not shrink with alpha."""
+    return -(log_alpha * (logp.detach() + target_entropy)).mean()
+
+
+def in_front(log_alpha, logs):
+    return log_alpha if logs else log_alpha.exp()
+
+
+def temperature_target_sign(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp.detach() - target_entropy)).mean()
+
+
+def temperature_sign(log_alpha, logp, target_entropy, logs=False):
+    return (in_front(log_alpha, logs) * (logp.detach() + target_entropy)).mean()
+
+
+def temperature_both_signs(log_alpha, logp, target_entropy, logs=False):
+    return (in_front(log_alpha, logs) * (logp.detach() - target_entropy)).mean()
+
+
+def temperature_half(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp.detach() + target_entropy / 2)).mean()
+
+
+def temperature_no_target(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * logp.detach()).mean()
+
+
+def temperature_live(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp + target_entropy)).mean()
+
+
+def temperature_sum(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp.detach() + target_entropy)).sum()
+
+
+def temperature_not_averaged(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp.detach() + target_entropy))
+
+
+def temperature_one_way(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp.detach() + target_entropy).clamp(min=0)).mean()
+
+
+def temperature_absolute(log_alpha, logp, target_entropy, logs=False):
+    gap = (logp.detach() + target_entropy).mean().abs()
+    return in_front(log_alpha, logs) * gap
+
+
+def temperature_squared(log_alpha, logp, target_entropy, logs=False):
+    return (in_front(log_alpha, logs) * (logp.detach() + target_entropy) ** 2).mean()
+
+
+def temperature_probability(log_alpha, logp, target_entropy, logs=False):
+    return -(in_front(log_alpha, logs) * (logp.detach().exp() + target_entropy)).mean()
+
+
+def temperature_detached(log_alpha, logp, target_entropy):
+    return -(log_alpha.detach().exp() * (logp + target_entropy)).mean()
+
+
+def temperature_exponent_twice(log_alpha, logp, target_entropy):
+    return temperature_loss(log_alpha.exp(), logp, target_entropy)
+
+
+def temperature_without_alpha(log_alpha, logp, target_entropy):
+    return (logp.mean() + target_entropy) ** 2 + 0 * log_alpha
+
+
+def either_way(name, says, wrong, why=""):
+    """A mistake that is the same mistake with log alpha in front."""
+
+    def with_log(log_alpha, logp, target_entropy):
+        return wrong(log_alpha, logp, target_entropy, logs=True)
+
+    return Pitfall(name, says, wrong, why, also=(with_log,))
+
+
+def tuning(log_alpha, logp, target_entropy, dtype=torch.float32):
+    return lambda g: {
+        "log_alpha": torch.tensor(log_alpha, dtype=dtype),
+        "logp": torch.tensor(logp, dtype=dtype) if isinstance(logp, list) else logp(g).to(dtype),
+        "target_entropy": target_entropy,
+    }
+
+
+ALPHA = ("log_alpha",)
+
+TEMPERATURE_LOSS = Exercise(
+    reference=temperature_loss,
+    accept=(log_alpha_loss,),
+    parts={"loss": 2, "log pi constant": 1, "clean": 1},
+    cases=[
+        Case("two actions", tuning(-0.5, [-1.0, 0.5], -1.0), "loss", ALPHA),
+        Case("a policy too predictable", tuning(-1.5, [2.0, 3.0, 2.5], -1.0), "loss", ALPHA),
+        Case("a policy too random", tuning(0.4, [-0.6, -0.5, -0.9], -2.0), "loss", ALPHA),
+        Case(
+            "six action dimensions",
+            tuning(-2.0, lambda g: 3 * normal(g, 20) + 4, -6.0),
+            "loss",
+            ALPHA,
+        ),
+        Case("a positive target", tuning(0.3, lambda g: normal(g, 7) - 1, 0.4), "loss", ALPHA),
+        Case("float64", tuning(-1.0, lambda g: normal(g, 9), -3.0, F64), "loss", ALPHA),
+        Case(
+            "log pi that carries gradient",
+            tuning(-0.7, lambda g: normal(g, 6), -1.0),
+            "log pi constant",
+            ("log_alpha", "logp"),
+        ),
+    ],
+    pitfalls=[
+        either_way(
+            "target entropy negated",
+            "It uses log pi - target_entropy: the policy is steered to MINUS the entropy asked for.",
+            temperature_target_sign,
+            "With a target of -1 nat alpha would aim at +1 nat, more than tanh actions can have (log 2 each).",
+        ),
+        either_way(
+            "sign",
+            "The sign is reversed: alpha falls when the policy is too predictable, and rises "
+            "when it is too random.",
+            temperature_sign,
+            "Instead of settling, alpha explodes or dies.",
+        ),
+        either_way(
+            "both signs",
+            "The signs of the loss and of the target are reversed: alpha * (log pi - target_entropy).",
+            temperature_both_signs,
+        ),
+        either_way(
+            "half the target",
+            "It uses half of the target entropy that was asked for.",
+            temperature_half,
+        ),
+        either_way(
+            "target missing",
+            "The target entropy is not used: alpha aims at an entropy of 0 nats.",
+            temperature_no_target,
+        ),
+        either_way(
+            "log pi not detached",
+            "Gradient flows into log pi: the temperature's loss would train the policy.",
+            temperature_live,
+            "It would make the policy more predictable exactly when alpha tries to prevent that.",
+        ),
+        either_way(
+            "sum over the batch",
+            "It sums over the batch: the step size grows with the batch.",
+            temperature_sum,
+        ),
+        either_way(
+            "not averaged",
+            "It returns one number per action; a loss is a single number.",
+            temperature_not_averaged,
+        ),
+        either_way(
+            "one way only",
+            "It counts only actions that are more likely than asked: alpha can rise but never fall.",
+            temperature_one_way,
+        ),
+        either_way(
+            "absolute difference",
+            "It uses the size of the difference: alpha falls whichever side the entropy is on.",
+            temperature_absolute,
+        ),
+        either_way(
+            "squared difference",
+            "It squares the difference: alpha falls whichever side the entropy is on.",
+            temperature_squared,
+            "alpha is a price (a Lagrange multiplier), not a model to be fitted.",
+        ),
+        either_way(
+            "probability for its logarithm",
+            "It uses exp(logp); what is passed is a log-probability already.",
+            temperature_probability,
+        ),
+        Pitfall(
+            "alpha detached",
+            "No gradient reaches log_alpha, the one thing that this loss trains.",
+            temperature_detached,
+        ),
+        Pitfall(
+            "exponentiated twice",
+            "It uses exp(exp(log_alpha)): what is passed is the logarithm, and one exp undoes it.",
+            temperature_exponent_twice,
+        ),
+        Pitfall(
+            "no alpha in it",
+            "It fits the entropy to the target directly: alpha does not appear, so it never moves.",
+            temperature_without_alpha,
+        ),
+    ],
+    read="lesson 6, “A price that sets itself”; Haarnoja et al. 2018b, equation 18",
+)
+
+# --- polyak_update ---
+
+
+def pairs(target, online):
+    return zip(
+        [*target.parameters(), *target.buffers()],
+        [*online.parameters(), *online.buffers()],
+        strict=True,
+    )
+
+
+@torch.no_grad()
+def polyak_buffers_copied(target, online, tau):
+    """The other convention (Stable-Baselines3's): buffers are copied, not averaged."""
+    polyak_parameters_only(target, online, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_parameters_only(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.lerp_(new, tau)
+
+
+@torch.no_grad()
+def polyak_swapped(target, online, tau):
+    polyak_update(target, online, 1 - tau)
+
+
+@torch.no_grad()
+def polyak_head_only(target, online, tau):
+    parameters = list(zip(target.parameters(), online.parameters(), strict=True))
+    for i, (old, new) in enumerate(parameters):
+        old.lerp_(new, tau if i >= len(parameters) - 2 else 1.0)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_weights_only(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.dim() > 1:
+            old.lerp_(new, tau)
+
+
+@torch.no_grad()
+def polyak_first_layer(target, online, tau):
+    for old, new in list(pairs(target, online))[:2]:
+        old.lerp_(new, tau)
+
+
+def polyak_aliases(target, online, tau):
+    for old, new in pairs(target, online):
+        old.data = new.data
+
+
+@torch.no_grad()
+def polyak_copies(target, online, tau):
+    for old, new in pairs(target, online):
+        old.copy_(new)
+
+
+def polyak_rebinds(target, online, tau):
+    for old, new in pairs(target, online):
+        old = (1 - tau) * old + tau * new  # noqa: F841  the mistake itself
+
+
+@torch.no_grad()
+def polyak_backwards(target, online, tau):
+    polyak_update(online, target, tau)
+
+
+@torch.no_grad()
+def polyak_both(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            before = old.clone()
+            old.lerp_(new, tau)
+            new.lerp_(before, tau)
+        else:
+            old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_never_forgets(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.add_(tau * new)
+        else:
+            old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_shrinks(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.mul_(tau).add_(tau * new)
+        else:
+            old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_away(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.sub_(tau * (new - old))
+        else:
+            old.copy_(new)
+
+
+def polyak_with_graph(target, online, tau):
+    with torch.no_grad():
+        for old, new in zip(target.buffers(), online.buffers(), strict=True):
+            old.lerp_(new, tau) if old.is_floating_point() else old.copy_(new)
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        if old.requires_grad:
+            with torch.no_grad():
+                old.lerp_(new, tau)
+        else:
+            old.copy_((1 - tau) * old + tau * new)
+
+
+def polyak_unfreezes(target, online, tau):
+    polyak_update(target, online, tau)
+    target.requires_grad_(True)
+
+
+def polyak_freezes_online(target, online, tau):
+    polyak_update(target, online, tau)
+    online.requires_grad_(False)
+
+
+def polyak_halves(target, online, tau):
+    polyak_update(target, online, 0.5)
+
+
+def layers(g, *sizes, dtype=torch.float32):
+    return [
+        (normal(g, n_out, n_in, dtype=dtype), normal(g, n_out, dtype=dtype))
+        for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+    ]
+
+
+def one_layer(weight, bias):
+    return [(torch.tensor([[weight]]), torch.tensor([bias]))]
+
+
+def following(
+    g,
+    sizes=(3, 4, 2),
+    taus=(0.1,),
+    frozen=True,
+    buffers=False,
+    dtype=torch.float32,
+    keep="parameters",
+):
+    def some():
+        return [normal(g, 3, dtype=dtype), torch.randint(50, (1,), generator=g)] if buffers else []
+
+    return {
+        "target": layers(g, *sizes, dtype=dtype),
+        "online": layers(g, *sizes, dtype=dtype),
+        "target_buffers": some(),
+        "online_buffers": some(),
+        "taus": list(taus),
+        "move": 0.5,
+        "frozen": frozen,
+        "keep": keep,
+    }
+
+
+def one_number(g):
+    return following(g) | {"target": one_layer(1.0, 0.0), "online": one_layer(3.0, -10.0)}
+
+
+POLYAK_UPDATE = Exercise(
+    reference=polyak_update,
+    accept=(polyak_buffers_copied,),
+    driver="follow",
+    parts={"one update": 2, "many updates": 1, "apart": 1, "buffers": 1, "clean": 1},
+    cases=[
+        Case("one weight and one bias", one_number, "one update"),
+        Case("two layers, slowly", lambda g: following(g, taus=(0.02,)), "one update"),
+        Case(
+            "tau = 0 keeps, in float64",
+            lambda g: following(g, taus=(0.0,), dtype=F64),
+            "one update",
+        ),
+        Case(
+            "an online network that moves",
+            lambda g: following(g, (2, 3, 1), (1.0, 0.2, 0.005)),
+            "many updates",
+        ),
+        Case(
+            "twenty updates, gradients allowed",
+            lambda g: following(g, (2, 3, 3, 1), [0.05] * 20, frozen=False),
+            "many updates",
+        ),
+        Case(
+            "two networks that stay apart",
+            lambda g: following(g, taus=(1.0, 0.3), keep="apart"),
+            "apart",
+        ),
+        Case(
+            "a target that may have gradients",
+            lambda g: following(g, taus=(0.3,), frozen=False, keep="apart"),
+            "apart",
+        ),
+        Case(
+            "buffers",
+            lambda g: following(g, taus=(0.1, 0.1), buffers=True, keep="buffers"),
+            "buffers",
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "tau swapped",
+            "tau and 1 - tau are swapped: the target is replaced almost at once.",
+            polyak_swapped,
+            "A target that moves as fast as the critic is no target: the critic runs after itself.",
+        ),
+        Pitfall(
+            "head only",
+            "Only the last layer is averaged; the layers below are copied.",
+            polyak_head_only,
+        ),
+        Pitfall(
+            "biases left behind",
+            "It updates the weight matrices only; the biases never follow.",
+            polyak_weights_only,
+        ),
+        Pitfall("first layer only", "It updates the first layer only.", polyak_first_layer),
+        Pitfall(
+            "shared memory",
+            "It assigns the online network's storage: from then on the two ARE one network.",
+            polyak_aliases,
+            "Every later optimizer step then moves the target too.",
+        ),
+        Pitfall("copies", "It copies the online network whatever tau says.", polyak_copies),
+        Pitfall(
+            "rebinds a name",
+            "It gives a new value to a local name; the module's parameters stay as they were. "
+            "Write into them in place.",
+            polyak_rebinds,
+            "The target stays at its random beginning for ever.",
+        ),
+        Pitfall(
+            "wrong way round",
+            "It moves the online network towards the target.",
+            polyak_backwards,
+            "That undoes training.",
+        ),
+        Pitfall(
+            "both move",
+            "It moves both networks towards each other; only the target may change.",
+            polyak_both,
+        ),
+        Pitfall(
+            "1 - tau missing",
+            "It adds tau * online without shrinking the target by 1 - tau: the weights grow for ever.",
+            polyak_never_forgets,
+        ),
+        Pitfall(
+            "tau for both",
+            "It multiplies the target by tau too, where 1 - tau belongs.",
+            polyak_shrinks,
+        ),
+        Pitfall("away", "It moves the target away from the online network.", polyak_away),
+        Pitfall(
+            "graph attached",
+            "The target is written with gradient recording on: it now hangs on the online "
+            "network's graph. Use torch.no_grad().",
+            polyak_with_graph,
+            "Memory grows with every call, and the target's gradient trains the critic.",
+        ),
+        Pitfall(
+            "target unfrozen",
+            "It changes requires_grad of the target; leave that as it was.",
+            polyak_unfreezes,
+        ),
+        Pitfall(
+            "online frozen",
+            "It switches off requires_grad of the online network: the critic stops learning.",
+            polyak_freezes_online,
+        ),
+        Pitfall(
+            "buffers forgotten",
+            "Buffers (running means, counters) do not follow: parameters() does not list them.",
+            polyak_parameters_only,
+            "With batch normalization the target would use statistics from before training.",
+        ),
+        Pitfall("tau ignored", "It averages half and half whatever tau says.", polyak_halves),
+    ],
+    read="lesson 6, “A slow copy”; Lillicrap et al. 2016, algorithm 1",
+)
+
+EXERCISES = [
+    SQUASHED_GAUSSIAN_LOGP,
+    SOFT_Q_TARGET,
+    SAC_CRITIC_LOSS,
+    SAC_ACTOR_LOSS,
+    TEMPERATURE_LOSS,
+    POLYAK_UPDATE,
+]

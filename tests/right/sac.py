@@ -1,3 +1,208 @@
-"""Right answers of this lesson in other styles."""
+"""Right answers of lesson 6 in other styles."""
 
-RIGHT = {}
+import math
+
+import torch
+import torch.nn.functional as F
+from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions.transforms import TanhTransform
+
+
+def same(*tensors):
+    if len({x.shape for x in tensors}) > 1:
+        raise ValueError("shapes differ")
+
+
+def squashed_spinning_up(mean, log_std, pre_tanh):
+    same(mean, log_std, pre_tanh)
+    logp = Normal(mean, log_std.exp()).log_prob(pre_tanh).sum(axis=-1)
+    return logp - (2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))).sum(axis=-1)
+
+
+def squashed_transformed(mean, log_std, pre_tanh):
+    same(mean, log_std, pre_tanh)
+    tanh = TanhTransform(cache_size=1)
+    action = tanh(pre_tanh)
+    return TransformedDistribution(Normal(mean, log_std.exp()), tanh).log_prob(action).sum(-1)
+
+
+def squashed_sigmoids(mean, log_std, pre_tanh):
+    """1 - tanh(u)^2 = 4 sigmoid(2u) sigmoid(-2u)."""
+    same(mean, log_std, pre_tanh)
+    log_slope = math.log(4) + F.logsigmoid(2 * pre_tanh) + F.logsigmoid(-2 * pre_tanh)
+    return Independent(Normal(mean, torch.exp(log_std)), 1).log_prob(pre_tanh) - log_slope.sum(-1)
+
+
+def squashed_cosh(mean, log_std, pre_tanh):
+    """1 - tanh(u)^2 = 1 / cosh(u)^2, and log cosh u = logaddexp(u, -u) - log 2."""
+    same(mean, log_std, pre_tanh)
+    total = torch.zeros_like(mean[..., 0])
+    for d in range(mean.shape[-1]):
+        m, s, u = mean[..., d], log_std[..., d], pre_tanh[..., d]
+        total = total - (u - m) ** 2 / (2 * torch.exp(2 * s)) - s - math.log(2 * math.pi) / 2
+        total = total + 2 * (torch.logaddexp(u, -u) - math.log(2))
+    return total
+
+
+def target_cleanrl(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    with torch.no_grad():
+        min_q = torch.min(next_q1, next_q2) - alpha * next_logp
+        return rew.flatten() + (1 - terminated.to(rew.dtype).flatten()) * gamma * min_q.view(-1)
+
+
+def target_each_twin(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    soft = [q - alpha * next_logp for q in (next_q1, next_q2)]
+    smallest = torch.stack(soft).min(dim=0).values
+    return (rew + gamma * (~terminated) * smallest).detach()
+
+
+def target_loop(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    y = []
+    for r, a, b, logp, end in zip(rew, next_q1, next_q2, next_logp, terminated, strict=True):
+        y.append(r.detach() if end else (r + gamma * (min(a, b) - alpha * logp)).detach())
+    return torch.stack(y)
+
+
+def target_in_place(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    y = rew.detach().clone()
+    go = ~terminated
+    y[go] += gamma * (torch.minimum(next_q1, next_q2) - alpha * next_logp).detach()[go]
+    return y
+
+
+def critic_mse(q1, q2, target):
+    same(q1, q2, target)
+    target = target.detach()
+    return F.mse_loss(q1, target) + F.mse_loss(q2, target)
+
+
+def critic_stable_baselines(q1, q2, target):
+    same(q1, q2, target)
+    return 0.5 * sum(F.mse_loss(q, target.detach()) for q in (q1, q2))
+
+
+def critic_stacked(q1, q2, target):
+    same(q1, q2, target)
+    return (torch.stack([q1, q2]) - target.detach()).pow(2).sum(0).mean()
+
+
+def critic_loop(q1, q2, target):
+    same(q1, q2, target)
+    total = 0.0
+    for a, b, y in zip(q1, q2, target.detach(), strict=True):
+        total = total + (a - y) ** 2 + (b - y) ** 2
+    return total / len(target)
+
+
+def actor_cleanrl(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    if torch.is_tensor(alpha):
+        alpha = alpha.item()
+    return ((alpha * logp) - torch.min(q1, q2)).mean()
+
+
+def actor_objective(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    with torch.no_grad():
+        price = torch.as_tensor(alpha) * 1.0
+    objective = torch.where(q1 < q2, q1, q2) - price * logp
+    return -objective.sum() / objective.numel()
+
+
+def actor_loop(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    total = 0.0
+    for one, a, b in zip(logp, q1, q2, strict=True):
+        total = total + float(torch.as_tensor(alpha).detach()) * one - min(a, b)
+    return total / len(logp)
+
+
+def temperature_cleanrl(log_alpha, logp, target_entropy):
+    return (-log_alpha.exp() * (logp.detach() + target_entropy)).mean()
+
+
+def temperature_stable_baselines(log_alpha, logp, target_entropy):
+    return -(log_alpha * (logp + target_entropy).detach()).mean()
+
+
+def temperature_by_entropy(log_alpha, logp, target_entropy):
+    entropy = -logp.detach().mean()
+    return torch.exp(log_alpha) * (entropy - target_entropy)
+
+
+def temperature_no_grad(log_alpha, logp, target_entropy):
+    with torch.no_grad():
+        gap = sum(one + target_entropy for one in logp) / len(logp)
+    return -log_alpha.exp() * gap
+
+
+def polyak_cleanrl(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.data.copy_(tau * new.data + (1 - tau) * old.data)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.data.copy_(tau * new.data + (1 - tau) * old.data if old.is_floating_point() else new)
+
+
+def polyak_state_dict(target, online, tau):
+    old, new = target.state_dict(), online.state_dict()
+    mixed = {
+        k: (1 - tau) * old[k] + tau * new[k] if old[k].is_floating_point() else new[k] for k in old
+    }
+    target.load_state_dict(mixed)
+
+
+@torch.no_grad()
+def polyak_spinning_up(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.mul_(1 - tau)
+        old.add_(tau * new)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
+
+
+def polyak_by_name(target, online, tau):
+    fast = dict(online.named_parameters()) | dict(online.named_buffers())
+    slow = dict(target.named_parameters()) | dict(target.named_buffers())
+    for name, x in slow.items():
+        step = tau * (fast[name].detach() - x.detach())
+        x.data = x.data + step if x.is_floating_point() else fast[name].clone()
+
+
+@torch.no_grad()
+def polyak_foreach(target, online, tau):
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        if old.dtype.is_floating_point:
+            torch.lerp(old, new, tau, out=old)
+        else:
+            old.fill_(new.item())
+
+
+RIGHT = {
+    "squashed_gaussian_logp": [
+        squashed_spinning_up,
+        squashed_transformed,
+        squashed_sigmoids,
+        squashed_cosh,
+    ],
+    "soft_q_target": [target_cleanrl, target_each_twin, target_loop, target_in_place],
+    "sac_critic_loss": [critic_mse, critic_stable_baselines, critic_stacked, critic_loop],
+    "sac_actor_loss": [actor_cleanrl, actor_objective, actor_loop],
+    "temperature_loss": [
+        temperature_cleanrl,
+        temperature_stable_baselines,
+        temperature_by_entropy,
+        temperature_no_grad,
+    ],
+    "polyak_update": [
+        polyak_cleanrl,
+        polyak_state_dict,
+        polyak_spinning_up,
+        polyak_by_name,
+        polyak_foreach,
+    ],
+}
