@@ -1506,11 +1506,13 @@ def loss_selects_after(logp, adv, mask=None):
 
 
 def loss_broadcasts(logp, adv, mask=None):
-    return -mean_where(logp * adv.detach(), mask)
+    logp, adv = select(mask, logp, adv)
+    return -(logp * adv.detach()).mean()
 
 
 def loss_reshapes(logp, adv, mask=None):
-    return -mean_where(logp * adv.detach().reshape(logp.shape), mask)
+    logp, adv = select(mask, logp, adv.reshape(logp.shape))
+    return -(logp * adv.detach()).mean()
 
 
 def logp_and_advantage(g, *shape, dtype=torch.float32):
@@ -1728,20 +1730,22 @@ POLICY_GRADIENT_LOSS = Exercise(
 
 
 def quiz_baselines():
-    """What the experiments of this lesson showed. Answer each question by replacing its None.
+    """What the experiments of this lesson showed.
 
-    constant   : every reward of a bandit is raised by 100. Of the policy gradient's estimate without
-                 a baseline this changes  "a" the mean only  "b" the variance only  "c" both  "d" neither
-    unbiased   : which baselines leave the mean of the estimate alone? All letters that do, like "ab":
+    constant   : every reward of a bandit is raised by 100. In the estimate without a baseline this
+                 changes  "a" the mean only   "b" the variance only   "c" both   "d" neither
+    unbiased   : which of these leave the mean of the estimate alone? All that do, like "bd":
                  "a" the mean return of the OTHER samples from the same start
                  "b" the mean return of ALL samples from the same start, one's own included
                  "c" V(s_t), learned from earlier episodes
                  "d" V(s_{t+1}), the value of the state that the action led to
-    episodes   : without a baseline 5000 episodes give the precision you want; the variance ratio is
-                 0.2. How many episodes give it with the baseline? A number
-    perfect    : with V(s_t) = V^pi(s_t) exactly, the variance of the estimate is zero. True or False
-    normalized : dividing the advantages by their standard deviation lowers the variance of the
-                 estimate the way a baseline does, at an unchanged mean. True or False
+    episodes   : without a baseline, 5000 episodes give the precision you want; the variance ratio
+                 of a baseline is 0.2. How many episodes does it take with that baseline? A number
+    perfect    : with V(s_t) = V^pi(s_t) exactly, the estimate has no variance left. True or False
+    normalized : dividing all advantages by their standard deviation saves episodes the way a
+                 baseline does. True or False
+    returns    : a dict of the five answers, {"constant": ..., "unbiased": ..., "episodes": ...,
+                 "perfect": ..., "normalized": ...}
     """
     return {
         "constant": "b",
