@@ -19,7 +19,9 @@ def softmax(theta):
 
 
 def grad_log_softmax(theta, action):
-    return torch.func.grad(lambda x: torch.log_softmax(x, dim=-1)[action])(theta)
+    theta = theta.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        return torch.autograd.grad(torch.log_softmax(theta, dim=-1)[action], theta)[0]
 
 
 def score_step(theta, action, ret, lr):
