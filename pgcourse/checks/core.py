@@ -94,8 +94,7 @@ class Exercise:
             raise ValueError(
                 f"{self.name}: the cases' parts and Exercise.parts (with 'clean') differ."
             )
-        names = [p.name for p in self.pitfalls] + [c.name for c in self.cases]
-        if len(names) != len(set(names)):
+        if any(len({x.name for x in xs}) < len(xs) for xs in (self.pitfalls, self.cases)):
             raise ValueError(f"{self.name}: two pitfalls or two cases have one name.")
 
     @property
@@ -474,7 +473,12 @@ def out_difference(out, right, where="The result"):
     if not torch.is_tensor(right):
         if close(out, right):
             return None
-        return Fault(None, f"{where} is not right: it is {describe(out)}.")
+        numbers = (bool, int, float)
+        alike = type(out) is type(right) or (type(out) in numbers and type(right) in numbers)
+        return Fault(
+            None if alike or torch.is_tensor(out) else "wrong type",
+            f"{where} is not right: it is {describe(out)}.",
+        )
     if not torch.is_tensor(out) and not (type(out) in (int, float) and right.dim() == 0):
         says = (
             f"{where} should be a torch tensor of shape {list(right.shape)}; it is {describe(out)}."
