@@ -12,8 +12,10 @@ import time
 import torch
 
 HEADER = struct.Struct("!II")  # bytes of JSON, bytes of tensors
+MOST_TEXT = 4 * 2**20
 MOST_BYTES = 64 * 2**20
 MOST_DEPTH = 24
+MOST_SECONDS = 20.0  # for the other side to take a message in
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -46,8 +48,7 @@ def pack(data):
     except (ValueError, RecursionError) as error:
         raise WireError(f"this cannot be sent: {error}") from None
     size = sum(map(len, blobs))
-    if len(text) + size > MOST_BYTES:
-        raise WireError(f"{(len(text) + size) >> 20} MB are more than the {MOST_BYTES >> 20} MB allowed")
+    check_size(len(text), size)
     return b"".join([HEADER.pack(len(text), size), text, *blobs])
 
 
@@ -64,6 +65,14 @@ def unpack(text, blob):
     if len(rest):
         raise WireError("malformed message (bytes left over)")
     return data
+
+
+def check_size(text, blob):
+    if text > MOST_TEXT or blob > MOST_BYTES:
+        raise WireError(
+            f"{(text + blob) / 2**20:.0f} MB; at most {MOST_BYTES >> 20} MB of numbers "
+            f"and {MOST_TEXT >> 20} MB of other things are sent"
+        )
 
 
 def dismantle(x, blobs, depth):
@@ -145,6 +154,7 @@ def send(sock, data):
     """Send one message. raises: WireError, Closed"""
     message = pack(data)
     try:
+        sock.settimeout(MOST_SECONDS)
         sock.sendall(message)
     except TimeoutError:
         raise Late("the other side does not read") from None
@@ -155,8 +165,7 @@ def send(sock, data):
 def receive(sock, deadline=None):
     """Read one message. deadline: time.monotonic() to be done by. raises: WireError, Late, Closed"""
     size_text, size_blob = HEADER.unpack(read_exactly(sock, HEADER.size, deadline))
-    if size_text + size_blob > MOST_BYTES:
-        raise WireError(f"a reply of {(size_text + size_blob) >> 20} MB; {MOST_BYTES >> 20} MB are allowed")
+    check_size(size_text, size_blob)
     text = read_exactly(sock, size_text, deadline)
     return unpack(bytes(text), read_exactly(sock, size_blob, deadline))
 
