@@ -1,3 +1,1896 @@
-"""Exercises of lesson 4, actor-critic."""
+"""Exercises of lesson 4: TD targets, the losses of critic and actor, GAE, and their training steps."""
 
-EXERCISES = []
+import torch
+import torch.nn.functional as F
+
+from pgcourse.a2c import actor_critic_step
+from pgcourse.a3c import a3c_push_gradients
+from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.make_inputs import flags, integers, normal
+from pgcourse.estimators import gae, td_target
+from pgcourse.losses import actor_loss, critic_loss
+
+F64 = torch.float64
+
+# --- td_target ---
+
+
+def target_without_mask(rew, next_val, terminated, gamma):
+    return rew + gamma * next_val
+
+
+def target_mask_inverted(rew, next_val, terminated, gamma):
+    return rew + gamma * terminated * next_val
+
+
+def target_reward_masked(rew, next_val, terminated, gamma):
+    return torch.where(terminated, 0.0, rew + gamma * next_val)
+
+
+def target_undiscounted(rew, next_val, terminated, gamma):
+    return rew + torch.where(terminated, 0.0, next_val)
+
+
+def target_reward_discounted(rew, next_val, terminated, gamma):
+    return gamma * (rew + torch.where(terminated, 0.0, next_val))
+
+
+def target_reward_missing(rew, next_val, terminated, gamma):
+    return gamma * torch.where(terminated, 0.0, next_val)
+
+
+def target_reward_only(rew, next_val, terminated, gamma):
+    return rew.clone()
+
+
+def target_one_row_late(rew, next_val, terminated, gamma):
+    shifted = torch.cat([next_val[1:], torch.zeros_like(next_val[:1])])
+    return rew + gamma * torch.where(terminated, 0.0, shifted)
+
+
+def target_last_row_ends(rew, next_val, terminated, gamma):
+    last = torch.zeros_like(terminated)
+    last[-1] = True
+    return rew + gamma * torch.where(terminated | last, 0.0, next_val)
+
+
+def target_dead_after_first_end(rew, next_val, terminated, gamma):
+    over = terminated.cumsum(0) > 0
+    return rew + gamma * torch.where(over, 0.0, next_val)
+
+
+def target_sums_rewards(rew, next_val, terminated, gamma):
+    ret, running = torch.zeros_like(rew), next_val[-1]
+    for t in reversed(range(len(rew))):
+        running = rew[t] + gamma * torch.where(terminated[t], 0.0, running)
+        ret[t] = running
+    return ret
+
+
+def target_fine_at_the_end(rew, next_val, terminated, gamma):
+    return torch.where(terminated, -1.0, rew + gamma * next_val)
+
+
+def target_discount_by_time(rew, next_val, terminated, gamma):
+    power = gamma ** torch.arange(1, len(rew) + 1, dtype=rew.dtype)
+    power = power.reshape(-1, *[1] * (rew.dim() - 1))
+    return rew + power * torch.where(terminated, 0.0, next_val)
+
+
+def target_td_error(rew, next_val, terminated, gamma):
+    return rew + gamma * torch.where(terminated, 0.0, next_val) - next_val
+
+
+def transitions(g, *shape, dtype=torch.float32, gamma=0.9, p=0.3):
+    return dict(
+        rew=normal(g, *shape, dtype=dtype),
+        next_val=normal(g, *shape, dtype=dtype, scale=3.0) + 1,
+        terminated=flags(g, *shape, p=p),
+        gamma=gamma,
+    )
+
+
+TD_TARGET = Exercise(
+    reference=td_target,
+    parts={"while it goes on": 1, "where it ends": 2, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "two steps that go on",
+            lambda g: dict(
+                rew=torch.tensor([1.0, 2.0]),
+                next_val=torch.tensor([10.0, -4.0]),
+                terminated=torch.tensor([False, False]),
+                gamma=0.9,
+            ),
+            "while it goes on",
+        ),
+        Case(
+            "six steps that go on",
+            lambda g: transitions(g, 6) | dict(terminated=torch.zeros(6, dtype=torch.bool)),
+            "while it goes on",
+        ),
+        Case(
+            "the second step ends the episode",
+            lambda g: dict(
+                rew=torch.tensor([1.0, 1.0, 1.0]),
+                next_val=torch.tensor([5.0, 7.0, 3.0]),
+                terminated=torch.tensor([False, True, False]),
+                gamma=0.5,
+            ),
+            "where it ends",
+        ),
+        Case("forty steps, several ends", lambda g: transitions(g, 40), "where it ends"),
+        Case(
+            "time and environments, float64",
+            lambda g: transitions(g, 7, 3, dtype=F64, gamma=0.99),
+            "where it ends",
+        ),
+        Case("no discount", lambda g: transitions(g, 5, gamma=1.0), "where it ends"),
+        Case(
+            "rewards [3] and values [3, 1]",
+            lambda g: transitions(g, 3) | dict(next_val=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "bootstraps past the end",
+            "It adds the next value after a terminal step too: nothing can be earned there.",
+            target_without_mask,
+            "The critic would chase its own value of a state that does not exist.",
+        ),
+        Pitfall(
+            "mask inverted",
+            "It bootstraps only where the episode ended, and not where it goes on.",
+            target_mask_inverted,
+        ),
+        Pitfall(
+            "reward masked too",
+            "The last reward of an episode is lost: only the next value falls away at the end.",
+            target_reward_masked,
+            "In many tasks the last reward is the only one.",
+        ),
+        Pitfall(
+            "not discounted", "The next value is not multiplied by gamma.", target_undiscounted
+        ),
+        Pitfall(
+            "reward discounted",
+            "The reward itself is multiplied by gamma; only what follows is discounted.",
+            target_reward_discounted,
+        ),
+        Pitfall("reward missing", "The reward is not in the target.", target_reward_missing),
+        Pitfall(
+            "no bootstrap",
+            "It is the reward alone: the value of what follows does not enter.",
+            target_reward_only,
+        ),
+        Pitfall(
+            "value of the step after",
+            "It shifts next_val by one row: next_val[t] already is the value after step t.",
+            target_one_row_late,
+        ),
+        Pitfall(
+            "last row taken for an end",
+            "It does not bootstrap in the last row: the batch ends there, the episode does not.",
+            target_last_row_ends,
+        ),
+        Pitfall(
+            "nothing after the first end",
+            "After the first end in the batch it never bootstraps again: later rows are new episodes.",
+            target_dead_after_first_end,
+        ),
+        Pitfall(
+            "return for target",
+            "It adds up all later rewards: that is a return; the TD target looks one step ahead.",
+            target_sums_rewards,
+        ),
+        Pitfall(
+            "fine at the end",
+            "It replaces the reward of a terminal step by -1: that is another task.",
+            target_fine_at_the_end,
+        ),
+        Pitfall(
+            "discount grows with time",
+            "It discounts row t by gamma^(t+1): each target looks one step ahead, so it is gamma^1.",
+            target_discount_by_time,
+        ),
+        Pitfall(
+            "value subtracted",
+            "It subtracts a value already: the target is r + gamma V(s'), not the TD error.",
+            target_td_error,
+        ),
+    ],
+    read="lesson 4, “The TD target”; Sutton & Barto, section 6.1",
+)
+
+# --- critic_loss ---
+
+
+def critic_half(val, target):
+    if val.shape != target.shape:
+        raise ValueError("one target per value")
+    return 0.5 * ((val - target.detach()) ** 2).mean()
+
+
+def critic_live_target(val, target):
+    return ((val - target) ** 2).mean()
+
+
+def critic_trains_the_target(val, target):
+    return ((val.detach() - target) ** 2).mean()
+
+
+def critic_signed(val, target):
+    return (val - target.detach()).mean()
+
+
+def critic_absolute(val, target):
+    return (val - target.detach()).abs().mean()
+
+
+def critic_huber(val, target):
+    error = (val - target.detach()).abs()
+    return torch.where(error < 1, 0.5 * error**2, error - 0.5).mean()
+
+
+def critic_negative(val, target):
+    return -((val - target.detach()) ** 2).mean()
+
+
+def critic_sum(val, target):
+    return ((val - target.detach()) ** 2).sum()
+
+
+def critic_root(val, target):
+    return ((val - target.detach()) ** 2).mean().sqrt()
+
+
+def critic_square_of_mean(val, target):
+    return (val - target.detach()).mean() ** 2
+
+
+def critic_policy_gradient(val, target):
+    return -(val * (target - val).detach()).mean()
+
+
+def critic_policy_gradient_wrong_sign(val, target):
+    return (val * (target - val).detach()).mean()
+
+
+def critic_target_by_value(val, target):
+    return -(val * target.detach()).mean()
+
+
+def critic_normalized(val, target):
+    y = target.detach()
+    return ((val - (y - y.mean()) / (y.std(correction=0) + 1e-8)) ** 2).mean()
+
+
+def errors(g, *shape, dtype=torch.float32):
+    return dict(val=normal(g, *shape, dtype=dtype), target=normal(g, *shape, dtype=dtype, scale=2))
+
+
+CRITIC_LOSS = Exercise(
+    reference=critic_loss,
+    accept=(critic_half,),
+    parts={"values and gradient": 2, "time and environments": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "three values",
+            lambda g: dict(val=torch.tensor([1.0, 2.0, 3.0]), target=torch.tensor([2.0, 2.0, 1.0])),
+            "values and gradient",
+            ("val", "target"),
+        ),
+        Case("ten values", lambda g: errors(g, 10), "values and gradient", ("val", "target")),
+        Case("float64", lambda g: errors(g, 6, dtype=F64), "values and gradient", ("val",)),
+        Case(
+            "targets far away",
+            lambda g: dict(val=normal(g, 5), target=normal(g, 5, scale=300.0)),
+            "values and gradient",
+            ("val", "target"),
+        ),
+        Case(
+            "time and environments",
+            lambda g: errors(g, 5, 3),
+            "time and environments",
+            ("val", "target"),
+        ),
+        Case(
+            "values [3, 1] and targets [3]",
+            lambda g: dict(val=normal(g, 3, 1), target=normal(g, 3)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "values [4] and targets [4, 1]",
+            lambda g: dict(val=normal(g, 4), target=normal(g, 4, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "gradient through the target",
+            "Gradient flows into the target: it must be a constant, although it was made from V.",
+            critic_live_target,
+            "Then V(s') is pulled toward V(s) as well: the future learns from the past.",
+        ),
+        Pitfall(
+            "target trained, value held",
+            "The wrong side is held constant: the target moves toward the value.",
+            critic_trains_the_target,
+        ),
+        Pitfall(
+            "not squared",
+            "The error is not squared: the loss falls without end as V goes to minus infinity.",
+            critic_signed,
+        ),
+        Pitfall(
+            "absolute error",
+            "It is the absolute error: the best V would be the median of the targets, not their mean.",
+            critic_absolute,
+        ),
+        Pitfall(
+            "Huber loss",
+            "It is the Huber loss: large errors count linearly, so V is not the mean return.",
+            critic_huber,
+        ),
+        Pitfall(
+            "sign", "The sign is reversed: a smaller loss means a larger error.", critic_negative
+        ),
+        Pitfall(
+            "sum for mean",
+            "It sums over the steps: the gradient grows with the size of the batch.",
+            critic_sum,
+        ),
+        Pitfall("root of the mean", "It takes the root of the mean squared error.", critic_root),
+        Pitfall(
+            "square of the mean",
+            "It squares the mean error: errors of opposite sign cancel.",
+            critic_square_of_mean,
+        ),
+        Pitfall(
+            "actor's loss on the critic",
+            "It weighs the value with the TD error, as the actor weighs log pi: "
+            "the critic is a regression, its loss is the squared error.",
+            critic_policy_gradient,
+            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
+        ),
+        Pitfall(
+            "actor's loss, wrong sign",
+            "It is the value times the TD error: descending it drives V away from the target.",
+            critic_policy_gradient_wrong_sign,
+            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
+        ),
+        Pitfall(
+            "target times value",
+            "It multiplies value and target: that loss has no minimum and measures no error.",
+            critic_target_by_value,
+        ),
+        Pitfall(
+            "normalized targets",
+            "It standardizes the targets: V then has no reward units, and r + gamma V makes no sense.",
+            critic_normalized,
+        ),
+    ],
+    read="lesson 4, “The critic's loss”; Sutton & Barto, section 9.3",
+)
+
+# --- actor_loss ---
+
+
+def actor_sign(logp, adv):
+    return (logp * adv.detach()).mean()
+
+
+def actor_live_advantage(logp, adv):
+    return -(logp * adv).mean()
+
+
+def actor_trains_the_critic(logp, adv):
+    return -(logp.detach() * adv).mean()
+
+
+def actor_probability(logp, adv):
+    return -(logp.exp() * adv.detach()).mean()
+
+
+def actor_absolute(logp, adv):
+    return -(logp * adv.detach().abs()).mean()
+
+
+def actor_squared(logp, adv):
+    return -(logp * adv.detach() ** 2).mean()
+
+
+def actor_regression(logp, adv):
+    return ((logp - adv.detach()) ** 2).mean()
+
+
+def actor_sum(logp, adv):
+    return -(logp * adv.detach()).sum()
+
+
+def actor_normalized(logp, adv):
+    a = adv.detach()
+    return -(logp * (a - a.mean()) / (a.std(correction=0) + 1e-8)).mean()
+
+
+def actor_centered(logp, adv):
+    return -(logp * (adv - adv.mean()).detach()).mean()
+
+
+def actor_product_of_means(logp, adv):
+    return -logp.mean() * adv.detach().mean()
+
+
+def actor_good_news_only(logp, adv):
+    return -(logp * adv.detach().clamp(min=0)).mean()
+
+
+def actor_sign_only(logp, adv):
+    return -(logp * adv.detach().sign()).mean()
+
+
+def actor_advantage_ignored(logp, adv):
+    return -logp.mean()
+
+
+def decisions(g, *shape, dtype=torch.float32):
+    return dict(
+        logp=-normal(g, *shape, dtype=dtype).abs() - 0.1, adv=normal(g, *shape, dtype=dtype) + 0.5
+    )
+
+
+ACTOR_LOSS = Exercise(
+    reference=actor_loss,
+    parts={"values and gradient": 2, "time and environments": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "two decisions",
+            lambda g: dict(logp=torch.tensor([-0.5, -1.0]), adv=torch.tensor([2.0, -1.0])),
+            "values and gradient",
+            ("logp", "adv"),
+        ),
+        Case("ten decisions", lambda g: decisions(g, 10), "values and gradient", ("logp", "adv")),
+        Case("float64", lambda g: decisions(g, 6, dtype=F64), "values and gradient", ("logp",)),
+        Case(
+            "a very rare action",
+            lambda g: dict(logp=torch.tensor([-60.0, -0.1]), adv=torch.tensor([1.0, 0.2])),
+            "values and gradient",
+            ("logp", "adv"),
+        ),
+        Case(
+            "time and environments",
+            lambda g: decisions(g, 5, 3),
+            "time and environments",
+            ("logp", "adv"),
+        ),
+        Case(
+            "log-probabilities [3] and advantages [3, 1]",
+            lambda g: dict(logp=-normal(g, 3).abs(), adv=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "log-probabilities [4, 1] and advantages [4]",
+            lambda g: dict(logp=-normal(g, 4, 1).abs(), adv=normal(g, 4)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "sign",
+            "The minus is missing: descending this loss makes good actions rarer.",
+            actor_sign,
+        ),
+        Pitfall(
+            "advantage not detached",
+            "Gradient flows into the advantage, and so into the critic: the actor's loss trains it.",
+            actor_live_advantage,
+            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
+        ),
+        Pitfall(
+            "trains the critic, not the actor",
+            "The wrong factor is held constant: the policy gets no gradient, the critic does.",
+            actor_trains_the_critic,
+            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
+        ),
+        Pitfall(
+            "probability for log-probability",
+            "It uses the probability, exp(logp): rare actions barely learn.",
+            actor_probability,
+        ),
+        Pitfall(
+            "absolute advantage",
+            "It uses the size of the advantage: worse than expected is reinforced too.",
+            actor_absolute,
+        ),
+        Pitfall(
+            "squared TD error",
+            "It weighs with the squared advantage: that is the critic's loss, and it has no sign.",
+            actor_squared,
+            "The critic is asked how large the error is, the actor in which direction.",
+        ),
+        Pitfall(
+            "regression on the advantage",
+            "It fits log pi to the advantage by least squares: that is a critic's loss, not a policy gradient.",
+            actor_regression,
+            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
+        ),
+        Pitfall(
+            "sum for mean",
+            "It sums over the steps: the gradient grows with the size of the batch.",
+            actor_sum,
+        ),
+        Pitfall(
+            "normalized inside",
+            "It standardizes the advantages inside the loss: that is a step of its own, done outside.",
+            actor_normalized,
+        ),
+        Pitfall(
+            "centered inside",
+            "It subtracts the batch's mean advantage: V(s) was the baseline already.",
+            actor_centered,
+        ),
+        Pitfall(
+            "product of means",
+            "Mean log-probability times mean advantage: which action earned which is lost.",
+            actor_product_of_means,
+        ),
+        Pitfall(
+            "good news only",
+            "Negative advantages are dropped: a bad action is never made rarer.",
+            actor_good_news_only,
+        ),
+        Pitfall(
+            "sign of the advantage only",
+            "It uses only the sign of the advantage, not its size.",
+            actor_sign_only,
+        ),
+        Pitfall(
+            "advantage ignored",
+            "The advantage does not enter: every action taken becomes more probable.",
+            actor_advantage_ignored,
+        ),
+    ],
+    read="lesson 4, “The actor's loss”; Mnih et al. 2016, section 4",
+)
+
+# --- gae ---
+
+
+def sum_back(delta, factor):
+    """x_t = delta_t + factor_t * x_{t+1}, from the last row to the first."""
+    adv, running = torch.zeros_like(delta), torch.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        running = delta[t] + factor[t] * running
+        adv[t] = running
+    return adv
+
+
+def td_errors(rew, val, next_val, stop, gamma):
+    return rew + gamma * torch.where(stop, 0.0, next_val.detach()) - val.detach()
+
+
+def gae_last_row_ends(rew, val, next_val, terminated, ended, gamma, lam):
+    last = torch.zeros_like(terminated)
+    last[-1] = True
+    delta = td_errors(rew, val, next_val, terminated | last, gamma)
+    return sum_back(delta, gamma * lam * (~ended))
+
+
+def gae_time_limit_is_end(rew, val, next_val, terminated, ended, gamma, lam):
+    return sum_back(td_errors(rew, val, next_val, ended, gamma), gamma * lam * (~ended))
+
+
+def gae_carry_not_cut(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = td_errors(rew, val, next_val, terminated, gamma)
+    return sum_back(delta, torch.full_like(rew, gamma * lam))
+
+
+def gae_carry_through_time_limit(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = td_errors(rew, val, next_val, terminated, gamma)
+    return sum_back(delta, gamma * lam * (~terminated))
+
+
+def gae_delta_not_masked(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = td_errors(rew, val, next_val, torch.zeros_like(ended), gamma)
+    return sum_back(delta, gamma * lam * (~ended))
+
+
+def gae_no_masks(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = td_errors(rew, val, next_val, torch.zeros_like(ended), gamma)
+    return sum_back(delta, torch.full_like(rew, gamma * lam))
+
+
+def gae_flags_of_next_row(rew, val, next_val, terminated, ended, gamma, lam):
+    terminated, ended = (torch.cat([x[1:], torch.zeros_like(x[:1])]) for x in (terminated, ended))
+    delta = td_errors(rew, val, next_val, terminated, gamma)
+    return sum_back(delta, gamma * lam * (~ended))
+
+
+def gae_value_twice(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, val, next_val, terminated, ended, gamma, lam) - val.detach()
+
+
+def gae_value_of_reset_state(rew, val, next_val, terminated, ended, gamma, lam):
+    following = torch.cat([val[1:], next_val[-1:]])
+    delta = td_errors(rew, val, following, terminated, gamma)
+    return sum_back(delta, gamma * lam * (~ended))
+
+
+def gae_carry_undiscounted(rew, val, next_val, terminated, ended, gamma, lam):
+    return sum_back(td_errors(rew, val, next_val, terminated, gamma), lam * (~ended))
+
+
+def gae_lambda_ignored(rew, val, next_val, terminated, ended, gamma, lam):
+    return sum_back(td_errors(rew, val, next_val, terminated, gamma), gamma * (~ended))
+
+
+def gae_one_step(rew, val, next_val, terminated, ended, gamma, lam):
+    return td_errors(rew, val, next_val, terminated, gamma)
+
+
+def gae_returns(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, val, next_val, terminated, ended, gamma, lam) + val.detach()
+
+
+def gae_no_baseline(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = rew + gamma * torch.where(terminated, 0.0, next_val.detach())
+    return sum_back(delta, gamma * lam * (~ended))
+
+
+def gae_forward(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = td_errors(rew, val, next_val, terminated, gamma)
+    adv, running = torch.zeros_like(delta), torch.zeros_like(delta[0])
+    for t in range(len(delta)):
+        running = delta[t] + gamma * lam * running
+        adv[t] = running
+        running = torch.where(ended[t], 0.0, running)
+    return adv
+
+
+def gae_with_graph(rew, val, next_val, terminated, ended, gamma, lam):
+    delta = rew + gamma * torch.where(terminated, 0.0, next_val) - val
+    rows, running = [], torch.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        running = delta[t] + gamma * lam * torch.where(ended[t], 0.0, running)
+        rows.append(running)
+    return torch.stack(rows[::-1])
+
+
+def gae_normalized(rew, val, next_val, terminated, ended, gamma, lam):
+    adv = gae(rew, val, next_val, terminated, ended, gamma, lam)
+    return (adv - adv.mean()) / (adv.std(correction=0) + 1e-8)
+
+
+def gae_lambda_average(rew, val, next_val, terminated, ended, gamma, lam):
+    return (1 - lam) * gae(rew, val, next_val, terminated, ended, gamma, lam)
+
+
+def gae_environments_chained(rew, val, next_val, terminated, ended, gamma, lam):
+    def flat(x):
+        return x.reshape(-1)
+
+    return gae(*map(flat, (rew, val, next_val, terminated, ended)), gamma=gamma, lam=lam).reshape(
+        rew.shape
+    )
+
+
+def gae_any_environment_ends(rew, val, next_val, terminated, ended, gamma, lam):
+    if rew.dim() == 1:
+        return gae(rew, val, next_val, terminated, ended, gamma, lam)
+    cut = ended.any(1, keepdim=True).expand_as(ended)
+    return sum_back(td_errors(rew, val, next_val, terminated, gamma), gamma * lam * (~cut))
+
+
+def gae_value_sign(rew, val, next_val, terminated, ended, gamma, lam):
+    return -gae(rew, val, next_val, terminated, ended, gamma, lam)
+
+
+def experience(
+    g, *shape, dtype=torch.float32, gamma=0.95, lam=0.8, terminated=0.15, truncated=0.15
+):
+    """A rollout with ends and time limits, each by its probability; values are far from 0."""
+
+    def cut(p):
+        return torch.rand(*shape, generator=g) < p
+
+    end = cut(terminated)
+    return dict(
+        rew=normal(g, *shape, dtype=dtype),
+        val=normal(g, *shape, dtype=dtype) + 2,
+        next_val=normal(g, *shape, dtype=dtype) + 2,
+        terminated=end,
+        ended=end | cut(truncated),
+        gamma=gamma,
+        lam=lam,
+    )
+
+
+def one_episode(g, T, dtype=torch.float32, **rest):
+    """One episode that goes on after the batch: next_val[t] is val[t + 1]."""
+    made = experience(g, T, dtype=dtype, terminated=0, truncated=0) | rest
+    made["next_val"] = torch.cat([made["val"][1:], made["next_val"][-1:]])
+    return made
+
+
+def by_hand(g, terminated, ended, val=(1.0, 1.0, 1.0), next_val=(1.0, 1.0, 2.0)):
+    return dict(
+        rew=torch.tensor([1.0, 2.0, 3.0]),
+        val=torch.tensor(val),
+        next_val=torch.tensor(next_val),
+        terminated=torch.tensor(terminated),
+        ended=torch.tensor(ended),
+        gamma=0.5,
+        lam=0.5,
+    )
+
+
+NO, END = [False, False, False], [False, True, False]
+CONSTANTS = ("val", "next_val")
+
+GAE = Exercise(
+    reference=gae,
+    parts={
+        "one episode": 2,
+        "ends": 2,
+        "time limits": 2,
+        "environments": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case("three steps of one episode", lambda g: by_hand(g, NO, NO), "one episode"),
+        Case("twenty steps", lambda g: one_episode(g, 20), "one episode"),
+        Case("lambda 0", lambda g: one_episode(g, 6, lam=0.0), "one episode"),
+        Case("lambda 1", lambda g: one_episode(g, 6, F64, lam=1.0), "one episode"),
+        Case("no discount", lambda g: one_episode(g, 6, gamma=1.0), "one episode"),
+        Case("an end at the second step", lambda g: by_hand(g, END, END), "ends"),
+        Case("fifty steps, several ends", lambda g: experience(g, 50, truncated=0), "ends"),
+        Case(
+            "a time limit at the second step",
+            lambda g: by_hand(g, NO, END, next_val=(1.0, 5.0, 2.0)),
+            "time limits",
+        ),
+        Case(
+            "fifty steps, ends and time limits",
+            lambda g: experience(g, 50, dtype=F64),
+            "time limits",
+        ),
+        Case("thirty steps, four environments", lambda g: experience(g, 30, 4), "environments"),
+        Case("one environment", lambda g: experience(g, 10, 1), "environments"),
+        Case(
+            "values with a graph",
+            lambda g: experience(g, 8),
+            "environments",
+            CONSTANTS,
+        ),
+        Case(
+            "rewards [4] and values [4, 1]",
+            lambda g: experience(g, 4) | dict(val=normal(g, 4, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "flags [4] for rewards [4, 2]",
+            lambda g: experience(g, 4, 2) | dict(ended=flags(g, 4)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "last row taken for an end",
+            "It does not bootstrap in the last row: the batch ends there, the episode does not.",
+            gae_last_row_ends,
+        ),
+        Pitfall(
+            "time limit taken for an end",
+            "It does not bootstrap where a time limit cut the episode: use `terminated` there, not `ended`.",
+            gae_time_limit_is_end,
+            "The state was worth something; the critic would learn that the clock kills.",
+        ),
+        Pitfall(
+            "sum runs into the next episode",
+            "It never cuts the sum: advantages of the next episode leak into this one.",
+            gae_carry_not_cut,
+        ),
+        Pitfall(
+            "sum runs through time limits",
+            "A time limit does not cut the sum: the next episode leaks in. Cut at `ended`, not `terminated`.",
+            gae_carry_through_time_limit,
+        ),
+        Pitfall(
+            "bootstraps past the end",
+            "The sum is cut, but the TD error of a terminal step still contains a next value.",
+            gae_delta_not_masked,
+        ),
+        Pitfall(
+            "no masks",
+            "Neither flag is used: the batch is treated as one endless episode.",
+            gae_no_masks,
+        ),
+        Pitfall(
+            "flags of the next row",
+            "It reads the flags one row late: terminated[t] belongs to step t.",
+            gae_flags_of_next_row,
+        ),
+        Pitfall(
+            "value subtracted twice",
+            "It subtracts the value from an advantage that already has it.",
+            gae_value_twice,
+        ),
+        Pitfall(
+            "value of the reset state",
+            "It takes val[t + 1] for the next value: after a time limit that is the NEXT episode's first state.",
+            gae_value_of_reset_state,
+            "next_val holds the value of the true next observation, also where an episode ends.",
+        ),
+        Pitfall(
+            "sum not discounted",
+            "The sum is carried with lambda alone; the factor is gamma * lambda.",
+            gae_carry_undiscounted,
+        ),
+        Pitfall(
+            "lambda ignored",
+            "Lambda does not enter: it is the Monte-Carlo advantage for every lambda.",
+            gae_lambda_ignored,
+        ),
+        Pitfall(
+            "one-step advantage",
+            "It returns the TD errors: nothing is summed, as if lambda were 0.",
+            gae_one_step,
+        ),
+        Pitfall(
+            "returns for advantages",
+            "The value is added back: these are returns, the critic's targets, not advantages.",
+            gae_returns,
+        ),
+        Pitfall(
+            "baseline missing",
+            "V(s) is not subtracted in the TD error: it is no advantage.",
+            gae_no_baseline,
+        ),
+        Pitfall(
+            "forward in time",
+            "The loop runs forward: each step is credited with the past; an action acts on the future.",
+            gae_forward,
+        ),
+        Pitfall(
+            "gradient into the values",
+            "Gradient flows into the values: the advantage is a constant, detach them.",
+            gae_with_graph,
+            "Through a live advantage the actor's loss trains the critic.",
+        ),
+        Pitfall(
+            "normalized inside",
+            "It standardizes the advantages: that is a step of its own, done after.",
+            gae_normalized,
+        ),
+        Pitfall(
+            "factor 1 - lambda",
+            "It multiplies by 1 - lambda: that factor averages n-step advantages; "
+            "in the sum of TD errors it has canceled already.",
+            gae_lambda_average,
+        ),
+        Pitfall(
+            "environments chained",
+            "It flattens [T, B] and runs through the environments as if they were one after another.",
+            gae_environments_chained,
+        ),
+        Pitfall(
+            "one end cuts all",
+            "An end in one environment cuts the sum in all of them.",
+            gae_any_environment_ends,
+        ),
+        Pitfall("sign", "The sign is reversed: good is bad.", gae_value_sign),
+    ],
+    read="lesson 4, “Between one step and all of them”; Schulman et al. 2016, equation 16",
+)
+
+# --- actor_critic_step ---
+
+
+def logp_of(logits, act):
+    return F.log_softmax(logits, -1).gather(-1, act.unsqueeze(-1)).squeeze(-1)
+
+
+def step_by(
+    actor,
+    critic,
+    actor_opt,
+    critic_opt,
+    batch,
+    gamma,
+    target=lambda batch, next_val, gamma, val: (
+        batch["rew"] + gamma * torch.where(batch["terminated"], 0.0, next_val.detach())
+    ),
+    adv=lambda target, val: (target - val).detach(),
+    weight=lambda adv: adv,
+    logp=logp_of,
+    of_critic=lambda val, y, logp: ((val - y.detach()) ** 2).mean(),
+    of_actor=lambda logp, adv: -(logp * adv).mean(),
+    train=None,
+):
+    """The step with one piece replaced; the pitfalls below differ from the right one in that piece."""
+    val, next_val = critic(batch["obs"]), critic(batch["next_obs"])
+    logp = logp(actor(batch["obs"]), batch["act"])
+    y = target(batch, next_val, gamma, val)
+    a = adv(y, val)
+    critic_part, actor_part = of_critic(val, y, logp), of_actor(logp, weight(a))
+    train = train or train_apart
+    train(actor_part, critic_part, actor_opt, critic_opt)
+    return {
+        "actor_loss": actor_part.item(),
+        "critic_loss": critic_part.item(),
+        "adv": a.mean().item(),
+    }
+
+
+def train_apart(actor_part, critic_part, actor_opt, critic_opt):
+    actor_opt.zero_grad()
+    critic_opt.zero_grad()
+    (actor_part + critic_part).backward()
+    actor_opt.step()
+    critic_opt.step()
+
+
+def halved(**pieces):
+    """A variant of the step whose critic's loss has a factor 1/2, which is right too."""
+
+    def step(*args):
+        half = {"of_critic": lambda val, y, logp: 0.5 * ((val - y.detach()) ** 2).mean()}
+        return step_by(*args, **half, **pieces)
+
+    return step
+
+
+def step_half(*args):
+    return halved()(*args)
+
+
+def step_critic_not_zeroed(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        actor_opt.zero_grad()
+        (actor_part + critic_part).backward()
+        actor_opt.step()
+        critic_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_actor_not_zeroed(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        critic_opt.zero_grad()
+        (actor_part + critic_part).backward()
+        actor_opt.step()
+        critic_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_never_zeroed(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        (actor_part + critic_part).backward()
+        actor_opt.step()
+        critic_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_zeroed_too_late(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        (actor_part + critic_part).backward()
+        actor_opt.zero_grad()
+        critic_opt.zero_grad()
+        actor_opt.step()
+        critic_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_one_optimizer(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        actor_opt.zero_grad()
+        (actor_part + critic_part).backward()
+        actor_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_critic_only(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        critic_opt.zero_grad()
+        (actor_part + critic_part).backward()
+        critic_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_optimizers_swapped(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        actor_opt.zero_grad()
+        critic_part.backward(retain_graph=True)
+        actor_opt.step()
+        critic_opt.zero_grad()
+        actor_part.backward()
+        critic_opt.step()
+
+    return step_by(*args, train=train)
+
+
+def step_live_advantage(*args):
+    return step_by(*args, adv=lambda y, val: y - val)
+
+
+def step_live_target(*args):
+    return step_by(
+        *args,
+        target=lambda batch, next_val, gamma, val: (
+            batch["rew"] + gamma * torch.where(batch["terminated"], 0.0, next_val)
+        ),
+        of_critic=lambda val, y, logp: ((val - y) ** 2).mean(),
+    )
+
+
+def step_half_live_target(*args):
+    return step_by(
+        *args,
+        target=lambda batch, next_val, gamma, val: (
+            batch["rew"] + gamma * torch.where(batch["terminated"], 0.0, next_val)
+        ),
+        of_critic=lambda val, y, logp: 0.5 * ((val - y) ** 2).mean(),
+    )
+
+
+def step_actor_descends(*args):
+    return step_by(*args, of_actor=lambda logp, adv: (logp * adv).mean())
+
+
+def step_advantage_reversed(*args):
+    return step_by(*args, adv=lambda y, val: (val - y).detach())
+
+
+def step_greedy_logp(*args):
+    return step_by(*args, logp=lambda logits, act: logp_of(logits, logits.argmax(-1)))
+
+
+def step_raw_logits(*args):
+    return step_by(*args, logp=lambda logits, act: logits.gather(-1, act.unsqueeze(-1)).squeeze(-1))
+
+
+def step_probability(*args):
+    return step_by(*args, logp=lambda logits, act: logp_of(logits, act).exp())
+
+
+def step_time_limit_is_end(*args):
+    return step_by(
+        *args,
+        target=lambda batch, next_val, gamma, val: (
+            batch["rew"] + gamma * torch.where(batch["ended"], 0.0, next_val.detach())
+        ),
+    )
+
+
+def step_past_the_end(*args):
+    return step_by(
+        *args,
+        target=lambda batch, next_val, gamma, val: batch["rew"] + gamma * next_val.detach(),
+    )
+
+
+def step_same_state(*args):
+    return step_by(
+        *args,
+        target=lambda batch, next_val, gamma, val: (
+            batch["rew"] + gamma * torch.where(batch["terminated"], 0.0, val.detach())
+        ),
+    )
+
+
+def step_next_row(*args):
+    return step_by(
+        *args,
+        target=lambda batch, next_val, gamma, val: (
+            batch["rew"]
+            + gamma * torch.where(batch["terminated"], 0.0, val.detach().roll(-1, dims=0))
+        ),
+    )
+
+
+def step_critic_by_policy_gradient(*args):
+    return step_by(*args, of_critic=lambda val, y, logp: -(logp.detach() * (y - val)).mean())
+
+
+def step_critic_weighs_value(*args):
+    return step_by(*args, of_critic=lambda val, y, logp: -(val * (y - val).detach()).mean())
+
+
+def step_value_as_advantage(*args):
+    return step_by(*args, adv=lambda y, val: val.detach())
+
+
+def step_target_as_advantage(*args):
+    return step_by(*args, adv=lambda y, val: y)
+
+
+def step_squared_advantage(*args):
+    return step_by(*args, weight=lambda adv: adv**2)
+
+
+def step_normalized(*args):
+    return step_by(*args, weight=lambda adv: (adv - adv.mean()) / (adv.std(correction=0) + 1e-8))
+
+
+def step_critic_moves_first(actor, critic, actor_opt, critic_opt, batch, gamma):
+    next_val = critic(batch["next_obs"]).detach()
+    y = batch["rew"] + gamma * torch.where(batch["terminated"], 0.0, next_val)
+    critic_part = ((critic(batch["obs"]) - y) ** 2).mean()
+    critic_opt.zero_grad()
+    critic_part.backward()
+    critic_opt.step()
+    adv = (y - critic(batch["obs"])).detach()
+    actor_part = -(logp_of(actor(batch["obs"]), batch["act"]) * adv).mean()
+    actor_opt.zero_grad()
+    actor_part.backward()
+    actor_opt.step()
+    return {
+        "actor_loss": actor_part.item(),
+        "critic_loss": critic_part.item(),
+        "adv": adv.mean().item(),
+    }
+
+
+def layers(g, *sizes, dtype=torch.float32):
+    """Weights and biases of a small network."""
+    return [
+        (normal(g, n_out, n_in, dtype=dtype), normal(g, n_out, dtype=dtype, scale=0.3))
+        for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+    ]
+
+
+def step_batch(g, B, D, A, dtype=torch.float32, terminated=0.3, truncated=0.3):
+    end = torch.rand(B, generator=g) < terminated
+    return dict(
+        obs=normal(g, B, D, dtype=dtype),
+        act=integers(g, A, B),
+        rew=normal(g, B, dtype=dtype) + 1,
+        next_obs=normal(g, B, D, dtype=dtype),
+        terminated=end,
+        ended=end | (torch.rand(B, generator=g) < truncated),
+    )
+
+
+def training(
+    g, keep, B=6, D=3, A=4, hidden=(), steps=1, dtype=torch.float32, left_over=False, **ends
+):
+    """Networks and batches for the driver `train_actor_critic`."""
+    return dict(
+        actor=layers(g, D, *hidden, A, dtype=dtype),
+        critic=layers(g, D, *hidden, 1, dtype=dtype),
+        actor_lr=0.2,
+        critic_lr=0.05,
+        batches=[step_batch(g, B, D, A, dtype, **ends) for _ in range(steps)],
+        gamma=0.9,
+        left_over=left_over,
+        keep=keep,
+    )
+
+
+def hand_training(keep, terminated):
+    """One observation number, two actions, two steps."""
+
+    def make(g):
+        return dict(
+            actor=[(torch.tensor([[0.0], [1.0]]), torch.tensor([0.0, 0.0]))],
+            critic=[(torch.tensor([[1.0]]), torch.tensor([0.0]))],
+            actor_lr=0.2,
+            critic_lr=0.05,
+            batches=[
+                dict(
+                    obs=torch.tensor([[1.0], [2.0]]),
+                    act=torch.tensor([0, 1]),
+                    rew=torch.tensor([3.0, 1.0]),
+                    next_obs=torch.tensor([[2.0], [4.0]]),
+                    terminated=torch.tensor(terminated),
+                    ended=torch.tensor([terminated[0], True]),
+                )
+            ],
+            gamma=0.5,
+            left_over=False,
+            keep=keep,
+        )
+
+    return make
+
+
+BOTH = "Actor = policy, trained with the policy gradient; critic = value, trained with TD."
+
+ACTOR_CRITIC_STEP = Exercise(
+    reference=actor_critic_step,
+    accept=(step_half,),
+    driver="train_actor_critic",
+    parts={
+        "the critic moves": 2,
+        "the critic bootstraps": 1,
+        "the actor moves": 2,
+        "many steps": 1,
+        "numbers returned": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case(
+            "the critic after one step, every step terminal",
+            hand_training("critic", [True, True]),
+            "the critic moves",
+        ),
+        Case(
+            "the critic after one step of twenty terminal transitions",
+            lambda g: training(g, "critic", B=20, hidden=(5,), terminated=1.0),
+            "the critic moves",
+        ),
+        Case(
+            "the critic after one step",
+            hand_training("critic", [False, False]),
+            "the critic bootstraps",
+        ),
+        Case(
+            "the critic after one step of twenty transitions",
+            lambda g: training(g, "critic", B=20, hidden=(5,), dtype=F64),
+            "the critic bootstraps",
+        ),
+        Case(
+            "the actor after one step",
+            hand_training("actor", [False, False]),
+            "the actor moves",
+        ),
+        Case(
+            "the actor after one step of twenty transitions",
+            lambda g: training(g, "actor", B=20, hidden=(5,)),
+            "the actor moves",
+        ),
+        Case(
+            "the actor after three steps",
+            lambda g: training(g, "actor", steps=3, hidden=(4,)),
+            "many steps",
+        ),
+        Case(
+            "the critic after three steps",
+            lambda g: training(g, "critic", steps=3, hidden=(4,)),
+            "many steps",
+        ),
+        Case(
+            "an actor with a gradient left over",
+            lambda g: training(g, "actor", left_over=True),
+            "many steps",
+        ),
+        Case(
+            "a critic with a gradient left over",
+            lambda g: training(g, "critic", left_over=True),
+            "many steps",
+        ),
+        Case("the numbers", hand_training("log", [False, True]), "numbers returned"),
+        Case(
+            "the numbers of three steps",
+            lambda g: training(g, "log", steps=3, hidden=(4,)),
+            "numbers returned",
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "advantage not detached",
+            "The advantage is live: the actor's loss also pushes the critic.",
+            step_live_advantage,
+            BOTH,
+            also=(halved(adv=lambda y, val: y - val),),
+        ),
+        Pitfall(
+            "gradient through the target",
+            "The bootstrapped target carries gradient: V(s') is pulled toward V(s) as well.",
+            step_live_target,
+            "Semi-gradient TD holds the target constant, although it was made from V.",
+            also=(step_half_live_target,),
+        ),
+        Pitfall(
+            "critic trained by policy gradient",
+            "The critic minimizes -log pi times the advantage: it learns no values.",
+            step_critic_by_policy_gradient,
+            BOTH,
+        ),
+        Pitfall(
+            "actor's loss on the critic",
+            "The critic's loss is the value times the TD error, not the squared error.",
+            step_critic_weighs_value,
+            BOTH,
+        ),
+        Pitfall(
+            "one optimizer for both",
+            "Only the actor's optimizer steps: the critic never moves.",
+            step_one_optimizer,
+            "Each network has its own optimizer, and each must step.",
+        ),
+        Pitfall(
+            "only the critic steps",
+            "Only the critic's optimizer steps: the policy never changes.",
+            step_critic_only,
+        ),
+        Pitfall(
+            "critic's gradients not cleared",
+            "The critic's gradients are never cleared: each step adds those of all batches before.",
+            step_critic_not_zeroed,
+        ),
+        Pitfall(
+            "actor's gradients not cleared",
+            "The actor's gradients are never cleared: each step adds those of all batches before.",
+            step_actor_not_zeroed,
+        ),
+        Pitfall(
+            "gradients never cleared",
+            "No gradient is ever cleared: each step adds those of all batches before.",
+            step_never_zeroed,
+        ),
+        Pitfall(
+            "nothing moves",
+            "Neither network moves: gradients are cleared between backward() and step(), "
+            "or each optimizer steps after the other's loss.",
+            step_zeroed_too_late,
+            "An optimizer moves its own parameters, by the gradients that they hold at that moment.",
+            also=(step_optimizers_swapped,),
+        ),
+        Pitfall(
+            "actor descends",
+            "The actor's minus is missing: actions better than expected become rarer.",
+            step_actor_descends,
+            also=(halved(of_actor=lambda logp, adv: (logp * adv).mean()),),
+        ),
+        Pitfall(
+            "advantage reversed",
+            "The advantage is V - y: it is what was expected over what came. It should be y - V.",
+            step_advantage_reversed,
+            also=(halved(adv=lambda y, val: (val - y).detach()),),
+        ),
+        Pitfall(
+            "log-probability of the greedy action",
+            "It takes log pi of the most probable action, not of the one that was taken.",
+            step_greedy_logp,
+        ),
+        Pitfall(
+            "raw logits",
+            "It takes the logit of the action for its log-probability: log_softmax is missing.",
+            step_raw_logits,
+        ),
+        Pitfall(
+            "probability for log-probability",
+            "It weighs the probability pi, not log pi: rare actions barely learn.",
+            step_probability,
+        ),
+        Pitfall(
+            "time limit taken for an end",
+            "It masks with `ended`: after a time limit the target must still bootstrap.",
+            step_time_limit_is_end,
+        ),
+        Pitfall(
+            "bootstraps past the end",
+            "`terminated` is not used: the target contains values of states after the end.",
+            step_past_the_end,
+        ),
+        Pitfall(
+            "value of the same state",
+            "The target bootstraps from V(s), not from V(s').",
+            step_same_state,
+        ),
+        Pitfall(
+            "value of the next row",
+            "It takes the next row's V for V(s'): rows of a batch need not follow each other.",
+            step_next_row,
+        ),
+        Pitfall(
+            "value as advantage",
+            "The actor is weighted with V(s): how good the state is, not how good the action was.",
+            step_value_as_advantage,
+        ),
+        Pitfall(
+            "target as advantage",
+            "The actor is weighted with the target y: the baseline V(s) is not subtracted.",
+            step_target_as_advantage,
+        ),
+        Pitfall(
+            "squared TD error",
+            "The actor is weighted with the squared TD error: that is the critic's loss, without a sign.",
+            step_squared_advantage,
+            BOTH,
+        ),
+        Pitfall(
+            "advantage normalized",
+            "It standardizes the advantages: with the TD error as stated, the step has another size.",
+            step_normalized,
+        ),
+        Pitfall(
+            "advantage after the critic's step",
+            "The critic moves first, and the advantage is taken from the moved critic: "
+            "compute V, y and A before either network moves.",
+            step_critic_moves_first,
+            "The moved critic has already explained part of what happened: the advantage shrinks.",
+        ),
+    ],
+    read="lesson 4, “Two networks, trained together”; Sutton & Barto, section 13.5",
+)
+
+# --- a3c_push_gradients ---
+
+
+def pairs(local, shared):
+    return zip(local.parameters(), shared.parameters(), strict=True)
+
+
+def copied(p):
+    return None if p.grad is None else p.grad.clone()
+
+
+def push_once(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        if theirs.grad is None:
+            theirs.grad = copied(mine)
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_adds_up(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        if theirs.grad is None:
+            theirs.grad = copied(mine)
+        elif mine.grad is not None:
+            theirs.grad += mine.grad
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_local_not_cleared(local, shared, optimizer):
+    optimizer.zero_grad()
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    optimizer.step()
+
+
+def push_stale_kept(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        if mine.grad is not None:
+            theirs.grad = mine.grad.clone()
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_never_steps(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    local.zero_grad()
+
+
+def push_nothing(local, shared, optimizer):
+    pass
+
+
+def push_cleared_first(local, shared, optimizer):
+    local.zero_grad()
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    optimizer.step()
+
+
+def push_shared_cleared_before_step(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    local.zero_grad()
+    optimizer.zero_grad(set_to_none=False)
+    optimizer.step()
+
+
+def push_steps_in_the_loop(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+        optimizer.step()
+    local.zero_grad()
+
+
+def push_weights(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+        theirs.data.copy_(mine.data)
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_and_pull(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    optimizer.step()
+    local.zero_grad()
+    local.load_state_dict(shared.state_dict())
+
+
+def push_pulls_first(local, shared, optimizer):
+    local.load_state_dict(shared.state_dict())
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_sign(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = None if mine.grad is None else -mine.grad
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_average(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        if theirs.grad is None or mine.grad is None:
+            theirs.grad = copied(mine)
+        else:
+            theirs.grad = (theirs.grad + mine.grad) / 2
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_alias(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = mine.grad
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_differences(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = None if mine.grad is None else theirs.data - mine.data
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_first_parameter(local, shared, optimizer):
+    optimizer.zero_grad()
+    mine, theirs = next(pairs(local, shared))
+    theirs.grad = copied(mine)
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_local_steps(local, shared, optimizer):
+    lr = optimizer.param_groups[0]["lr"]
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+        if mine.grad is not None:
+            mine.data -= lr * mine.grad
+    optimizer.step()
+    local.zero_grad()
+
+
+def asynchronous(g, keep, pushes=2, workers=1, left_over=False, unreached=(), dtype=torch.float32):
+    """Networks and gradients for the driver `push_gradients`; `unreached`: (push, parameter) pairs."""
+    sizes = (3, 4, 2)
+
+    def gradients(push):
+        made = [x for layer in layers(g, *sizes, dtype=dtype) for x in layer]
+        return [None if (push, i) in unreached else x for i, x in enumerate(made)]
+
+    return dict(
+        shared=layers(g, *sizes, dtype=dtype),
+        workers=[layers(g, *sizes, dtype=dtype) for _ in range(workers)],
+        pushes=[(i % workers, gradients(i)) for i in range(pushes)],
+        lr=0.1,
+        left_over=left_over,
+        keep=keep,
+    )
+
+
+def hand_push(g):
+    return dict(
+        shared=[(torch.tensor([[1.0, 2.0]]), torch.tensor([0.0]))],
+        workers=[[(torch.tensor([[0.5, 1.5]]), torch.tensor([1.0]))]],
+        pushes=[(0, [torch.tensor([[10.0, -10.0]]), torch.tensor([5.0])])],
+        lr=0.1,
+        left_over=False,
+        keep="shared",
+    )
+
+
+A3C_PUSH_GRADIENTS = Exercise(
+    reference=a3c_push_gradients,
+    driver="push_gradients",
+    parts={
+        "one push": 2,
+        "push after push": 2,
+        "the worker": 1,
+        "memory": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case("one push", hand_push, "one push"),
+        Case("one push, two layers", lambda g: asynchronous(g, "shared", 1), "one push"),
+        Case("the steps of one push", lambda g: asynchronous(g, "steps", 1), "one push"),
+        Case(
+            "three pushes of one worker", lambda g: asynchronous(g, "shared", 3), "push after push"
+        ),
+        Case(
+            "two workers in turn",
+            lambda g: asynchronous(g, "shared", 4, 2, dtype=F64),
+            "push after push",
+        ),
+        Case(
+            "a shared gradient left over",
+            lambda g: asynchronous(g, "shared", 2, left_over=True),
+            "push after push",
+        ),
+        Case(
+            "a parameter that the loss does not reach",
+            lambda g: asynchronous(g, "shared", 2, unreached=[(1, 1)], left_over=True),
+            "push after push",
+        ),
+        Case(
+            "the worker's own weights and gradients",
+            lambda g: asynchronous(g, "worker", 2, 2),
+            "the worker",
+        ),
+        Case("where the gradients are stored", lambda g: asynchronous(g, "memory", 2), "memory"),
+    ],
+    pitfalls=[
+        Pitfall(
+            "copied only once",
+            "It copies gradients only while the shared ones are None: every later push repeats the first.",
+            push_once,
+            "Famous code did this and relied on who clears what; the network then learns from one old batch.",
+        ),
+        Pitfall(
+            "shared gradients add up",
+            "It adds to the shared gradient: each step repeats all the pushes before.",
+            push_adds_up,
+        ),
+        Pitfall(
+            "local gradients add up",
+            "The worker's gradients are not cleared: its next backward pass adds to the old ones.",
+            push_local_not_cleared,
+        ),
+        Pitfall(
+            "old gradient kept",
+            "A parameter that the loss did not reach keeps its old shared gradient, and moves by it again.",
+            push_stale_kept,
+        ),
+        Pitfall(
+            "optimizer never steps",
+            "The gradients arrive, but the optimizer does not step: the shared network stays as it is.",
+            push_never_steps,
+        ),
+        Pitfall(
+            "nothing done",
+            "It changes neither the shared network nor the worker's gradients.",
+            push_nothing,
+        ),
+        Pitfall(
+            "nothing arrives",
+            "The gradients are cleared before they were copied, or before the step: nothing is pushed.",
+            push_cleared_first,
+            also=(push_shared_cleared_before_step,),
+        ),
+        Pitfall(
+            "a step for every parameter",
+            "The optimizer steps inside the loop: the first parameters move several times per push.",
+            push_steps_in_the_loop,
+        ),
+        Pitfall(
+            "weights copied",
+            "It overwrites the shared weights with the worker's: what the others learned is lost.",
+            push_weights,
+            "Workers push gradients and pull weights, never the other way around.",
+        ),
+        Pitfall(
+            "weights pulled",
+            "It also copies the shared weights into the worker: pulling is a step of its own.",
+            push_and_pull,
+        ),
+        Pitfall(
+            "weights pulled first",
+            "It copies the OLD shared weights into the worker before it steps.",
+            push_pulls_first,
+        ),
+        Pitfall("sign", "It pushes minus the gradient: the shared loss rises.", push_sign),
+        Pitfall(
+            "averaged with the last gradient",
+            "It averages with the gradient of the push before.",
+            push_average,
+        ),
+        Pitfall(
+            "gradient memory shared",
+            "The shared network holds the worker's own gradient tensor, not a copy.",
+            push_alias,
+            "What one of the two does to its gradient then happens to the other's.",
+        ),
+        Pitfall(
+            "difference of weights",
+            "It takes the difference of the weights for a gradient.",
+            push_differences,
+        ),
+        Pitfall(
+            "first parameter only",
+            "Only the first parameter gets its gradient: the loop ends too early.",
+            push_first_parameter,
+        ),
+        Pitfall(
+            "worker steps too",
+            "The worker's own weights are moved as well: only the shared network learns.",
+            push_local_steps,
+        ),
+    ],
+    read="lesson 4, “Asynchronous: A3C”; Mnih et al. 2016, algorithm S3",
+)
+
+# --- quiz_actor_or_critic ---
+
+
+def quiz_actor_or_critic():
+    """Seven questions on who is who. Run the experiments above first; return a dict with your answers.
+
+    "acts"       : training is over. Who is needed to act? "actor", "critic" or "both"
+    "td"         : whose loss is the squared TD error? "actor", "critic" or "both"
+    "better"     : an action turned out better than expected, y > V(s). Its updates raise ...
+                   "a" log pi(a|s) only,  "b" log pi(a|s) and V(s),
+                   "c" log pi(a|s), and lower V(s)
+    "live"       : somebody forgets to detach A = y - V(s) in the actor's loss. That loss then pushes
+                   V(s) ...  "a" toward y,  "b" up, whatever y is,  "c" nowhere
+    "residual"   : somebody forgets to detach y in the critic's loss. The critic ...
+                   "a" learns the same values, more slowly,  "b" diverges,
+                   "c" settles at other values where the next state is random
+    "time limit" : r = 1, gamma = 0.5, a time limit cuts the episode in s' with V(s') = 8; the next
+                   episode begins in a state of value 20. The TD target y? (a number)
+    "unbiased"   : the critic is wrong. Which lambda, 0 or 1, gives an unbiased policy gradient? (a number)
+    """
+    return {
+        "acts": "actor",
+        "td": "critic",
+        "better": "b",
+        "live": "b",
+        "residual": "c",
+        "time limit": 5.0,
+        "unbiased": 1.0,
+    }
+
+
+QUESTIONS = list(quiz_actor_or_critic())
+
+
+def answered(key, *answers):
+    """Telltale: one of these answers to this question, whatever the others are."""
+    return lambda seen: seen[QUESTIONS.index(key)]["out"] in answers
+
+
+def mistaken(name, key, answer, says, also=(), why=""):
+    """A pitfall of the quiz: one wrong answer, which may be given in several forms."""
+
+    def wrong():
+        return quiz_actor_or_critic() | {key: answer}
+
+    return Pitfall(name, says, wrong, why, answered(key, answer, *also))
+
+
+QUIZ = Exercise(
+    reference=quiz_actor_or_critic,
+    driver="entry",
+    parts={"who is who": 2, "where gradients go": 3, "targets": 2, "clean": 1},
+    cases=[
+        Case(f"the question “{key}”", lambda g, key=key: {"key": key}, part)
+        for key, part in zip(
+            QUESTIONS,
+            ["who is who"] * 2 + ["where gradients go"] * 3 + ["targets"] * 2,
+            strict=True,
+        )
+    ],
+    pitfalls=[
+        mistaken(
+            "critic acts",
+            "acts",
+            "critic",
+            "“acts”: the critic says what a state is worth; it has no actions to offer.",
+            why=BOTH,
+        ),
+        mistaken(
+            "both act",
+            "acts",
+            "both",
+            "“acts”: the critic serves training only; throw it away and the policy plays as before.",
+        ),
+        mistaken(
+            "actor learns by TD",
+            "td",
+            "actor",
+            "“td”: the actor's loss is -log pi times the advantage; the squared TD error is a regression of values.",
+            why=BOTH,
+        ),
+        mistaken(
+            "both learn by TD",
+            "td",
+            "both",
+            "“td”: the TD error appears in both losses, but only one squares it: "
+            "for the actor it is a weight, with a sign.",
+            why=BOTH,
+        ),
+        mistaken(
+            "critic not updated",
+            "better",
+            "a",
+            "“better”: the critic is updated as well: y > V(s) means that V(s) was too low.",
+        ),
+        mistaken(
+            "value falls",
+            "better",
+            "c",
+            "“better”: V(s) moves toward y, and y is above it.",
+        ),
+        mistaken(
+            "live advantage taken for TD",
+            "live",
+            "a",
+            "“live”: differentiate -log pi * (y - V) with respect to V: the result, log pi, does not contain y.",
+            why="No error enters, so nothing stops the push where V is right.",
+        ),
+        mistaken(
+            "live advantage taken for a constant",
+            "live",
+            "c",
+            "“live”: A contains V(s), so without detach() the actor's loss has a gradient into the critic.",
+        ),
+        mistaken(
+            "residual gradient taken for slow TD",
+            "residual",
+            "a",
+            "“residual”: look at the values it settled at in the experiment: B and C are off.",
+        ),
+        mistaken(
+            "residual gradient taken for unstable",
+            "residual",
+            "b",
+            "“residual”: it is true gradient descent on a loss, so it converges; the question is to what.",
+        ),
+        mistaken(
+            "time limit taken for an end",
+            "time limit",
+            1.0,
+            "“time limit”: the clock stopped, the task did not: y still contains gamma V(s').",
+            also=(1,),
+        ),
+        mistaken(
+            "value of the reset state",
+            "time limit",
+            11.0,
+            "“time limit”: 20 is the value of another episode's first state; the true next state is s'.",
+            also=(11,),
+        ),
+        mistaken(
+            "value not discounted",
+            "time limit",
+            9.0,
+            "“time limit”: V(s') is one step ahead, so it counts gamma times.",
+            also=(9,),
+        ),
+        mistaken(
+            "lambda 0 taken for unbiased",
+            "unbiased",
+            0.0,
+            "“unbiased”: with lambda = 0 everything after one step comes from the critic, errors included.",
+            also=(0,),
+        ),
+    ],
+    read="lesson 4, “The matrix of gradients” and the experiments after it",
+)
+
+EXERCISES = [
+    TD_TARGET,
+    CRITIC_LOSS,
+    ACTOR_LOSS,
+    ACTOR_CRITIC_STEP,
+    GAE,
+    A3C_PUSH_GRADIENTS,
+    QUIZ,
+]

@@ -184,8 +184,8 @@ def repr_exact(x):
     if torch.is_tensor(x):
         return x.numpy().tobytes()
     if isinstance(x, tuple):
-        return tuple(map(repr_exact, x))
-    return x.tobytes() if isinstance(x, np.ndarray) else x
+        return tuple(v.tobytes() if isinstance(v, np.ndarray) else v for v in x)
+    return x
 
 
 def uses_random_numbers(seen):

@@ -77,6 +77,9 @@ def train_actor_critic(fn, args, grad):
         for p in (*actor.parameters(), *critic.parameters()):
             p.grad = torch.ones_like(p)
     logs = [fn(actor, critic, *optimizers, batch, args["gamma"]) for batch in args["batches"]]
+    for log in logs:
+        if args["keep"] == "log" and not isinstance(log, dict):
+            raise TypeError(f"expected a dict of numbers to be returned; got {type(log).__name__}")
     out = {"actor": actor.values(), "critic": critic.values(), "log": logs}
     return out[args["keep"]], {}
 
@@ -234,5 +237,6 @@ def update_policy(fn, args, grad):
     log = fn(policy, optimizer, args["rollout"], config, loss=smooth_loss, generator=generator)
     if args["keep"] == "log":
         return log, {}
-    weights = {"actor": policy.actor.values(), "critic": policy.critic.values()}
+    networks = {"actor's weights": policy.actor, "critic's weights": policy.critic}
+    weights = {name: nn.utils.parameters_to_vector(x.parameters()) for name, x in networks.items()}
     return {**weights, "actions scored": policy.scored}, {}
