@@ -7,6 +7,7 @@ import sys
 
 import nbformat
 import pytest
+import torch
 
 from pgcourse.checks import judge, lesson_exercises
 from pgcourse.classroom import build, classroom
@@ -128,6 +129,19 @@ def test_every_answer_in_another_style_is_right(lesson):
         answer = OTHER_STYLE.get(exercise.name, exercise.reference)
         verdict = judge(answer, exercise)
         assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=lambda s: s.name)
+def test_what_a_student_writes_is_what_is_meant(student):
+    """The text alone, in a notebook's namespace, behaves like the function it was taken from."""
+    for lesson in EXAMPLE_LESSONS:
+        exercises = lesson_exercises(lesson)
+        space = {"torch": torch}
+        for name, text in student.answers(list(exercises.values())).items():
+            if name not in student.broken:
+                exec(text, space)
+                verdict = judge(space[name], exercises[name])
+                assert (verdict.score, verdict.pitfall) == expected(student, exercises[name])
 
 
 def test_the_class_has_what_a_class_has():

@@ -97,6 +97,18 @@ def gradient_variance(grads):
     return (away * away).sum() / (grads.shape[0] - 1)
 
 
+def standard_error(grads):
+    if grads.ndim != 2 or grads.shape[0] < 2:
+        raise ValueError("grads must be [N, P] with N >= 2")
+    return torch.linalg.norm(grads.std(dim=0)) / grads.shape[0] ** 0.5
+
+
+def episodes_needed(variance, error):
+    if not error > 0:
+        raise ValueError("error must be positive")
+    return -int(-float(variance) / (error * error) // 1)
+
+
 OTHER_STYLE = {
     fn.__name__: fn
     for fn in (
@@ -110,6 +122,8 @@ OTHER_STYLE = {
         reinforce_loss,
         reinforce_surrogate_gradient,
         gradient_variance,
+        standard_error,
+        episodes_needed,
     )
 }
 
@@ -162,13 +176,13 @@ STUDENTS = (
     ),
     Student(
         "dmitri",
-        "ignores what the return says",
-        {"score_step": "return ignored", "discounted_returns": "total return"},
+        "does not see what the return is",
+        {"score_step": "return ignored", "discounted_returns": "no reset"},
     ),
     Student(
         "emre",
         "scales and averages",
-        {"score_function_gradient": "sum for mean", "gradient_variance": "biased"},
+        {"score_function_gradient": "sum for mean", "gradient_variance": "divided by N"},
     ),
     Student("fatou", "a syntax error in each lesson", broken=("score_step", "gradient_variance")),
 )
