@@ -50,6 +50,8 @@ def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
         critic: minimize mean (V(s) - y)^2               y held constant
         actor:  minimize -mean log pi(a | s) * A         A held constant
 
+    V, y and A are those of this batch before either network moves.
+
     actor, critic         : modules; actor(obs) gives logits [B, A], critic(obs) gives values [B]
     actor_opt, critic_opt : their optimizers; each steps once, on this batch's gradients alone
     batch                 : dict of obs [B, O], act int [B], rew [B], next_obs [B, O] (the true next
