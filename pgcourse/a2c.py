@@ -26,16 +26,17 @@ from pgcourse.rollout import Collector
 
 @dataclass
 class Config(BaseConfig):
-    n_envs: int = 32
+    total_steps: int = 40_000
+    n_envs: int = 16
     n_steps: int = 16  # per environment and update
-    actor_lr: float = 5e-3
+    actor_lr: float = 3e-3
     critic_lr: float = 1e-2
     gamma: float = 0.97
-    lam: float = 0.95
+    lam: float = 0.9
     entropy_coef: float = 0.0
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = 10.0
     normalize: bool = True
-    hidden: tuple[int, ...] = (64,)
+    hidden: tuple[int, ...] = (128,)
     log_std: float = 0.0
     reward_scale: float = 1.0
 

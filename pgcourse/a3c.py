@@ -28,17 +28,18 @@ from pgcourse.rollout import Collector
 
 @dataclass
 class Config(BaseConfig):
+    total_steps: int = 60_000
     n_workers: int = 2
     n_envs: int = 8  # of each worker
     n_steps: int = 32  # per environment and update
-    lr: float = 5e-3
+    lr: float = 3e-3
     gamma: float = 0.97
-    lam: float = 0.95
+    lam: float = 0.9
     value_coef: float = 0.5
     entropy_coef: float = 0.0
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = 10.0
     normalize: bool = True
-    hidden: tuple[int, ...] = (64,)
+    hidden: tuple[int, ...] = (128,)
     log_std: float = 0.0
     reward_scale: float = 1.0
 

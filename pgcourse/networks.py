@@ -179,18 +179,20 @@ class TwinQ(nn.Module):
 
     def __init__(self, n_obs, n_act, hidden):
         super().__init__()
-        pairs = [(mlp([n_obs + n_act, *hidden, 1]), mlp([n_obs + n_act, *hidden, 1]))]
-        layers = zip(*(list(net)[::2] for pair in pairs for net in pair), strict=True)
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for first, second in layers:
-            self.weights.append(torch.stack([first.weight.data.T, second.weight.data.T]))
-            self.biases.append(torch.zeros(2, 1, first.out_features))
+        twins = [mlp([n_obs + n_act, *hidden, 1], nn.ReLU) for _ in range(2)]
+        layers = [[layer for layer in net if isinstance(layer, nn.Linear)] for net in twins]
+        self.weights = nn.ParameterList(
+            torch.stack([one.weight.data.T, two.weight.data.T])
+            for one, two in zip(*layers, strict=True)
+        )
+        self.biases = nn.ParameterList(torch.zeros(2, 1, one.out_features) for one in layers[0])
 
     def forward(self, obs, act):
         x = torch.cat([obs, act], dim=-1).expand(2, -1, -1)
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x if i == 0 else F.relu(x), weight)
-        return x.squeeze(-1).unbind(0)
+        *hidden, last = zip(self.weights, self.biases, strict=True)
+        for weight, bias in hidden:
+            x = F.relu(torch.baddbmm(bias, x, weight))
+        return torch.baddbmm(last[1], x, last[0]).squeeze(-1).unbind(0)
 
 
 def make_actor(env, hidden, log_std=0.0):

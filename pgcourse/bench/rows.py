@@ -1,0 +1,149 @@
+"""What is compared: each row names its task, our settings and the peer's, all written out.
+
+`tuned`: each side with the settings that its own project found for the task.
+`ours` / `theirs`: both sides with our settings / with the peer's; what is left is the code.
+"""
+
+# rl-baselines3-zoo, hyperparams/*.yml, as of Stable-Baselines3 2.7
+ZOO = {
+    "ppo CartPole-v1": {
+        "algo": "PPO",
+        "n_envs": 8,
+        "n_steps": 32,
+        "batch_size": 256,
+        "gae_lambda": 0.8,
+        "gamma": 0.98,
+        "n_epochs": 20,
+        "ent_coef": 0.0,
+        "learning_rate": "linear 0.001",
+        "clip_range": "linear 0.2",
+        "total_steps": 100_000,
+    },
+    "a2c CartPole-v1": {"algo": "A2C", "n_envs": 8, "ent_coef": 0.0, "total_steps": 500_000},
+    "ppo Pendulum-v1": {
+        "algo": "PPO",
+        "n_envs": 4,
+        "n_steps": 1024,
+        "gae_lambda": 0.95,
+        "gamma": 0.9,
+        "n_epochs": 10,
+        "ent_coef": 0.0,
+        "learning_rate": 1e-3,
+        "clip_range": 0.2,
+        "use_sde": True,
+        "sde_sample_freq": 4,
+        "total_steps": 100_000,
+    },
+    "sac Pendulum-v1": {"algo": "SAC", "n_envs": 1, "learning_rate": 1e-3, "total_steps": 20_000},
+}
+
+
+def as_ours(algo, config):
+    """Our settings in the peer's words."""
+    words = {
+        "algo": algo.upper(),
+        "n_envs": config.n_envs,
+        "gamma": config.gamma,
+        "total_steps": config.total_steps,
+        "net_arch": list(config.hidden),
+    }
+    if algo == "sac":
+        return words | {
+            "learning_rate": config.lr,
+            "batch_size": config.batch,
+            "tau": config.tau,
+            "train_freq": config.n_steps,
+            "gradient_steps": max(
+                1, round(config.updates_per_step * config.n_envs * config.n_steps)
+            ),
+            "learning_starts": config.warmup,
+            "buffer_size": config.capacity,
+        }
+    words |= {
+        "n_steps": config.n_steps,
+        "gae_lambda": config.lam,
+        "ent_coef": config.entropy_coef,
+        "max_grad_norm": config.max_grad_norm,
+    }
+    if algo == "a2c":
+        return words | {
+            "learning_rate": config.actor_lr,
+            "normalize_advantage": config.normalize,
+            "use_rms_prop": False,
+        }
+    return words | {
+        "learning_rate": config.lr,
+        "n_epochs": config.epochs,
+        "batch_size": config.n_envs * config.n_steps // config.minibatches,
+        "clip_range": config.clip,
+        "vf_coef": config.value_coef,
+        "log_std_init": config.log_std,
+    }
+
+
+# the peer's settings in our words
+AS_THEIRS = {
+    "ppo CartPole-v1": {
+        "n_envs": 8,
+        "n_steps": 32,
+        "epochs": 20,
+        "minibatches": 1,
+        "lr": 1e-3,
+        "gamma": 0.98,
+        "lam": 0.8,
+        "hidden": (64, 64),
+        "max_grad_norm": 0.5,
+        "total_steps": 100_000,
+    },
+    "sac Pendulum-v1": {
+        "n_envs": 1,
+        "n_steps": 1,
+        "updates_per_step": 1.0,
+        "batch": 256,
+        "hidden": (256, 256),
+        "lr": 1e-3,
+        "tau": 0.005,
+        "gamma": 0.99,
+        "actor_every": 1,
+        "warmup": 100,
+        "reward_scale": 1.0,
+        "total_steps": 20_000,
+    },
+}
+
+# name: (terms, algorithm, task, target ratio; None: no peer)
+ROWS = [
+    ("tuned", "ppo", "CartPole-v1", 10),
+    ("tuned", "a2c", "CartPole-v1", 10),
+    ("tuned", "ppo", "Pendulum-v1", 10),
+    ("tuned", "sac", "Pendulum-v1", 15),
+    ("ours", "ppo", "CartPole-v1", 8),
+    ("ours", "a2c", "CartPole-v1", 8),
+    ("ours", "sac", "Pendulum-v1", 3),
+    ("theirs", "ppo", "CartPole-v1", 3),
+    ("theirs", "sac", "Pendulum-v1", 1.6),
+    ("tuned", "reinforce", "CartPole-v1", None),
+    ("tuned", "baseline", "CartPole-v1", None),
+    ("tuned", "a3c", "CartPole-v1", None),
+    ("tuned", "ppo", "Acrobot-v1", None),
+]
+
+
+def our_config(terms, algo, env, seed):
+    """Our module and configuration for one row and seed."""
+    from pgcourse.runs import algorithm
+
+    changes = {"seed": seed}
+    if algo == "baseline":
+        algo, changes = "reinforce", {**changes, "baseline": True}
+    if terms == "theirs":
+        changes |= AS_THEIRS[f"{algo} {env}"]
+    module = algorithm(algo)
+    return module, module.Config.tuned(env, **changes)
+
+
+def their_settings(terms, algo, env):
+    """The peer's settings for one row."""
+    if terms == "ours":
+        return as_ours(algo, our_config("tuned", algo, env, 0)[1])
+    return dict(ZOO[f"{algo} {env}"])

@@ -1,0 +1,241 @@
+"""Runs the rows, both sides in turn, and writes the table and the plot."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pgcourse.bench.rows import ROWS
+from pgcourse.bench.solve import median
+
+TERMS = {
+    "tuned": "each with its own settings",
+    "ours": "both with this project's settings",
+    "theirs": "both with the peer's settings",
+}
+
+
+class Side:
+    """A worker process that stays, so that imports are paid once."""
+
+    def __init__(self, python, side):
+        root = Path(__file__).resolve().parents[2]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+        self.process = subprocess.Popen(
+            [str(python), "-m", "pgcourse.bench.worker", side],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, **job):
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the benchmark's worker died on {job}; its error is above.")
+        return json.loads(answer)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+
+def peers_python(given):
+    """A Python with the peers in it; made on first use, apart from the course's own environment."""
+    if given:
+        return given
+    root = Path(__file__).resolve().parents[2]
+    home = root / ".venv-bench"
+    python = home / "bin" / "python"
+    if not (home / ".ready").exists():
+        print(f"making {home.name} (once): the peers are installed there and nowhere else")
+        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "-c", root / "constraints.txt"]
+        subprocess.run([*pip, "-e", f"{root}[bench]"], check=True, cwd=root)
+        (home / ".ready").touch()
+    return python
+
+
+def main(seeds, only, peers, out):
+    rows = [row for row in ROWS if only in " ".join(map(str, row[:3]))]
+    if not rows:
+        raise SystemExit(f"no row's name contains {only!r}.")
+    out.mkdir(exist_ok=True)
+    needs_peer = any(target for *_, target in rows)
+    ours = Side(sys.executable, "ours")
+    theirs = Side(peers_python(peers), "theirs") if needs_peer else None
+    results = load(out)
+    bar = tqdm(total=seeds * sum(2 if target else 1 for *_, target in rows), unit=" runs")
+    try:
+        for terms, algo, env, target in rows:
+            job = {"terms": terms, "algo": algo, "env": env}
+            measured = {"ours": [], "theirs": []}
+            for seed in range(seeds):
+                bar.set_postfix_str(f"{algo} {env} ({terms})")
+                measured["ours"].append(ours.ask(seed=seed, **job))
+                bar.update()
+                if target:
+                    measured["theirs"].append(theirs.ask(seed=seed, **job))
+                    bar.update()
+            results[f"{terms} {algo} {env}"] = {**job, "target": target, **measured}
+            results["about"] = about()
+            write(out, results)  # row by row: an interrupted benchmark keeps what it has
+        if not only:
+            results["latency"] = latency()
+            write(out, results)
+    finally:
+        bar.close()
+        ours.close()
+        if theirs:
+            theirs.close()
+    print(markdown(results))
+
+
+def load(out):
+    """Rows of earlier runs stay until they are measured again."""
+    path = out / "results.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def about():
+    from importlib.metadata import version
+
+    names = ("torch", "gymnasium", "numpy")
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        **{name: version(name) for name in names},
+    }
+
+
+def latency():
+    """CPU seconds of `import pgcourse` against `import torch`, and of each exercise's check."""
+    import resource
+
+    def cpu(code):
+        best = np.inf
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run([sys.executable, "-c", code], check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return best
+
+    from pgcourse import checks
+
+    times = []
+    for exercise in checks.all_exercises():
+        began = time.process_time()
+        checks.judge(exercise.reference, exercise)
+        times.append(time.process_time() - began)
+    return {
+        "import torch": cpu("import torch"),
+        "import pgcourse": cpu("import pgcourse"),
+        "import pgcourse.ppo": cpu("import pgcourse.ppo"),
+        "check, median": float(np.median(times)),
+        "check, slowest": float(max(times)),
+    }
+
+
+def compared(results):
+    return [row for row in results.values() if "ours" in row]
+
+
+def number(x, digits=2):
+    return "not solved" if not np.isfinite(x) else f"{x:.{digits}f}"
+
+
+def steps(rows):
+    x = median(rows, "steps")
+    return "not solved" if not np.isfinite(x) else f"{x / 1000:.1f}k"
+
+
+def markdown(results):
+    """The table, as it is shown and kept."""
+    lines = [
+        "# Until solved, side by side",
+        "",
+        "CPU seconds of one process with one torch thread, median over seeds, without imports and",
+        "without the time for looking. Solved: the mean of 20 fresh deterministic episodes reaches",
+        "475 (CartPole), -100 (Acrobot) or -200 (Pendulum), and that of 100 more confirms it.",
+        "A seed that is not solved within its steps counts as infinitely slow.",
+        "",
+        "| task | terms | CPU s | wall s | env steps | solved | SB3 CPU s | SB3 wall s | SB3 steps "
+        "| SB3 solved | ratio | target |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in compared(results):
+        cells = [f"{row['algo']} {row['env']}", TERMS[row["terms"]]]
+        for side in ("ours", "theirs"):
+            runs = row[side]
+            if not runs:
+                cells += ["", "", "", ""]
+                continue
+            # another process's work is not in this process's CPU time: A3C shows wall only
+            cpu = "" if row["algo"] == "a3c" else number(median(runs, "cpu"))
+            solved = sum(run["steps"] is not None for run in runs)
+            cells += [cpu, number(median(runs, "wall")), steps(runs), f"{solved} of {len(runs)}"]
+        if row["theirs"]:
+            ratio = median(row["theirs"], "cpu") / median(row["ours"], "cpu")
+            cells += [f"{ratio:.1f}x" if np.isfinite(ratio) else "", f"{row['target']}x"]
+        else:
+            cells += ["", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    if "latency" in results:
+        lines += ["", "| CPU seconds | |", "|---|---|"]
+        lines += [f"| {name} | {x:.2f} |" for name, x in results["latency"].items()]
+    if "about" in results:
+        facts = ", ".join(f"{key} {value}" for key, value in results["about"].items())
+        lines += ["", f"Measured: {facts}. The load is what else the machine was doing."]
+    return "\n".join(lines) + "\n"
+
+
+def write(out, results):
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "results.md").write_text(markdown(results))
+    draw(results, out / "results.png")
+
+
+def draw(results, path):
+    """Seconds until solved, on a logarithmic axis; every seed a dot, the median a bar."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    from pgcourse.plots import BLUE, ORANGE, style
+
+    rows = [row for row in compared(results) if row["theirs"]]
+    if not rows:
+        return
+    style()
+    fig, ax = plt.subplots(figsize=(8, 0.75 * len(rows) + 1.2))
+    for y, row in enumerate(rows):
+        sides = (("ours", BLUE, -0.18, "pgcourse"), ("theirs", ORANGE, 0.18, "Stable-Baselines3"))
+        for side, color, shift, name in sides:
+            times = [run["cpu"] for run in row[side] if run["steps"] is not None]
+            middle = median(row[side], "cpu")
+            if np.isfinite(middle):
+                label = name if y == 0 else None
+                ax.barh(y + shift, middle, 0.32, color=color, alpha=0.6, label=label)
+            ax.plot(times, [y + shift] * len(times), ".", color=color)
+    ax.set_xscale("log")
+    ax.set_yticks(range(len(rows)), [f"{r['algo']} {r['env']}\n{TERMS[r['terms']]}" for r in rows])
+    ax.invert_yaxis()
+    ax.set_xlabel("CPU seconds until solved (logarithmic; dots: seeds, bars: median)")
+    ax.legend()
+    fig.savefig(path, dpi=120)
+    plt.close(fig)
+
+
+if __name__ == "__main__":
+    main(5, "", None, Path("bench"))
