@@ -234,7 +234,7 @@ def update_policy(fn, args, grad):
         p.grad = torch.ones_like(p)  # left over from whatever came before
     generator = torch.Generator().manual_seed(args["seed"])
     config = Settings(args["config"])
-    log = fn(policy, optimizer, args["rollout"], config, loss=smooth_loss, generator=generator)
+    log = fn(policy, optimizer, args["rollout"], config, smooth_loss, generator)
     if args["keep"] == "log":
         return log, {}
     networks = {"actor's weights": policy.actor, "critic's weights": policy.critic}

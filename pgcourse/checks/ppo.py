@@ -1,3 +1,2080 @@
-"""Exercises of lesson 5, PPO."""
+"""Exercises of lesson 5: the ratio, the clip, the update, and two rounds of questions."""
 
-EXERCISES = []
+import torch
+from torch import nn
+
+from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.drivers import uses_random_numbers
+from pgcourse.checks.make_inputs import integers, masks, normal
+from pgcourse.distributions import entropy
+from pgcourse.estimators import normalize_advantage
+from pgcourse.losses import (
+    approx_kl,
+    clipped_value_loss,
+    policy_gradient_loss,
+    ppo_clip_loss,
+    probability_ratio,
+)
+from pgcourse.ppo import diagnose, minibatch_columns, ppo_update, summarize
+from pgcourse.tensors import masked_mean, same_shape
+
+F64 = torch.float64
+
+# --- inputs and mistakes that several exercises share ---
+
+
+def log_probs(g, *shape, dtype=torch.float32):
+    """Log-probabilities before and after an update that changed them by about 30 %."""
+    logp = -0.1 - normal(g, *shape, dtype=dtype).abs()
+    return dict(logp=logp, logp_old=logp - normal(g, *shape, dtype=dtype, scale=0.3))
+
+
+def binding(g, *shape, clip, dtype=torch.float32):
+    """Both sides of the clip for both signs of the advantage, inside and outside, in random order."""
+    n = torch.Size(shape).numel()
+    order = torch.randperm(n, generator=g)
+    room = clip * torch.tensor([2.0, -2.0, 0.5, -0.5], dtype=dtype).repeat(n)[:n][order]
+    sign = torch.tensor([1.0, -1.0], dtype=dtype).repeat_interleave(4).repeat(n)[:n][order]
+    rho = 1 + room * (0.8 + 0.2 * torch.rand(n, generator=g).to(dtype))
+    adv = sign * (0.2 + normal(g, n, dtype=dtype).abs())
+    logp = -0.1 - normal(g, n, dtype=dtype).abs()
+    step = dict(logp=logp, logp_old=logp - rho.log(), adv=adv)
+    return {name: x.reshape(shape) for name, x in step.items()} | dict(clip=clip)
+
+
+def padded(args, mask, *names, junk=float("nan")):
+    """The same arguments with something else where the mask is False."""
+    return args | {name: torch.where(mask, args[name], junk) for name in names} | dict(mask=mask)
+
+
+def loss_of(steps, mean=masked_mean, guard=True):
+    """A loss from its formula for each step and the way the steps are averaged."""
+    n = steps.__code__.co_argcount
+
+    def loss(*args):
+        given, mask = args[:n], args[n] if len(args) > n else None
+        if guard:
+            same_shape(**{f"x{i}": x for i, x in enumerate(given) if torch.is_tensor(x)}, mask=mask)
+        return mean(steps(*given), mask)
+
+    return loss
+
+
+def mean_of_everything(x, mask):
+    return x.mean()
+
+
+def mean_over_all_positions(x, mask):
+    return x.mean() if mask is None else x[mask].sum() / x.numel()
+
+
+def mean_one_step_early(x, mask):
+    return x.mean() if mask is None else x[mask.roll(-1, dims=-1)].mean()
+
+
+def mean_of_row_means(x, mask):
+    if mask is None:
+        return x.mean()
+    return torch.stack([row[m].mean() for row, m in zip(x, mask, strict=True) if m.any()]).mean()
+
+
+def mean_by_product(x, mask):
+    return x.mean() if mask is None else (x * mask).sum() / mask.sum()
+
+
+def total(x, mask):
+    return x.sum() if mask is None else x[mask].sum()
+
+
+def mask_pitfalls(steps, loss_of=loss_of):
+    """The five ways to get a masked mean wrong, for one formula."""
+    return [
+        Pitfall(
+            "mask ignored",
+            "Prompt and padding count too: the mean is over every position, whatever the mask says.",
+            loss_of(steps, mean_of_everything),
+        ),
+        Pitfall(
+            "divided by all positions",
+            "It leaves the padding out of the sum but divides by the number of all positions.",
+            loss_of(steps, mean_over_all_positions),
+            "The more padding a batch holds, the smaller its loss.",
+        ),
+        Pitfall(
+            "mask one step early",
+            "The mask is shifted by one: the last prompt token is in, the last response token out.",
+            loss_of(steps, mean_one_step_early),
+        ),
+        Pitfall(
+            "mean of row means",
+            "It averages each row first, then the rows: a step in a short row weighs more.",
+            loss_of(steps, mean_of_row_means),
+        ),
+        Pitfall(
+            "padding multiplied by zero",
+            "It multiplies by the mask: where padding holds nan or inf, 0 times that is nan. Select with x[mask].",
+            loss_of(steps, mean_by_product),
+        ),
+    ]
+
+
+# --- probability_ratio ---
+
+
+def ratio_inverted(logp, logp_old):
+    return torch.exp(logp_old.detach() - logp)
+
+
+def ratio_without_exp(logp, logp_old):
+    return logp - logp_old.detach()
+
+
+def ratio_of_logs(logp, logp_old):
+    return logp / logp_old.detach()
+
+
+def ratio_of_the_batch(logp, logp_old):
+    return torch.exp((logp - logp_old.detach()).mean()).expand(logp.shape)
+
+
+def ratio_of_the_episode(logp, logp_old):
+    return torch.exp((logp - logp_old.detach()).cumsum(0))
+
+
+def ratio_always_one(logp, logp_old):
+    return torch.exp(logp - logp.detach())
+
+
+def ratio_old_alive(logp, logp_old):
+    return torch.exp(logp - logp_old)
+
+
+def ratio_underflows(logp, logp_old):
+    return torch.exp(logp) / torch.exp(logp_old.detach())
+
+
+def ratio_guarded(logp, logp_old):
+    return torch.exp(logp) / (torch.exp(logp_old.detach()) + 1e-8)
+
+
+def ratio_difference(logp, logp_old):
+    return torch.exp(logp) - torch.exp(logp_old.detach())
+
+
+def ratio_clamped(logp, logp_old):
+    return torch.exp(logp - logp_old.detach()).clamp(0.8, 1.2)
+
+
+def ratio_first_order(logp, logp_old):
+    return 1 + logp - logp_old.detach()
+
+
+def ratio_detached(logp, logp_old):
+    return torch.exp(logp - logp_old).detach()
+
+
+def ratio_unguarded(logp, logp_old):
+    return torch.exp(logp - logp_old.detach())
+
+
+def guarded(ratio):
+    """The guard line stays in a learner's cell, whatever is written below it."""
+
+    def wrong(logp, logp_old):
+        same_shape(logp=logp, logp_old=logp_old)
+        return ratio(logp, logp_old)
+
+    return wrong
+
+
+PROBABILITY_RATIO = Exercise(
+    reference=probability_ratio,
+    parts={"values": 1, "constants": 1, "rare actions": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "three actions",
+            lambda g: dict(
+                logp=torch.log(torch.tensor([0.5, 0.2, 0.3])),
+                logp_old=torch.log(torch.tensor([0.25, 0.4, 0.3])),
+            ),
+            "values",
+            ("logp",),
+        ),
+        Case("time and environments", lambda g: log_probs(g, 5, 4), "values", ("logp",)),
+        Case("float64", lambda g: log_probs(g, 6, dtype=F64), "values", ("logp",)),
+        Case(
+            "a big step",
+            lambda g: dict(logp=torch.tensor([-0.1, -4.0]), logp_old=torch.tensor([-3.0, -0.2])),
+            "values",
+            ("logp",),
+        ),
+        Case("old log-probs with a graph", lambda g: log_probs(g, 4), "constants", ("logp_old",)),
+        Case(
+            "very rare actions",
+            lambda g: dict(
+                logp=torch.tensor([-200.0, -24.0]), logp_old=torch.tensor([-200.5, -23.0])
+            ),
+            "rare actions",
+            ("logp",),
+        ),
+        Case(
+            "logp [3] and logp_old [3, 1]",
+            lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "upside down",
+            "It is old over new, exp(logp_old - logp): the ratio says the opposite of what changed.",
+            guarded(ratio_inverted),
+            "With this ratio the loss makes good actions rarer.",
+        ),
+        Pitfall(
+            "exp missing",
+            "It is the difference of the log-probabilities: that is log rho; take its exp.",
+            guarded(ratio_without_exp),
+        ),
+        Pitfall(
+            "quotient of log-probabilities",
+            "It divides the log-probabilities; a quotient of probabilities is a DIFFERENCE of logs.",
+            guarded(ratio_of_logs),
+        ),
+        Pitfall(
+            "one ratio for the batch",
+            "It takes the mean first: all actions share one ratio.",
+            guarded(ratio_of_the_batch),
+        ),
+        Pitfall(
+            "ratio of the whole past",
+            "It multiplies the ratios of all steps so far; PPO's ratio is that of one action.",
+            guarded(ratio_of_the_episode),
+        ),
+        Pitfall(
+            "always one",
+            "It compares the new policy with itself: the ratio is 1 whatever logp_old says.",
+            guarded(ratio_always_one),
+            "A ratio that is always 1 is never clipped.",
+        ),
+        Pitfall(
+            "old policy not constant",
+            "A gradient flows into logp_old: the old policy is a constant, detach it.",
+            guarded(ratio_old_alive),
+        ),
+        Pitfall(
+            "underflow",
+            "It divides exp(logp) by exp(logp_old): for a rare action that is 0 / 0. Subtract the logs first.",
+            guarded(ratio_underflows),
+            "In language models log-probabilities of -20 and less are common.",
+        ),
+        Pitfall(
+            "small number in the denominator",
+            "The small number added to the denominator spoils the ratio of rare actions. Subtract the logs first.",
+            guarded(ratio_guarded),
+        ),
+        Pitfall(
+            "difference of probabilities",
+            "It subtracts the probabilities; the ratio is their quotient.",
+            guarded(ratio_difference),
+        ),
+        Pitfall(
+            "clipped already",
+            "It clamps the ratio; the clip belongs to the loss, which needs the unclipped ratio too.",
+            guarded(ratio_clamped),
+        ),
+        Pitfall(
+            "first order only",
+            "It is 1 + log rho, close to the ratio only while little has changed.",
+            guarded(ratio_first_order),
+        ),
+        Pitfall(
+            "detached",
+            "No gradient reaches logp: the policy would learn nothing from this ratio.",
+            guarded(ratio_detached),
+        ),
+        Pitfall(
+            "broadcast",
+            "[3] against [3, 1] gives a 3 x 3 table: every action compared with every other.",
+            ratio_unguarded,
+        ),
+    ],
+    read="lesson 5, “How far has the policy moved?”; Schulman et al. 2017, section 3",
+)
+
+# --- ppo_clip_loss ---
+
+
+def objective(rho, adv, clip):
+    return torch.minimum(rho * adv, rho.clamp(1 - clip, 1 + clip) * adv)
+
+
+def clip_right(logp, logp_old, adv, clip):
+    return -objective(torch.exp(logp - logp_old.detach()), adv.detach(), clip)
+
+
+def clip_with_ratio(ratio):
+    """The clipped loss with another idea of the ratio."""
+
+    def steps(logp, logp_old, adv, clip):
+        return -objective(ratio(logp, logp_old), adv.detach(), clip)
+
+    return loss_of(steps)
+
+
+def clip_adv_alive(logp, logp_old, adv, clip):
+    return -objective(torch.exp(logp - logp_old.detach()), adv, clip)
+
+
+def clip_log_window(logp, logp_old, adv, clip):
+    log_rho, adv = logp - logp_old.detach(), adv.detach()
+    return -torch.minimum(log_rho.exp() * adv, log_rho.clamp(-clip, clip).exp() * adv)
+
+
+def clip_above_only(logp, logp_old, adv, clip):
+    rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
+    return -torch.minimum(rho * adv, rho.clamp(max=1 + clip) * adv)
+
+
+def clip_below_only(logp, logp_old, adv, clip):
+    rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
+    return -torch.minimum(rho * adv, rho.clamp(min=1 - clip) * adv)
+
+
+def clip_sign(logp, logp_old, adv, clip):
+    return -clip_right(logp, logp_old, adv, clip)
+
+
+def clip_max(logp, logp_old, adv, clip):
+    rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
+    return -torch.maximum(rho * adv, rho.clamp(1 - clip, 1 + clip) * adv)
+
+
+def clip_no_min(logp, logp_old, adv, clip):
+    return -torch.exp(logp - logp_old.detach()).clamp(1 - clip, 1 + clip) * adv.detach()
+
+
+def clip_missing(logp, logp_old, adv, clip):
+    return -torch.exp(logp - logp_old.detach()) * adv.detach()
+
+
+def clip_drops_outside(logp, logp_old, adv, clip):
+    rho = torch.exp(logp - logp_old.detach())
+    return -torch.where((rho - 1).abs() > clip, 0.0, rho * adv.detach())
+
+
+def clip_of_product(logp, logp_old, adv, clip):
+    product = torch.exp(logp - logp_old.detach()) * adv.detach()
+    return -torch.minimum(product, product.clamp(1 - clip, 1 + clip))
+
+
+def clip_around_zero(logp, logp_old, adv, clip):
+    rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
+    return -torch.minimum(rho * adv, rho.clamp(-clip, clip) * adv)
+
+
+def clip_always_a_fifth(logp, logp_old, adv, clip):
+    return clip_right(logp, logp_old, adv, 0.2)
+
+
+def clip_abs_adv(logp, logp_old, adv, clip):
+    return clip_right(logp, logp_old, adv.abs(), clip)
+
+
+def clip_normalizes(logp, logp_old, adv, clip):
+    return clip_right(logp, logp_old, normalize_advantage(adv), clip)
+
+
+def clip_by_where(logp, logp_old, adv, clip):
+    rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
+    return -torch.where(adv > 0, rho.clamp(1 - clip, 1 + clip), rho) * adv
+
+
+def clip_min_of_means(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
+    clipped = rho.clamp(1 - clip, 1 + clip)
+    return -torch.minimum(masked_mean(rho * adv, mask), masked_mean(clipped * adv, mask))
+
+
+def a2c_loss(logp, logp_old, adv, clip, mask=None):
+    return policy_gradient_loss(logp, adv, mask)
+
+
+def four_corners():
+    """Ratio 1.5 and 0.5, advantage +1 and -1: the clip binds in the first and the last."""
+    return dict(
+        logp=torch.log(torch.tensor([0.6, 0.6, 0.2, 0.2])),
+        logp_old=torch.log(torch.tensor([0.4, 0.4, 0.4, 0.4])),
+        adv=torch.tensor([1.0, -1.0, 1.0, -1.0]),
+        clip=0.2,
+    )
+
+
+def inside(g, *shape, dtype=torch.float32):
+    """Nothing is clipped: all ratios are between 0.85 and 1.15."""
+    logp = -0.2 - normal(g, *shape, dtype=dtype).abs()
+    step = 0.28 * torch.rand(*shape, generator=g).to(dtype) - 0.14
+    return dict(
+        logp=logp, logp_old=logp - step, adv=0.5 + normal(g, *shape, dtype=dtype), clip=0.25
+    )
+
+
+def ragged(g, make, *names, **keywords):
+    """A batch of conversations of different lengths; `names` hold nan in the padding."""
+    args, mask = make(g, 4, 8, **keywords), masks(g, 4, 8)
+    return padded(args, mask, *names)
+
+
+PPO_CLIP_LOSS = Exercise(
+    reference=ppo_clip_loss,
+    parts={
+        "inside the window": 1,
+        "where the clip binds": 3,
+        "constants": 1,
+        "masks": 2,
+        "shapes": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case(
+            "an unchanged policy",
+            lambda g: dict(
+                logp=torch.log(torch.tensor([0.5, 0.2, 0.4])),
+                logp_old=torch.log(torch.tensor([0.5, 0.2, 0.4])),
+                adv=torch.tensor([1.0, -2.0, 3.0]),
+                clip=0.2,
+            ),
+            "inside the window",
+            ("logp",),
+        ),
+        Case("small changes", lambda g: inside(g, 12), "inside the window", ("logp",)),
+        Case("float64", lambda g: inside(g, 5, 3, dtype=F64), "inside the window", ("logp",)),
+        Case(
+            "ratios 1.5 and 0.5, advantages +1 and -1",
+            lambda g: four_corners(),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "both sides, both signs",
+            lambda g: binding(g, 32, clip=0.2),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "a narrow window",
+            lambda g: binding(g, 8, 4, clip=0.05),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "a wide window in float64",
+            lambda g: binding(g, 24, clip=0.4, dtype=F64),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "a policy far away",
+            lambda g: dict(
+                logp=torch.tensor([-0.1, -0.1, -9.0, -9.0]),
+                logp_old=torch.tensor([-8.0, -8.0, -0.5, -0.5]),
+                adv=torch.tensor([1.0, -0.01, 2.0, -2.0]),
+                clip=0.2,
+            ),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "constants with a graph",
+            lambda g: binding(g, 16, clip=0.2),
+            "constants",
+            ("logp_old", "adv"),
+        ),
+        Case(
+            "conversations of different lengths",
+            lambda g: padded(binding(g, 4, 8, clip=0.2), masks(g, 4, 8)),
+            "masks",
+            ("logp",),
+        ),
+        Case(
+            "nan in the padding",
+            lambda g: ragged(g, binding, "logp", "adv", clip=0.2),
+            "masks",
+        ),
+        Case(
+            "logp [3] and adv [3, 1]",
+            lambda g: log_probs(g, 3) | dict(adv=normal(g, 3, 1), clip=0.2),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "logp_old [3, 1]",
+            lambda g: (
+                log_probs(g, 3)
+                | dict(logp_old=-normal(g, 3, 1).abs(), adv=normal(g, 3, 1), clip=0.2)
+            ),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "no clip",
+            "The ratio is never clipped: nothing limits how far this objective pulls the policy.",
+            loss_of(clip_missing),
+            "The clip is no polish: this lesson's experiment shows what happens without it.",
+        ),
+        Pitfall(
+            "no minimum",
+            "It uses the clipped ratio alone. Outside the window the gradient is always zero, "
+            "also where it should pull the policy back.",
+            loss_of(clip_no_min),
+            "A step that went wrong could never be undone.",
+        ),
+        Pitfall(
+            "maximum",
+            "It takes the larger of the two: the clip binds where it should not, and not where it should.",
+            loss_of(clip_max),
+        ),
+        Pitfall(
+            "negative advantages never clipped",
+            "It clamps from above only: with a negative advantage the clip has to bind below 1 - clip.",
+            loss_of(clip_above_only),
+        ),
+        Pitfall(
+            "positive advantages never clipped",
+            "It clamps from below only: with a positive advantage the clip has to bind above 1 + clip.",
+            loss_of(clip_below_only),
+        ),
+        Pitfall(
+            "clipped by sign alone",
+            "It clips on both sides where the advantage is positive and on neither where it is negative.",
+            loss_of(clip_by_where),
+        ),
+        Pitfall(
+            "everything outside dropped",
+            "Every step outside the window is dropped, on both sides: those that should come back, too.",
+            loss_of(clip_drops_outside),
+        ),
+        Pitfall(
+            "sign",
+            "It is the objective, not the loss: minimizing it makes the policy worse.",
+            loss_of(clip_sign),
+        ),
+        Pitfall(
+            "ratio upside down",
+            "The ratio is old over new: exp(logp_old - logp).",
+            clip_with_ratio(ratio_inverted),
+        ),
+        Pitfall(
+            "ratio always one",
+            "The ratio compares the new policy with itself: it is 1 and never clipped.",
+            clip_with_ratio(ratio_always_one),
+            "That is A2C, repeated over several epochs without any limit.",
+        ),
+        Pitfall(
+            "exp missing",
+            "The ratio lacks its exp: it is the difference of the log-probabilities.",
+            clip_with_ratio(ratio_without_exp),
+        ),
+        Pitfall(
+            "quotient of log-probabilities",
+            "It divides log-probabilities; the ratio is exp of their difference.",
+            clip_with_ratio(ratio_of_logs),
+        ),
+        Pitfall(
+            "one ratio for the batch",
+            "All steps share one mean ratio: single actions can run away unseen.",
+            clip_with_ratio(ratio_of_the_batch),
+        ),
+        Pitfall(
+            "old policy not constant",
+            "A gradient flows into logp_old; it is a constant.",
+            clip_with_ratio(ratio_old_alive),
+        ),
+        Pitfall(
+            "advantage not constant",
+            "A gradient flows into adv, and from there into the critic: detach it.",
+            loss_of(clip_adv_alive),
+            "The critic would learn to flatter the actor.",
+        ),
+        Pitfall(
+            "window of the log ratio",
+            "It clamps log rho at ±clip: the window is [e^-clip, e^clip], not [1 - clip, 1 + clip].",
+            loss_of(clip_log_window),
+        ),
+        Pitfall(
+            "window around zero",
+            "It clamps the ratio to [-clip, clip]; an unchanged policy has ratio 1, not 0.",
+            loss_of(clip_around_zero),
+        ),
+        Pitfall(
+            "product clamped",
+            "It clamps ratio times advantage; the window is for the ratio alone.",
+            loss_of(clip_of_product),
+        ),
+        Pitfall(
+            "clip ignored",
+            "The window is always 0.8 … 1.2: the argument clip does not enter.",
+            loss_of(clip_always_a_fifth),
+        ),
+        Pitfall(
+            "minimum of means",
+            "It averages first and takes the minimum of two numbers; the minimum is for each step.",
+            clip_min_of_means,
+        ),
+        Pitfall(
+            "absolute advantage",
+            "It uses the size of the advantage without its sign: bad actions are reinforced too.",
+            loss_of(clip_abs_adv),
+        ),
+        Pitfall(
+            "advantage normalized inside",
+            "It normalizes the advantages itself; the update does that once, for the whole rollout.",
+            loss_of(clip_normalizes),
+        ),
+        Pitfall(
+            "A2C's loss",
+            "It is -mean(logp * adv): without the ratio, old data is treated as if it were fresh.",
+            a2c_loss,
+        ),
+        Pitfall(
+            "sum for mean", "It sums over the steps; it should average.", loss_of(clip_right, total)
+        ),
+        *mask_pitfalls(clip_right),
+        Pitfall(
+            "broadcast",
+            "[3] against [3, 1] gives a 3 x 3 table: every action weighed with every advantage.",
+            loss_of(clip_right, guard=False),
+        ),
+    ],
+    read="lesson 5, “The clip”; Schulman et al. 2017, equation 7",
+)
+
+# --- clipped_value_loss ---
+
+
+def value_errors(val, val_old, ret, clip):
+    val_old, ret = val_old.detach(), ret.detach()
+    clipped = val_old + (val - val_old).clamp(-clip, clip)
+    return (val - ret) ** 2, (clipped - ret) ** 2
+
+
+def value_right(val, val_old, ret, clip):
+    return torch.maximum(*value_errors(val, val_old, ret, clip))
+
+
+def value_min(val, val_old, ret, clip):
+    return torch.minimum(*value_errors(val, val_old, ret, clip))
+
+
+def value_unclipped(val, val_old, ret, clip):
+    return value_errors(val, val_old, ret, clip)[0]
+
+
+def value_clipped_only(val, val_old, ret, clip):
+    return value_errors(val, val_old, ret, clip)[1]
+
+
+def value_average(val, val_old, ret, clip):
+    return sum(value_errors(val, val_old, ret, clip)) / 2
+
+
+def value_direction(val, val_old, ret, clip):
+    val_old, ret = val_old.detach(), ret.detach()
+    clipped = val_old - (val - val_old).clamp(-clip, clip)
+    return torch.maximum((val - ret) ** 2, (clipped - ret) ** 2)
+
+
+def value_old_alive(val, val_old, ret, clip):
+    clipped = val_old + (val - val_old).clamp(-clip, clip)
+    return torch.maximum((val - ret.detach()) ** 2, (clipped - ret.detach()) ** 2)
+
+
+def value_ret_alive(val, val_old, ret, clip):
+    clipped = val_old.detach() + (val - val_old.detach()).clamp(-clip, clip)
+    return torch.maximum((val - ret) ** 2, (clipped - ret) ** 2)
+
+
+def value_window_at_zero(val, val_old, ret, clip):
+    return torch.maximum((val - ret.detach()) ** 2, (val.clamp(-clip, clip) - ret.detach()) ** 2)
+
+
+def value_relative_window(val, val_old, ret, clip):
+    old, ret = val_old.detach(), ret.detach()
+    room = clip * old.abs()
+    clipped = old + torch.minimum(torch.maximum(val - old, -room), room)
+    return torch.maximum((val - ret) ** 2, (clipped - ret) ** 2)
+
+
+def value_window_of_return(val, val_old, ret, clip):
+    val_old, ret = val_old.detach(), ret.detach()
+    near = val_old + (ret - val_old).clamp(-clip, clip)
+    return torch.maximum((val - ret) ** 2, (val - near) ** 2)
+
+
+def value_error_clipped(val, val_old, ret, clip):
+    return (val - ret.detach()).clamp(-clip, clip) ** 2
+
+
+def value_absolute(val, val_old, ret, clip):
+    return torch.maximum(*value_errors(val, val_old, ret, clip)).clamp(min=1e-12).sqrt()
+
+
+def value_signed(val, val_old, ret, clip):
+    val_old, ret = val_old.detach(), ret.detach()
+    clipped = val_old + (val - val_old).clamp(-clip, clip)
+    return torch.maximum(val - ret, clipped - ret)
+
+
+def value_max_before_square(val, val_old, ret, clip):
+    return value_signed(val, val_old, ret, clip) ** 2
+
+
+def value_max_of_means(val, val_old, ret, clip, mask=None):
+    same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
+    return torch.maximum(
+        *(masked_mean(error, mask) for error in value_errors(val, val_old, ret, clip))
+    )
+
+
+def value_half(val, val_old, ret, clip, mask=None):
+    return 0.5 * clipped_value_loss(val, val_old, ret, clip, mask)
+
+
+def value_step(g, *shape, clip, dtype=torch.float32):
+    """Values that moved up and down, less and more than `clip`, towards the return and past it."""
+    n = torch.Size(shape).numel()
+    order = torch.randperm(n, generator=g)
+    move = clip * torch.tensor([2.0, -2.0, 0.5, -0.5], dtype=dtype).repeat(n)[:n][order]
+    side = torch.tensor([1.0, -1.0], dtype=dtype).repeat_interleave(4).repeat(n)[:n][order]
+    val_old = 1.5 * normal(g, n, dtype=dtype)
+    val = val_old + move * (0.8 + 0.2 * torch.rand(n, generator=g).to(dtype))
+    ret = val_old + side * clip * (0.3 + 4 * torch.rand(n, generator=g).to(dtype))
+    step = dict(val=val, val_old=val_old, ret=ret)
+    return {name: x.reshape(shape) for name, x in step.items()} | dict(clip=clip)
+
+
+def value_inside(g, *shape, clip, dtype=torch.float32):
+    args = value_step(g, *shape, clip=1.0, dtype=dtype)
+    return args | dict(val=args["val_old"] + (args["val"] - args["val_old"]) / 5, clip=clip)
+
+
+CLIPPED_VALUE_LOSS = Exercise(
+    reference=clipped_value_loss,
+    accept=(value_half,),
+    parts={
+        "inside the window": 1,
+        "where the clip binds": 2,
+        "constants": 1,
+        "masks": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
+    cases=[
+        Case(
+            "three small moves",
+            lambda g: dict(
+                val=torch.tensor([1.0, 2.1, -0.5]),
+                val_old=torch.tensor([0.9, 2.0, -0.4]),
+                ret=torch.tensor([2.0, 0.0, -1.0]),
+                clip=0.5,
+            ),
+            "inside the window",
+            ("val",),
+        ),
+        Case("small moves", lambda g: value_inside(g, 12, clip=0.5), "inside the window", ("val",)),
+        Case(
+            "no limit (clip = inf)",
+            lambda g: value_step(g, 6, clip=0.5) | dict(clip=float("inf")),
+            "inside the window",
+            ("val",),
+        ),
+        Case(
+            "float64",
+            lambda g: value_inside(g, 4, 3, clip=0.6, dtype=F64),
+            "inside the window",
+            ("val",),
+        ),
+        Case(
+            "moves of 2 where 0.5 is allowed",
+            lambda g: dict(
+                val=torch.tensor([2.0, -2.0, 2.0, -2.0]),
+                val_old=torch.zeros(4),
+                ret=torch.tensor([3.0, 0.6, 0.2, -3.0]),
+                clip=0.5,
+            ),
+            "where the clip binds",
+            ("val",),
+        ),
+        Case(
+            "moves of every kind",
+            lambda g: value_step(g, 32, clip=0.2),
+            "where the clip binds",
+            ("val",),
+        ),
+        Case(
+            "time and environments",
+            lambda g: value_step(g, 8, 3, clip=1.5, dtype=F64),
+            "where the clip binds",
+            ("val",),
+        ),
+        Case(
+            "constants with a graph",
+            lambda g: value_step(g, 16, clip=0.3),
+            "constants",
+            ("val_old", "ret"),
+        ),
+        Case(
+            "conversations of different lengths",
+            lambda g: padded(value_step(g, 4, 8, clip=0.3), masks(g, 4, 8)),
+            "masks",
+            ("val",),
+        ),
+        Case(
+            "nan in the padding", lambda g: ragged(g, value_step, "val", "ret", clip=0.3), "masks"
+        ),
+        Case(
+            "val [3, 1] and ret [3]",
+            lambda g: value_step(g, 3, clip=0.2) | dict(val=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "minimum",
+            "It takes the smaller of the two errors: the value is free to jump, the clip hides the error.",
+            loss_of(value_min),
+        ),
+        Pitfall(
+            "not clipped",
+            "It is the plain squared error: nothing limits how far the value moves.",
+            loss_of(value_unclipped),
+        ),
+        Pitfall(
+            "clipped error only",
+            "It uses the clipped value alone: outside the window no gradient brings it back.",
+            loss_of(value_clipped_only),
+        ),
+        Pitfall(
+            "average of both",
+            "It averages the two errors; the larger one counts.",
+            loss_of(value_average),
+        ),
+        Pitfall(
+            "wrong direction",
+            "The clipped value is val_old MINUS the clamped move: it goes the wrong way.",
+            loss_of(value_direction),
+        ),
+        Pitfall(
+            "old value not constant",
+            "A gradient flows into val_old; it was stored with the data and is a constant.",
+            loss_of(value_old_alive),
+        ),
+        Pitfall(
+            "return not constant",
+            "A gradient flows into ret: the target is a constant.",
+            loss_of(value_ret_alive),
+        ),
+        Pitfall(
+            "window around zero",
+            "It clamps the value itself to ±clip; the window is around val_old.",
+            loss_of(value_window_at_zero),
+        ),
+        Pitfall(
+            "window relative to the value",
+            "The window is clip times |val_old| wide, as if val_old were a ratio; clip is in reward units.",
+            loss_of(value_relative_window),
+        ),
+        Pitfall(
+            "return clipped",
+            "It clamps the return around val_old; the value is what must not move too far.",
+            loss_of(value_window_of_return),
+        ),
+        Pitfall(
+            "error clipped",
+            "It clamps the error val - ret: large errors, which matter most, have no gradient.",
+            loss_of(value_error_clipped),
+        ),
+        Pitfall(
+            "square missing",
+            "It is the absolute error; the square is missing.",
+            loss_of(value_absolute),
+        ),
+        Pitfall(
+            "signed error",
+            "It is a signed error, without a square: minus infinity would be the best loss.",
+            loss_of(value_signed),
+        ),
+        Pitfall(
+            "maximum before the square",
+            "It takes the maximum of the signed errors and squares it then: large negative errors lose.",
+            loss_of(value_max_before_square),
+        ),
+        Pitfall(
+            "maximum of means",
+            "It averages first and takes the maximum of two numbers; the maximum is for each step.",
+            value_max_of_means,
+        ),
+        Pitfall(
+            "sum for mean",
+            "It sums over the steps; it should average.",
+            loss_of(value_right, total),
+        ),
+        *mask_pitfalls(value_right),
+        Pitfall(
+            "broadcast",
+            "[3, 1] against [3] gives a 3 x 3 table: every value against every return.",
+            loss_of(value_right, guard=False),
+        ),
+    ],
+    read="lesson 5, “The critic”; Engstrom et al. 2020, section 3",
+)
+
+# --- entropy ---
+
+
+def entropy_of(steps, mean=masked_mean):
+    """The mean entropy from its formula for each state and the way the states are averaged."""
+
+    def loss(logits, mask=None):
+        same_shape(logits=logits[..., 0], mask=mask)
+        return mean(steps(logits), mask)
+
+    return loss
+
+
+def entropy_right(logits):
+    logp = torch.log_softmax(logits, -1)
+    return -(logp.exp() * logp).sum(-1)
+
+
+def entropy_unstable(logits):
+    pi = torch.softmax(logits, -1)
+    return -(pi * pi.log()).sum(-1)
+
+
+def entropy_sign(logits):
+    return -entropy_right(logits)
+
+
+def entropy_bits(logits):
+    return entropy_right(logits) / torch.log(torch.tensor(2.0, dtype=logits.dtype))
+
+
+def entropy_mean_over_actions(logits):
+    return entropy_right(logits) / logits.shape[-1]
+
+
+def entropy_logits_as_logp(logits):
+    return -(torch.softmax(logits, -1) * logits).sum(-1)
+
+
+def entropy_constant_pi(logits):
+    logp = torch.log_softmax(logits, -1)
+    return -(logp.exp().detach() * logp).sum(-1)
+
+
+def entropy_unweighted(logits):
+    return -torch.log_softmax(logits, -1).mean(-1)
+
+
+def entropy_relative(logits):
+    return entropy_right(logits) / torch.log(
+        torch.tensor(float(logits.shape[-1]), dtype=logits.dtype)
+    )
+
+
+def entropy_twice_softmax(logits):
+    return entropy_right(torch.softmax(logits, -1))
+
+
+def entropy_gini(logits):
+    return 1 - (torch.softmax(logits, -1) ** 2).sum(-1)
+
+
+def entropy_of_greedy(logits):
+    return -torch.log_softmax(logits, -1).max(-1).values
+
+
+def entropy_perplexity(logits):
+    return entropy_right(logits).exp()
+
+
+def entropy_to_uniform(logits):
+    return torch.log(torch.tensor(float(logits.shape[-1]), dtype=logits.dtype)) - entropy_right(
+        logits
+    )
+
+
+def entropy_guarded(logits):
+    pi = torch.softmax(logits, -1)
+    return -(pi * (pi + 1e-2).log()).sum(-1)
+
+
+def entropy_over_states(logits, mask=None):
+    same_shape(logits=logits[..., 0], mask=mask)
+    logp = torch.log_softmax(logits, 0)
+    return masked_mean(-(logp.exp() * logp).sum(-1), mask)
+
+
+def entropy_of_mean_policy(logits, mask=None):
+    same_shape(logits=logits[..., 0], mask=mask)
+    pi = torch.softmax(logits, -1)
+    pi = (pi if mask is None else pi[mask]).reshape(-1, logits.shape[-1]).mean(0)
+    return -(pi * pi.clamp(min=1e-30).log()).sum()
+
+
+def entropy_unguarded(logits, mask=None):
+    ent = entropy_right(logits)
+    return ent.mean() if mask is None else torch.where(mask, ent, 0.0).sum() / mask.sum()
+
+
+def ragged_logits(g):
+    return dict(logits=2 * normal(g, 4, 8, 3), mask=masks(g, 4, 8))
+
+
+ENTROPY = Exercise(
+    reference=entropy,
+    parts={"values": 2, "large logits": 1, "masks": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "two states, two actions",
+            lambda g: dict(logits=torch.tensor([[0.0, 0.0], [0.0, 1.0]])),
+            "values",
+            ("logits",),
+        ),
+        Case("ten states", lambda g: dict(logits=normal(g, 10, 4)), "values", ("logits",)),
+        Case(
+            "time and environments",
+            lambda g: dict(logits=2 * normal(g, 5, 3, 6, dtype=F64)),
+            "values",
+            ("logits",),
+        ),
+        Case(
+            "large logits",
+            lambda g: dict(logits=torch.tensor([[300.0, 0.0, -300.0], [1000.0, 1000.0, 999.0]])),
+            "large logits",
+            ("logits",),
+        ),
+        Case(
+            "conversations of different lengths", lambda g: ragged_logits(g), "masks", ("logits",)
+        ),
+        Case(
+            "a mask [4, 1] for 4 states",
+            lambda g: dict(logits=normal(g, 4, 3), mask=torch.ones(4, 1, dtype=torch.bool)),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "sign",
+            "It is negative: adding it to the objective makes the policy less random.",
+            entropy_of(entropy_sign),
+        ),
+        Pitfall(
+            "bits",
+            "It is in bits (log 2); nats are used everywhere here: the coefficient is off by 1/ln 2.",
+            entropy_of(entropy_bits),
+        ),
+        Pitfall(
+            "mean over actions",
+            "It averages over the actions too; their terms pi log pi are summed.",
+            entropy_of(entropy_mean_over_actions),
+        ),
+        Pitfall(
+            "logits as log-probabilities",
+            "It uses the logits in place of log pi: they do not sum to a probability of 1.",
+            entropy_of(entropy_logits_as_logp),
+        ),
+        Pitfall(
+            "a bonus without a gradient",
+            "The value is right, its gradient is zero: the result, or pi inside the sum, is detached.",
+            entropy_of(entropy_constant_pi),
+            "It can be logged, but as a bonus it does nothing. (Neither does -logp of sampled "
+            "actions: its gradient is zero on average.)",
+        ),
+        Pitfall(
+            "not weighted",
+            "It averages -log pi over all actions alike; the policy's probabilities are the weights.",
+            entropy_of(entropy_unweighted),
+        ),
+        Pitfall(
+            "relative to log A",
+            "It is divided by log A, so that 1 is uniform; here it is in nats.",
+            entropy_of(entropy_relative),
+        ),
+        Pitfall(
+            "softmax twice",
+            "The logits go through softmax twice: the policy looks more random than it is.",
+            entropy_of(entropy_twice_softmax),
+        ),
+        Pitfall(
+            "Gini impurity",
+            "It is 1 - sum pi^2: another measure of randomness, not the entropy.",
+            entropy_of(entropy_gini),
+        ),
+        Pitfall(
+            "greedy action only",
+            "It is -log pi of the most probable action alone.",
+            entropy_of(entropy_of_greedy),
+        ),
+        Pitfall(
+            "perplexity",
+            "It is exp(entropy), the number of actions it feels like.",
+            entropy_of(entropy_perplexity),
+        ),
+        Pitfall(
+            "distance to uniform",
+            "It is log A - entropy, the KL to the uniform policy: it falls as the entropy rises.",
+            entropy_of(entropy_to_uniform),
+        ),
+        Pitfall(
+            "0 log 0",
+            "log of a probability that has become 0 is -inf, and 0 times -inf is nan: use log_softmax.",
+            entropy_of(entropy_unstable),
+        ),
+        Pitfall(
+            "large number inside the log",
+            "The number added inside the log is so large that it changes the entropy.",
+            entropy_of(entropy_guarded),
+        ),
+        Pitfall(
+            "wrong axis",
+            "The softmax runs over the first axis; the actions are on the last one.",
+            entropy_over_states,
+        ),
+        Pitfall(
+            "entropy of the mean policy",
+            "It averages the policies first: states with opposite, certain actions look random.",
+            entropy_of_mean_policy,
+        ),
+        Pitfall(
+            "sum for mean",
+            "It sums over the states; it should average.",
+            entropy_of(entropy_right, total),
+        ),
+        *mask_pitfalls(entropy_right, entropy_of)[:-1],  # softmax makes no infinities
+        Pitfall(
+            "broadcast",
+            "A mask [4, 1] against 4 states becomes 4 x 4: each state counts four times.",
+            entropy_unguarded,
+        ),
+    ],
+    read="lesson 5, “Diagnostics: entropy and KL”; Mnih et al. 2016, section 4",
+)
+
+# --- approx_kl ---
+
+
+def kl_right(logp, logp_old):
+    return torch.expm1(logp - logp_old) - (logp - logp_old)
+
+
+def kl_zero(logp, logp_old):
+    return kl_right(logp, logp)
+
+
+def kl_abs(logp, logp_old):
+    return (logp - logp_old).abs()
+
+
+def kl_plain(logp, logp_old):
+    return logp_old - logp
+
+
+def kl_plain_reversed(logp, logp_old):
+    return logp - logp_old
+
+
+def kl_prob_difference(logp, logp_old):
+    return logp_old.exp() - logp.exp()
+
+
+def kl_ratio_reversed(logp, logp_old):
+    return kl_right(logp_old, logp)
+
+
+def kl_half_square(logp, logp_old):
+    return 0.5 * (logp - logp_old) ** 2
+
+
+def kl_weighted(logp, logp_old):
+    return (logp - logp_old).exp() * (logp - logp_old)
+
+
+def kl_without_one(logp, logp_old):
+    return (logp - logp_old).exp() - (logp - logp_old)
+
+
+def kl_negative(logp, logp_old):
+    return -kl_right(logp, logp_old)
+
+
+def kl_ratio_only(logp, logp_old):
+    return torch.expm1(logp - logp_old)
+
+
+def kl_plus_log(logp, logp_old):
+    return torch.expm1(logp - logp_old) + (logp - logp_old)
+
+
+def kl_bits(logp, logp_old):
+    return kl_right(logp, logp_old) / torch.log(torch.tensor(2.0, dtype=logp.dtype))
+
+
+def kl_clamped(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    return masked_mean(logp_old - logp, mask).clamp(min=0)
+
+
+def kl_of_mean(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    log_rho = masked_mean(logp - logp_old, mask)
+    return torch.expm1(log_rho) - log_rho
+
+
+def kl_of_batch_as_distribution(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    return masked_mean(logp_old.exp() * (logp_old - logp), mask)
+
+
+APPROX_KL = Exercise(
+    reference=approx_kl,
+    parts={"values": 3, "masks": 1, "shapes": 1, "clean": 1},
+    cases=[
+        Case(
+            "three actions",
+            lambda g: dict(
+                logp=torch.log(torch.tensor([0.5, 0.2, 0.3])),
+                logp_old=torch.log(torch.tensor([0.25, 0.4, 0.3])),
+            ),
+            "values",
+        ),
+        Case(
+            "an unchanged policy",
+            lambda g: dict(logp=(x := -normal(g, 4).abs()), logp_old=x.clone()),
+            "values",
+        ),
+        Case(
+            "every action became more probable",
+            lambda g: dict(logp=(x := -normal(g, 5).abs()), logp_old=x - 0.5),
+            "values",
+        ),
+        Case("time and environments", lambda g: log_probs(g, 16, 4), "values"),
+        Case("float64", lambda g: log_probs(g, 20, dtype=F64), "values"),
+        Case(
+            "conversations of different lengths",
+            lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8)),
+            "masks",
+        ),
+        Case(
+            "nan in the padding",
+            lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8), "logp", "logp_old"),
+            "masks",
+        ),
+        Case(
+            "logp [3] and logp_old [3, 1]",
+            lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
+            "shapes",
+            raises=True,
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "always zero",
+            "It compares the new policy with itself: 0, whatever happened.",
+            loss_of(kl_zero),
+        ),
+        Pitfall(
+            "absolute difference",
+            "It is mean |logp - logp_old|, which is of first order in the step; a KL is of second.",
+            loss_of(kl_abs),
+        ),
+        Pitfall(
+            "plain estimate",
+            "It is mean(logp_old - logp): right on average, but a batch can make it negative. k3 never is.",
+            loss_of(kl_plain),
+        ),
+        Pitfall(
+            "plain estimate reversed",
+            "It is mean(logp - logp_old): the plain estimate with its sign reversed.",
+            loss_of(kl_plain_reversed),
+        ),
+        Pitfall(
+            "plain estimate cut off",
+            "It is the plain estimate with negative results set to 0: no longer right on average.",
+            kl_clamped,
+        ),
+        Pitfall(
+            "probabilities subtracted",
+            "It subtracts probabilities; a KL is made of log-probabilities.",
+            loss_of(kl_prob_difference),
+        ),
+        Pitfall(
+            "other direction",
+            "rho is old over new: with actions from the old policy this estimates no KL.",
+            loss_of(kl_ratio_reversed),
+        ),
+        Pitfall(
+            "half the square",
+            "It is k2, half the squared log ratio: close to the KL for small steps, biased for large ones.",
+            loss_of(kl_half_square),
+        ),
+        Pitfall(
+            "KL of new to old",
+            "It is mean(rho log rho), which estimates KL(pi || pi_old), the other direction.",
+            loss_of(kl_weighted),
+        ),
+        Pitfall(
+            "one not subtracted",
+            "It is rho - log rho: the 1 is missing, so an unchanged policy has a KL of 1.",
+            loss_of(kl_without_one),
+        ),
+        Pitfall(
+            "log term missing",
+            "It is rho - 1, which is 0 on average: the log ratio is missing.",
+            loss_of(kl_ratio_only),
+        ),
+        Pitfall(
+            "log term added",
+            "It adds the log ratio; it has to be subtracted.",
+            loss_of(kl_plus_log),
+        ),
+        Pitfall("sign", "Its sign is reversed: a KL is never negative.", loss_of(kl_negative)),
+        Pitfall("bits", "It is in bits; nats are used everywhere here.", loss_of(kl_bits)),
+        Pitfall(
+            "mean ratio first",
+            "It averages the log ratios first: opposite changes cancel out.",
+            kl_of_mean,
+        ),
+        Pitfall(
+            "weighted with the old probabilities",
+            "It weights with pi_old(a) although the actions were drawn from pi_old: counted twice.",
+            kl_of_batch_as_distribution,
+        ),
+        Pitfall(
+            "sum for mean", "It sums over the steps; it should average.", loss_of(kl_right, total)
+        ),
+        *mask_pitfalls(kl_right),
+        Pitfall(
+            "broadcast",
+            "[3] against [3, 1] gives a 3 x 3 table: every action compared with every other.",
+            loss_of(kl_right, guard=False),
+        ),
+    ],
+    read="lesson 5, “Diagnostics: entropy and KL”; Schulman 2020, “Approximating KL divergence”",
+)
+
+# --- ppo_update ---
+
+
+def normalized(rollout):
+    return {**rollout, "adv": normalize_advantage(rollout["adv"], rollout.get("mask"))}
+
+
+def normalized_unbiased(rollout):
+    """The standard deviation over N - 1, as `torch.std` has it by default."""
+    kept = rollout["adv"] if rollout.get("mask") is None else rollout["adv"][rollout["mask"]]
+    return {**rollout, "adv": (rollout["adv"] - kept.mean()) / (kept.std() + 1e-8)}
+
+
+def shuffled(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield minibatch_columns(n_columns, config.minibatches, generator)
+
+
+def columns_of(data, columns):
+    return {key: x[:, columns] for key, x in data.items()}
+
+
+def as_it_is(policy, data):
+    return data
+
+
+def old_stored(batch, logp):
+    return batch["logp"]
+
+
+def weighted_sum(policy_loss, value_loss, bonus, config):
+    return policy_loss + config.value_coef * value_loss - config.entropy_coef * bonus
+
+
+def descend(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+    optimizer.step()
+
+
+def plain_bonus(ent, batch, mask):
+    return masked_mean(ent, mask)
+
+
+def value_of(val, batch, config, mask):
+    return clipped_value_loss(val, batch["val"], batch["ret"], config.value_clip, mask)
+
+
+def updating(
+    prepare=normalized,
+    epochs=shuffled,
+    each_epoch=as_it_is,
+    select=columns_of,
+    each_batch=as_it_is,
+    old=old_stored,
+    value=value_of,
+    bonus=plain_bonus,
+    total=weighted_sum,
+    step=descend,
+    policy_loss=None,
+    stop="at once",
+    report=summarize,
+):
+    """`ppo_update` with one of its pieces replaced: a mistake, or another convention."""
+
+    def update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+        log, data = [], prepare(rollout)
+        for epoch in epochs(data["adv"].shape[1], config, generator):
+            data = each_epoch(policy, data)
+            for i, chosen in enumerate(epoch):
+                batch = each_batch(policy, select(data, chosen))
+                mask = batch.get("mask")
+                logp, ent, val = policy.evaluate(batch["obs"], batch["act"])
+                logp_old = old(batch, logp)
+                pi_loss = (policy_loss or loss)(logp, logp_old, batch["adv"], config.clip, mask)
+                v_loss, extra = value(val, batch, config, mask), bonus(ent, batch, mask)
+                kl = approx_kl(logp.detach(), logp_old.detach(), mask)
+                log.append(diagnose(pi_loss, v_loss, extra, kl, logp, logp_old, config.clip, mask))
+                too_far = kl > config.target_kl
+                if too_far and stop == "at once":
+                    return report(log)
+                if too_far and stop == "this epoch":
+                    break
+                if too_far and stop == "this minibatch":
+                    continue
+                step(policy, optimizer, total(pi_loss, v_loss, extra, config), config, i)
+                if too_far and stop == "one step late":
+                    return report(log)
+        return report(log)
+
+    return update
+
+
+@torch.no_grad()
+def old_from_now(policy, data):
+    return {**data, "logp": policy.evaluate(data["obs"], data["act"])[0]}
+
+
+def old_from_the_start():
+    """Recomputed once, before the first epoch."""
+
+    def update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+        rollout = old_from_now(policy, rollout)
+        return ppo_update(policy, optimizer, rollout, config, loss, generator)
+
+    return update
+
+
+def old_alive(batch, logp):
+    return logp
+
+
+def fresh_actions(policy, batch):
+    return {**batch, "act": policy.act(batch["obs"])}
+
+
+def normalized_batch(policy, batch):
+    return {**batch, "adv": normalize_advantage(batch["adv"], batch.get("mask"))}
+
+
+def select_and_overwrite(data, columns):
+    mask = data["mask"][:, columns] if "mask" in data else None
+    data["adv"][:, columns] = normalize_advantage(data["adv"][:, columns], mask)
+    return columns_of(data, columns)
+
+
+def copied(rollout):
+    return {**rollout, "adv": rollout["adv"].clone()}
+
+
+def normalized_with_padding(rollout):
+    return {**rollout, "adv": normalize_advantage(rollout["adv"])}
+
+
+def centered(rollout):
+    adv = rollout["adv"]
+    mean = masked_mean(adv, rollout.get("mask"))
+    return {**rollout, "adv": adv - mean}
+
+
+def without_mask(rollout):
+    rest = {key: x for key, x in rollout.items() if key != "mask"}
+    return normalized(rest)
+
+
+def one_epoch(n_columns, config, generator):
+    yield minibatch_columns(n_columns, config.minibatches, generator)
+
+
+def in_order(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield torch.arange(n_columns).chunk(config.minibatches)
+
+
+def shuffled_once(n_columns, config, generator):
+    return [minibatch_columns(n_columns, config.minibatches, generator)] * config.epochs
+
+
+def split_by_size(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield torch.randperm(n_columns, generator=generator).split(config.minibatches)
+
+
+def first_minibatch(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield minibatch_columns(n_columns, config.minibatches, generator)[:1]
+
+
+def with_replacement(n_columns, config, generator):
+    size = -(-n_columns // config.minibatches)
+    for _ in range(config.epochs):
+        yield [
+            torch.randint(n_columns, (size,), generator=generator)
+            for _ in range(config.minibatches)
+        ]
+
+
+def shuffled_globally(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield minibatch_columns(n_columns, config.minibatches)
+
+
+def own_generator(n_columns, config, generator):
+    return list(shuffled(n_columns, config, torch.Generator().manual_seed(0)))
+
+
+def rows_for_columns(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+    T = rollout["adv"].shape[0]
+    return updating(
+        epochs=lambda n_columns, config, generator: shuffled(T, config, generator),
+        select=lambda data, rows: {key: x[rows] for key, x in data.items()},
+    )(policy, optimizer, rollout, config, loss, generator)
+
+
+def steps_for_columns(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+    T, B = rollout["adv"].shape
+    return updating(
+        epochs=lambda n_columns, config, generator: shuffled(T * B, config, generator),
+        select=lambda data, chosen: {key: x.flatten(0, 1)[chosen] for key, x in data.items()},
+    )(policy, optimizer, rollout, config, loss, generator)
+
+
+def step_without_zero_grad(policy, optimizer, loss, config, i):
+    loss.backward()
+    nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+    optimizer.step()
+
+
+def step_zeroes_each_epoch(policy, optimizer, loss, config, i):
+    if i == 0:
+        optimizer.zero_grad()
+    step_without_zero_grad(policy, optimizer, loss, config, i)
+
+
+def step_unlimited(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def step_limited_each(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_value_(policy.parameters(), config.max_grad_norm)
+    optimizer.step()
+
+
+def step_never(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+
+
+def accumulating(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+    """The gradients of an epoch's minibatches are added up; then one step."""
+
+    def step(policy, optimizer, loss, config, i):
+        if i == 0:
+            optimizer.zero_grad()
+        loss.backward()
+        if i == min(config.minibatches, rollout["adv"].shape[1]) - 1:
+            nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+            optimizer.step()
+
+    return updating(step=step)(policy, optimizer, rollout, config, loss, generator)
+
+
+def total_entropy_sign(policy_loss, value_loss, bonus, config):
+    return policy_loss + config.value_coef * value_loss + config.entropy_coef * bonus
+
+
+def total_without_entropy(policy_loss, value_loss, bonus, config):
+    return policy_loss + config.value_coef * value_loss
+
+
+def total_without_value(policy_loss, value_loss, bonus, config):
+    return policy_loss - config.entropy_coef * bonus
+
+
+def total_value_unweighted(policy_loss, value_loss, bonus, config):
+    return policy_loss + value_loss - config.entropy_coef * bonus
+
+
+def total_value_sign(policy_loss, value_loss, bonus, config):
+    return policy_loss - config.value_coef * value_loss - config.entropy_coef * bonus
+
+
+def total_ascends(policy_loss, value_loss, bonus, config):
+    return -policy_loss + config.value_coef * value_loss - config.entropy_coef * bonus
+
+
+def bonus_times_advantage(ent, batch, mask):
+    return masked_mean(ent * batch["adv"], mask)
+
+
+def bonus_with_padding(ent, batch, mask):
+    return ent.mean()
+
+
+def value_with_padding(val, batch, config, mask):
+    return clipped_value_loss(val, batch["val"], batch["ret"], config.value_clip)
+
+
+def value_not_clipped(val, batch, config, mask):
+    return clipped_value_loss(val, batch["val"], batch["ret"], float("inf"), mask)
+
+
+def value_clipped_like_ratio(val, batch, config, mask):
+    return clipped_value_loss(val, batch["val"], batch["ret"], config.clip, mask)
+
+
+def value_of_advantage(val, batch, config, mask):
+    return clipped_value_loss(val, batch["val"], batch["adv"], config.value_clip, mask)
+
+
+def value_halved(val, batch, config, mask):
+    return 0.5 * value_of(val, batch, config, mask)
+
+
+def smoothed_clip_loss(logp, logp_old, adv, clip, mask=None):
+    return ppo_clip_loss(logp, logp_old, adv, clip, mask)
+
+
+def report_last(log):
+    return {**summarize(log[-1:]), "first_ratio_error": log[0]["ratio_error"]}
+
+
+def report_first(log):
+    return summarize(log[:1])
+
+
+def report_sums(log):
+    means = summarize(log)
+    sums = {key: x * len(log) for key, x in means.items()}
+    return {**sums, "first_ratio_error": means["first_ratio_error"]}
+
+
+def report_worst_ratio(log):
+    worst = max(row["ratio_error"] for row in log)
+    return {**summarize(log), "first_ratio_error": worst}
+
+
+def agent(g, T, B, stale=0.0, mask=None, **config):
+    """Networks, a rollout of theirs (logp from a policy `stale` away) and a configuration."""
+    sizes = ((3, 8), (8, 3)), ((3, 6), (6, 1))
+    actor, critic = (
+        [(normal(g, n_out, n_in, scale=0.8), normal(g, n_out, scale=0.3)) for n_in, n_out in net]
+        for net in sizes
+    )
+    obs, act = normal(g, T, B, 3), integers(g, 3, T, B)
+    (w1, b1), (w2, b2) = actor
+    logits = torch.tanh(obs @ w1.T + b1) @ w2.T + b2
+    logp = torch.log_softmax(logits, -1).gather(-1, act.unsqueeze(-1)).squeeze(-1)
+    (w1, b1), (w2, b2) = critic
+    val = (torch.tanh(obs @ w1.T + b1) @ w2.T + b2).squeeze(-1)
+    adv = 1.0 + 2.0 * normal(g, T, B)
+    rollout = dict(
+        obs=obs,
+        act=act,
+        logp=logp - stale * normal(g, T, B).abs(),
+        val=val + stale * normal(g, T, B),
+        adv=adv,
+        ret=val + adv,
+    )
+    if mask is not None:
+        junk = {"adv": 50.0, "ret": -20.0, "logp": -7.0, "val": 9.0}
+        rollout |= {key: torch.where(mask, rollout[key], x) for key, x in junk.items()}
+        rollout["mask"] = mask
+    plain = dict(
+        epochs=1,
+        minibatches=1,
+        clip=0.2,
+        value_clip=float("inf"),
+        value_coef=0.5,
+        entropy_coef=0.05,
+        max_grad_norm=100.0,
+        target_kl=float("inf"),
+    )
+    return dict(
+        actor=actor,
+        critic=critic,
+        rollout=rollout,
+        config=plain | config,
+        lr=0.1,
+        seed=int(integers(g, 10_000, 1)),
+        keep="weights",
+    )
+
+
+def one_column_far_away(g):
+    """Fresh data but for one column: its KL is past the limit from the beginning."""
+    args = agent(g, 4, 6, epochs=4, minibatches=6, target_kl=0.3)
+    far = int(integers(g, 6, 1))
+    args["rollout"]["logp"][:, far] -= 2.0
+    return args
+
+
+def slowly_drifting(g):
+    """The KL passes the limit after some steps, in the middle of the update."""
+    return agent(g, 4, 4, epochs=10, entropy_coef=0.0, target_kl=0.01) | dict(lr=0.3)
+
+
+PPO_UPDATE = Exercise(
+    reference=ppo_update,
+    accept=(
+        updating(value=value_halved),
+        updating(prepare=normalized_unbiased),
+        updating(value=value_halved, prepare=normalized_unbiased),
+    ),
+    parts={
+        "one step": 2,
+        "epochs on frozen data": 2,
+        "minibatches": 2,
+        "masks": 1,
+        "KL limit": 1,
+        "log": 1,
+        "clean": 1,
+    },
+    driver="update_policy",
+    cases=[
+        Case("one step on a fresh rollout", lambda g: agent(g, 2, 2), "one step"),
+        Case("one step, more data", lambda g: agent(g, 6, 3, entropy_coef=0.2), "one step"),
+        Case(
+            "four epochs on one rollout",
+            lambda g: agent(g, 5, 3, epochs=4),
+            "epochs on frozen data",
+        ),
+        Case(
+            "a rollout from an older policy",
+            lambda g: agent(g, 4, 3, stale=0.3, epochs=3, clip=0.3),
+            "epochs on frozen data",
+        ),
+        Case(
+            "gradients limited to the norm 0.05, values to moves of 0.2",
+            lambda g: agent(g, 4, 3, stale=0.3, epochs=2, max_grad_norm=0.05, value_clip=0.2),
+            "epochs on frozen data",
+        ),
+        Case(
+            "five columns in two minibatches",
+            lambda g: agent(g, 4, 5, epochs=3, minibatches=2),
+            "minibatches",
+        ),
+        Case(
+            "eight columns in four minibatches",
+            lambda g: agent(g, 3, 8, stale=0.2, epochs=2, minibatches=4),
+            "minibatches",
+        ),
+        Case(
+            "conversations of different lengths",
+            lambda g: agent(g, 6, 4, epochs=2, mask=masks(g, 4, 6).T),
+            "masks",
+        ),
+        Case(
+            "masks and minibatches",
+            lambda g: agent(g, 8, 6, epochs=2, minibatches=3, mask=masks(g, 6, 8).T),
+            "masks",
+        ),
+        Case("one column beyond the KL limit", one_column_far_away, "KL limit"),
+        Case("a KL limit reached on the way", slowly_drifting, "KL limit"),
+        Case(
+            "what it returns",
+            lambda g: agent(g, 4, 4, epochs=3, minibatches=2) | dict(keep="log"),
+            "log",
+        ),
+        Case(
+            "what it returns after an older policy",
+            lambda g: agent(g, 4, 3, stale=0.3, epochs=2) | dict(keep="log"),
+            "log",
+        ),
+    ],
+    pitfalls=[
+        Pitfall(
+            "actions resampled",
+            "It samples new actions and scores those; the advantages belong to the actions in the rollout.",
+            updating(each_batch=fresh_actions),
+            "Each action would be credited with what another one earned.",
+            telltale=lambda seen: any(
+                isinstance(s["out"], dict) and s["out"].get("actions scored") == "others"
+                for s in seen
+            ),
+        ),
+        Pitfall(
+            "generator ignored",
+            "It shuffles with the global random state; the argument generator is there so that a run repeats.",
+            updating(epochs=shuffled_globally),
+            telltale=uses_random_numbers,
+        ),
+        Pitfall(
+            "old policy recomputed in the loop",
+            "The old log-probabilities are recomputed for each minibatch: the ratio is always 1, the clip never acts.",
+            updating(each_batch=old_from_now),
+            "The old policy is the one that collected the data: its logp is stored with the rollout.",
+        ),
+        Pitfall(
+            "old policy moves with each epoch",
+            "The old log-probabilities are refreshed at every epoch: the window moves along with the policy.",
+            updating(each_epoch=old_from_now),
+            "Each epoch may go another 20 % further; nothing limits the whole update.",
+        ),
+        Pitfall(
+            "old policy recomputed at the start",
+            "The old log-probabilities are computed from the current weights; use the stored ones. "
+            "The data may come from an older policy, or from one in another mode.",
+            old_from_the_start(),
+        ),
+        Pitfall(
+            "old policy alive",
+            "Old and new log-probabilities are one live tensor: the gradient of their difference cancels to zero.",
+            updating(old=old_alive),
+        ),
+        Pitfall(
+            "advantages normalized in each minibatch",
+            "It normalizes in each minibatch; here it is done once, over the rollout.",
+            updating(prepare=dict, each_batch=normalized_batch),
+            "In a small minibatch a good step may become a bad one, only for its company.",
+        ),
+        Pitfall(
+            "normalized again and again",
+            "It overwrites the advantages with their normalized copy in every minibatch: the changes compound.",
+            updating(prepare=copied, select=select_and_overwrite),
+        ),
+        Pitfall(
+            "advantages not normalized",
+            "The advantages keep their scale: the step length depends on the reward's unit.",
+            updating(prepare=dict),
+        ),
+        Pitfall(
+            "advantages only centered",
+            "The advantages are centered and not scaled to standard deviation 1.",
+            updating(prepare=centered),
+        ),
+        Pitfall(
+            "one epoch",
+            "It goes through the data once, whatever config.epochs says.",
+            updating(epochs=one_epoch),
+            "Several epochs on one rollout are what the clip makes possible.",
+        ),
+        Pitfall(
+            "not shuffled",
+            "The minibatches are always the same columns in the same order.",
+            updating(epochs=in_order),
+        ),
+        Pitfall(
+            "shuffled once",
+            "The order is drawn once for all epochs; each epoch draws its own.",
+            updating(epochs=shuffled_once),
+        ),
+        Pitfall(
+            "minibatches as a size",
+            "config.minibatches is their number; it is used as the size of one.",
+            updating(epochs=split_by_size),
+        ),
+        Pitfall(
+            "first minibatch only",
+            "Each epoch ends after its first minibatch: most of the data is never used.",
+            updating(epochs=first_minibatch),
+        ),
+        Pitfall(
+            "drawn with replacement",
+            "Columns are drawn with replacement: in an epoch some come twice, others never.",
+            updating(epochs=with_replacement),
+        ),
+        Pitfall(
+            "generator of its own",
+            "It makes its own generator: every update shuffles in the same order, whatever is passed.",
+            updating(epochs=own_generator),
+        ),
+        Pitfall(
+            "rows for columns",
+            "It shuffles the time axis; minibatches are made of whole columns.",
+            rows_for_columns,
+        ),
+        Pitfall(
+            "single steps for columns",
+            "It flattens the rollout and shuffles single steps; minibatches are made of whole columns.",
+            steps_for_columns,
+            "Both work for an MLP; a model that reads the history needs whole columns.",
+        ),
+        Pitfall(
+            "gradients never zeroed",
+            "optimizer.zero_grad() is missing: each step applies the sum of all earlier gradients.",
+            updating(step=step_without_zero_grad),
+        ),
+        Pitfall(
+            "gradients zeroed once an epoch",
+            "The gradients are zeroed once an epoch: those of its minibatches add up.",
+            updating(step=step_zeroes_each_epoch),
+        ),
+        Pitfall(
+            "one step an epoch",
+            "The minibatches' gradients are added up and one step is taken an epoch; take one a minibatch.",
+            accumulating,
+        ),
+        Pitfall(
+            "no step",
+            "The gradients are computed, but optimizer.step() is never called.",
+            updating(step=step_never),
+        ),
+        Pitfall(
+            "gradients not limited",
+            "The gradient's norm is not limited to max_grad_norm (or only when the step is over).",
+            updating(step=step_unlimited),
+        ),
+        Pitfall(
+            "each gradient limited",
+            "It limits every entry of the gradient; max_grad_norm is the norm of the whole.",
+            updating(step=step_limited_each),
+        ),
+        Pitfall(
+            "entropy's sign",
+            "The entropy is added to the loss: minimizing it drives the policy to certainty.",
+            updating(total=total_entropy_sign),
+        ),
+        Pitfall(
+            "entropy left out",
+            "The entropy bonus is not in the loss.",
+            updating(total=total_without_entropy),
+        ),
+        Pitfall(
+            "entropy times advantage",
+            "The entropy is multiplied by the advantage: where it is negative, certainty is rewarded.",
+            updating(bonus=bonus_times_advantage),
+        ),
+        Pitfall(
+            "value loss left out",
+            "The value loss is not in the loss: the critic never learns.",
+            updating(total=total_without_value),
+        ),
+        Pitfall(
+            "value coefficient ignored",
+            "The value loss is not multiplied by value_coef.",
+            updating(total=total_value_unweighted),
+        ),
+        Pitfall(
+            "value loss subtracted",
+            "The value loss is subtracted: the critic is trained to be wrong.",
+            updating(total=total_value_sign),
+        ),
+        Pitfall(
+            "policy loss subtracted",
+            "The loss of the policy is subtracted: the policy gets worse with each step.",
+            updating(total=total_ascends),
+        ),
+        Pitfall(
+            "critic fits advantages",
+            "The critic is fitted to the advantages; its targets are the returns.",
+            updating(value=value_of_advantage),
+        ),
+        Pitfall(
+            "value not clipped",
+            "config.value_clip does not enter the value loss.",
+            updating(value=value_not_clipped),
+        ),
+        Pitfall(
+            "one clip for ratio and value",
+            "The value loss uses config.clip, which is for the ratio; its own is config.value_clip.",
+            updating(value=value_clipped_like_ratio),
+        ),
+        Pitfall(
+            "loss ignored",
+            "It calls ppo_clip_loss by name; the loss to use is the argument loss.",
+            updating(policy_loss=smoothed_clip_loss),
+        ),
+        Pitfall(
+            "mask ignored",
+            "Padding is treated like data: rollout['mask'] does not enter.",
+            updating(prepare=without_mask),
+        ),
+        Pitfall(
+            "padding in the normalization",
+            "Padding counts in the mean and standard deviation of the advantages.",
+            updating(prepare=normalized_with_padding),
+        ),
+        Pitfall(
+            "padding in the entropy",
+            "Padding counts in the entropy bonus.",
+            updating(bonus=bonus_with_padding),
+        ),
+        Pitfall(
+            "padding in the value loss",
+            "Padding counts in the value loss.",
+            updating(value=value_with_padding),
+        ),
+        Pitfall(
+            "KL limit ignored",
+            "config.target_kl is ignored: steps go on however far the policy has moved.",
+            updating(stop="never"),
+        ),
+        Pitfall(
+            "KL limit ends the epoch only",
+            "Past the KL limit it leaves the inner loop only: the next epoch goes on.",
+            updating(stop="this epoch"),
+        ),
+        Pitfall(
+            "KL limit skips a minibatch",
+            "Past the KL limit it skips that minibatch and goes on with the next.",
+            updating(stop="this minibatch"),
+        ),
+        Pitfall(
+            "KL limit one step late",
+            "It looks at the KL after the step: one step more is taken than allowed.",
+            updating(stop="one step late"),
+        ),
+        Pitfall(
+            "log of the last minibatch",
+            "It returns the last minibatch's numbers; the means over all are asked for.",
+            updating(report=report_last),
+        ),
+        Pitfall(
+            "log of the first minibatch",
+            "It returns the first minibatch's numbers; the means over all are asked for.",
+            updating(report=report_first),
+        ),
+        Pitfall(
+            "log of sums",
+            "It returns sums over the minibatches; the means are asked for.",
+            updating(report=report_sums),
+        ),
+        Pitfall(
+            "worst ratio for the first",
+            "first_ratio_error is the largest of all minibatches; only the first one's shows whether "
+            "old and new agree before any step.",
+            updating(report=report_worst_ratio),
+        ),
+    ],
+    read="lesson 5, “The update”; Schulman et al. 2017, algorithm 1",
+)
+
+EXERCISES = [PROBABILITY_RATIO, PPO_CLIP_LOSS, CLIPPED_VALUE_LOSS, ENTROPY, APPROX_KL, PPO_UPDATE]
