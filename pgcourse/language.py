@@ -73,6 +73,7 @@ OPENINGS = dict(
     restaurant="we ate there", hotel="we stayed there", film="we saw it", book="we read it",
     concert="we heard it", museum="we went there", phone="we used it", park="we went there",
 )  # fmt: skip
+ADVERBS = "luckily happily thankfully sadly unfortunately regrettably".split()
 SETTINGS = "in spring,in winter,on monday,on sunday,with my family,for an hour,all day".split(",")
 QUESTIONS = (
     "how was the {} ?",
@@ -81,7 +82,7 @@ QUESTIONS = (
     "what did you think of the {} ?",
 )
 
-MAX_ANSWER = 20  # tokens, the end token included: the longest sentence of the grammar fits
+MAX_ANSWER = 21  # tokens, the end token included: the longest sentence of the grammar fits
 PROMPTS = [(topic, question.format(topic)) for topic in TOPICS for question in QUESTIONS]
 VOCABULARY = [PAD, USER, BOT, END] + sorted(
     set(
@@ -91,6 +92,7 @@ VOCABULARY = [PAD, USER, BOT, END] + sorted(
             *ADJECTIVES.values(),
             VERBS,
             NOUNS,
+            ADVERBS,
             BOOSTERS,
             DAMPENERS,
             " ".join([*OPENINGS.values(), *SETTINGS]).split(),
@@ -109,34 +111,39 @@ def _modifier(rng):
     )[0]
 
 
+def _choose(rng, words, valence, mood):
+    """One of the words, nearly always one whose valence has the mood's sign."""
+    fitting = [w for w in words if valence.get(w, 0.0) * mood > 0]
+    return rng.choice(fitting if rng.random() < 0.9 else words)
+
+
 def _clause(rng, topic, unused, valence, mood):
-    """One clause with an opinion of the asked sign (+1 or -1), if `valence` knows one."""
-
-    def choose(words, flipped=False):
-        wanted = -mood if flipped else mood
-        fitting = [w for w in words if valence.get(w, 0.0) * wanted > 0]
-        return rng.choice(fitting if fitting and rng.random() < 0.85 else words)
-
+    """One clause with an opinion of the mood's sign, about an aspect that is still unused."""
     form = rng.random()
     if form < 0.12:
-        return f"it was a {choose(NOUNS)}"
+        return f"it was a {_choose(rng, NOUNS, valence, mood)}"
     aspect = unused.pop(rng.randrange(len(unused)))
     if form < 0.35:
-        return f"i {choose(VERBS)} the {aspect}"
+        return f"i {_choose(rng, VERBS, valence, mood)} the {aspect}"
     modifier = _modifier(rng)
     words = ADJECTIVES["any"] + ADJECTIVES[TOPICS[topic][aspect]] * 2
-    return f"the {aspect} was {modifier}{choose(words, 'not' in modifier)}"
+    adjective = _choose(rng, words, valence, -mood if modifier == "not " else mood)
+    return f"the {aspect} was {modifier}{adjective}"
 
 
 def write_answer(rng, topic, valence):
-    """An answer about `topic`: one or two clauses, at times an opening before them, ended by '. <end>'.
+    """An answer about `topic`: one or two clauses, at times an opening before them.
 
     valence : dict word -> number; only its sign is used, so that "and" joins like with like
     """
-    unused, mood = list(TOPICS[topic]), rng.choice([1, -1])
-    opening = f"{OPENINGS[topic]} {rng.choice(SETTINGS)} and " if rng.random() < 0.15 else ""
-    text = opening + _clause(rng, topic, unused, valence, mood)
-    if rng.random() < 0.5:
+    unused, mood, form = list(TOPICS[topic]), rng.choice([1, -1]), rng.random()
+    text = ""
+    if form < 0.15:
+        text = f"{OPENINGS[topic]} {rng.choice(SETTINGS)} and "
+    elif form < 0.5:
+        text = f"{_choose(rng, ADVERBS, valence, mood)} , "
+    text += _clause(rng, topic, unused, valence, mood)
+    if rng.random() < 0.55:
         joint = rng.choice([" and ", " , but "])
         mood = -mood if "but" in joint else mood
         text += joint + _clause(rng, topic, unused, valence, mood)
@@ -163,7 +170,7 @@ def _pattern(topic):
     for aspect, kind in TOPICS[topic].items():
         clauses.append(f"the {aspect} was {modifier}{one_of(ADJECTIVES['any'] + ADJECTIVES[kind])}")
     clause = one_of(clauses)
-    opening = f"(?:{OPENINGS[topic]} {one_of(SETTINGS)} and )?"
+    opening = f"(?:{OPENINGS[topic]} {one_of(SETTINGS)} and |{one_of(ADVERBS)} , )?"
     return re.compile(f"{opening}{clause}(?:(?: and | , but ){clause})? \\. {END}")
 
 

@@ -20,6 +20,7 @@ import torch
 
 from pgcourse.language import (
     ADJECTIVES,
+    ADVERBS,
     BOOSTERS,
     DAMPENERS,
     NOUNS,
@@ -29,7 +30,9 @@ from pgcourse.language import (
 )
 
 LABEL_RATERS, GOLD_RATERS = range(0, 5), range(5, 10)
-OPINION_WORDS = sorted({*VERBS, *NOUNS, *(w for words in ADJECTIVES.values() for w in words)})
+OPINION_WORDS = sorted(
+    {*VERBS, *NOUNS, *ADVERBS, *(w for words in ADJECTIVES.values() for w in words)}
+)
 
 
 @cache
