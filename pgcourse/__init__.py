@@ -16,7 +16,8 @@ A map of the house. Each row may import the rows above it, never one below
 
     reinforce a2c a3c ppo sac   one readable loop each: Config and train(...)
     pretraining reward_model    lesson 7's language model, and its reward learned from votes
-    rlhf rlhf_checkpoints       the same PPO on a language model with a learned reward
+    rlhf tiny_language          the same PPO on a language model, and on one small enough to enumerate
+    rlhf_checkpoints            the script that trained the two models lesson 7 ships
     plots runs                  the pictures: curves with bands, agents in motion; saved runs
 
     checks                      Exercise, Pitfall, judge(), check(); one module a lesson

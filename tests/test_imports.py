@@ -12,7 +12,7 @@ ROWS = (
     "mdp distributions estimators losses",
     "networks transformer optim envs rollout replay record crew votes language",
     "reinforce a2c a3c ppo sac pretraining reward_model",
-    "rlhf rlhf_checkpoints",
+    "rlhf tiny_language rlhf_checkpoints",
     "plots runs",
     "checks",
     "classroom doctor",

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from pgcourse import pretraining, reward_model, rlhf, rlhf_checkpoints
+from pgcourse import pretraining, rlhf, rlhf_checkpoints
 from pgcourse.distributions import token_logp
 from pgcourse.language import END_ID, MAX_ANSWER, PAD_ID, sample_prompts
 from pgcourse.optim import Adam
