@@ -531,7 +531,7 @@ def relation(a, b):
         if close(ratio, torch.full_like(ratio, c)) and (len(ratio) > 1 or is_round(c)):
             return f"it is {c:.4g} times the right one"
     offset = (a - b)[:1]
-    if len(a) > 2 and close(a - b, offset.expand(len(a))):
+    if len(a) > 1 and close(a - b, offset.expand(len(a))):
         return f"every element is off by {offset.item():.4g}"
     if len(a) > 2 and close(a, b.flip(0)):
         return "the elements come in reversed order"

@@ -56,9 +56,9 @@ def gradients(out, wanted):
     if not wanted or not torch.is_tensor(out) or not out.requires_grad:
         return dict.fromkeys(wanted)
     weights = 1 + 0.5 * torch.cos(torch.arange(out.numel(), dtype=torch.float64)).reshape(out.shape)
-    found = torch.autograd.grad(
-        (weights.to(out.dtype) * out).sum(), list(wanted.values()), allow_unused=True
-    )
+    with torch.enable_grad():  # whatever mode the function left behind
+        total = (weights.to(out.dtype) * out).sum()
+    found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
     return dict(zip(wanted, found, strict=True))
 
 

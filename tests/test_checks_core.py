@@ -1,0 +1,197 @@
+"""The judge itself: it never raises for a student's fault, says what came, leaks nothing, takes no time."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pgcourse.checks import CheckFailed, check, get, judge
+from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.drivers import PRINT_LIMIT, observe
+from pgcourse.estimators import discounted_returns
+from pgcourse.losses import reinforce_loss
+
+
+def right(x):
+    """Twice x."""
+    return 2 * x
+
+
+def halves(x):
+    return x / 2
+
+
+EXERCISE = Exercise(
+    reference=right,
+    parts={"small": 1, "large": 1, "clean": 1},
+    cases=[
+        Case("two numbers", lambda g: dict(x=torch.tensor([1.0, 2.0])), "small", ("x",)),
+        Case("many numbers", lambda g: dict(x=torch.randn(50, generator=g)), "large", ("x",)),
+    ],
+    pitfalls=[Pitfall("half", "It halves x.", halves, "Half is not twice.")],
+    read="here",
+    seconds=0.5,
+)
+
+
+def verdict_of(fn, **rest):
+    return judge(fn, EXERCISE, **rest)
+
+
+def test_the_message_says_what_why_and_where():
+    text = str(verdict_of(halves))
+    for part in ("half", "It halves x.", "x = [1, 2]", "expected: [2, 4]", "yours   : [0.5, 1]"):
+        assert part in text
+    assert "Half is not twice." in text and "Read: here" in text
+
+
+def test_half_a_solution_earns_half():
+    verdict = verdict_of(lambda x: 2 * x if len(x) < 10 else x)
+    assert verdict.score == 2 and verdict.earned == {"small": True, "large": False, "clean": True}
+    assert (
+        verdict_of(lambda x: 2 * x if len(x) > 10 else x).score == 0
+    )  # the first part is the gate
+
+
+@pytest.mark.parametrize(
+    "fn, name, says",
+    [
+        (lambda x: (2 * x).unsqueeze(0), "wrong shape", "[2]"),
+        (lambda x: (2 * x).double(), "wrong dtype", "float32"),
+        (lambda x: (2 * x).tolist(), "wrong type", "list"),
+        (lambda x: (2 * x).detach().numpy(), "wrong type", "numpy"),
+        (lambda x: 2 * x.detach(), "no gradient", "`x`"),
+        (lambda x: 2 * x * float("nan"), "not a number", "nan"),
+        (lambda x: 2 * x / 0, "infinite", "inf"),
+        (lambda x: -2 * x, None, "sign"),
+        (lambda x: 6 * x, None, "3 times"),
+        (lambda x: 2 * x + 1, None, "off by 1"),
+        (lambda x: 2 * x.flip(0), None, "reversed order"),
+    ],
+)
+def test_what_differs_is_stated_as_a_fact(fn, name, says):
+    verdict = verdict_of(fn)
+    assert verdict.pitfall == name and verdict.score == 0
+    assert says in verdict.message
+
+
+def test_a_gradient_into_a_constant_is_seen():
+    verdict = judge(lambda logp, ret: -(logp * ret).mean(), "reinforce_loss")
+    assert verdict.pitfall == "gradient into the returns"
+    verdict = judge(lambda logp, ret: -(logp * (ret + 0.0 * logp.sum())).mean(), "reinforce_loss")
+    assert not verdict.passed
+
+
+def test_endless_loops_end():
+    def endless(x):
+        while True:
+            pass
+
+    def swallows(x):
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:
+                pass
+
+    for fn in (endless, swallows):
+        verdict = verdict_of(fn)
+        assert verdict.pitfall == "endless loop" and verdict.score == 0
+
+
+@pytest.mark.parametrize("leave", [SystemExit, GeneratorExit, MemoryError, RecursionError, Warning])
+def test_whatever_is_raised_is_the_students_fault(leave):
+    def raises(x):
+        raise leave("out")
+
+    verdict = verdict_of(raises)
+    assert verdict.pitfall == "exception" and leave.__name__ in verdict.message
+
+
+def test_inputs_and_global_state_are_put_back():
+    def meddles(x):
+        out = 2 * x
+        with torch.no_grad():
+            x += 1
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.manual_seed(1)
+        return out
+
+    before = torch.random.get_rng_state()
+    verdict = verdict_of(meddles)
+    assert verdict.score == 2 and verdict.pitfall == "modified input"
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_prints_are_capped_and_stay_out_of_the_way(capsys):
+    seen = observe("call", lambda x: print("y" * 10_000_000), {"x": torch.zeros(1)})
+    assert len(seen["printed"]) == PRINT_LIMIT
+    assert capsys.readouterr().out == ""
+
+
+def test_a_hard_coded_answer_fails_under_another_seed():
+    known = {
+        tuple(EXERCISE.inputs(i, "0")["x"].tolist()): 2 * EXERCISE.inputs(i, "0")["x"]
+        for i in (0, 1)
+    }
+
+    def remembers(x):
+        return known[tuple(x.tolist())] + 2 * (x - x.detach())
+
+    assert verdict_of(remembers, seed="0").passed
+    assert not verdict_of(remembers, seed="secret").passed
+
+
+def test_a_secret_seed_keeps_inputs_and_answers_to_itself(monkeypatch):
+    monkeypatch.setenv("PGCOURSE_SEED", "secret")
+    verdict = verdict_of(halves)
+    assert verdict.example == "" and verdict.pitfall == "half"
+    assert "expected" not in str(verdict) and "expected" not in verdict._repr_html_()
+
+
+def test_check_returns_points_or_raises(capsys):
+    assert check(right, EXERCISE) == 3.0 and type(check(right, EXERCISE)) is float
+    with pytest.raises(CheckFailed) as failure:
+        check(halves, EXERCISE)
+    assert failure.value.verdict.pitfall == "half"
+    assert isinstance(failure.value, AssertionError)
+    assert len(failure.value._render_traceback_()) == 1
+
+
+def test_the_card_escapes_what_a_student_wrote():
+    def hostile(x):
+        raise ValueError("<script>alert(1)</script>")
+
+    assert "<script>" not in verdict_of(hostile)._repr_html_()
+
+
+def test_names_are_found_and_aliases_are_judged_as_what_they_claim():
+    assert judge(discounted_returns).passed
+    assert not judge(discounted_returns, "reinforce_loss").passed
+    assert judge(lambda logp, ret: reinforce_loss(logp, ret), "reinforce_loss").passed
+    with pytest.raises(KeyError, match="no exercise is called 'nonsense'"):
+        get("nonsense")
+
+
+def test_an_exercise_must_say_what_its_parts_are():
+    with pytest.raises(ValueError, match="parts"):
+        Exercise(reference=right, parts={"small": 1}, cases=[], pitfalls=[], read="")
+
+
+def test_the_worker_side_knows_no_answers():
+    """drivers.py can be imported where no reference is: it imports neither formulas nor pitfalls."""
+    code = (
+        "import sys, importlib.util, types\n"
+        "for name in ('estimators', 'losses'):\n"
+        "    sys.modules['pgcourse.' + name] = None\n"
+        "import pgcourse\n"
+        "package = types.ModuleType('pgcourse.checks'); package.__path__ = [pgcourse.__path__[0] + '/checks']\n"
+        "sys.modules['pgcourse.checks'] = package\n"
+        "import pgcourse.checks.drivers\n"
+        "assert 'pgcourse.checks.core' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
