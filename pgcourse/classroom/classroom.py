@@ -28,8 +28,9 @@ nbgrader and Formgrader read it when they are started in this directory:
     jupyter lab            then: Nbgrader > Formgrader
 """
 
-import os
 from pathlib import Path
+
+from pgcourse.classroom.gradebook import configure
 
 here = Path(__file__).resolve().parent
 c = get_config()
@@ -39,15 +40,9 @@ c.Exchange.root = str(here / "exchange")
 
 # what stands in place of a solution, so that a release equals the course's own notebooks
 c.ClearSolutions.code_stub = {{"python": {stub!r}}}
-# a submission without a check cell gets it back, and is graded
-c.OverwriteCells.add_missing_cells = True
-# cells that train, in seconds
-c.ExecutePreprocessor.timeout = 300
-
-# Hidden tests: in a graded run each check makes its inputs from this seed, which no student knows.
-os.environ.setdefault("PGCOURSE_SEED", {seed!r})
-# Graded runs need no long training: cells that call pgcourse.fast(...) take their short form.
-os.environ.setdefault("PGCOURSE_FAST", "1")
+# Submissions are judged outside their own process, in a sandbox, and with other numbers than the
+# learner's: the seed is this class's secret.
+configure(c, seed={seed!r})
 '''
 
 
@@ -96,19 +91,24 @@ def new(directory, lessons=None, report=print):
     return directory
 
 
-def nbgrader(directory, *args):
-    """Run nbgrader in a course directory, with this environment's programs and kernel."""
-    env = os.environ | {
-        # nbgrader calls alembic by name; and no other environment's kernel may answer to python3
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        "JUPYTER_PREFER_ENV_PATH": "1",
-    }
+def environment():
+    """Environment variables under which this Python's programs and kernel are the ones that are found.
+
+    nbgrader calls alembic by name; and no other environment's kernel may answer to python3.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    env = os.environ | {"PATH": path, "JUPYTER_PREFER_ENV_PATH": "1"}
     for name in ("JUPYTER_PATH", "PYTHONPATH", "PYTHONHOME"):
         env.pop(name, None)
+    return env
+
+
+def nbgrader(directory, *args):
+    """Run nbgrader in a course directory."""
     done = subprocess.run(
         [sys.executable, "-m", "nbgrader", *args],
         cwd=directory,
-        env=env,
+        env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

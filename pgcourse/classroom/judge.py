@@ -28,7 +28,7 @@ from pathlib import Path
 import nbformat
 
 import pgcourse
-from pgcourse.checks import drivers, lesson_exercises
+from pgcourse.checks import LESSONS, drivers, lesson_exercises
 from pgcourse.checks.core import VISIBLE_SEED, Verdict
 from pgcourse.classroom import intake, sandbox, wire
 
@@ -41,9 +41,12 @@ GRACE = 3.0  # beyond its own limit before a call is ended from outside
 class Limits:
     """seconds : wall-clock time for a whole submission;  memory : MB;  unsafe : may run unisolated"""
 
-    seconds: float = 300.0
+    seconds: int = 300
     memory: int = 2048
     unsafe: bool = False
+
+
+DEFAULT = Limits()
 
 
 class NoIsolation(Exception):
@@ -53,7 +56,7 @@ class NoIsolation(Exception):
 # ---------------------------------------------------------------------------------- the function
 
 
-def grade_submission(data, lesson, source, seed, limits=Limits()):
+def grade_submission(data, lesson, source, seed, limits=DEFAULT):
     """Grade one submission.
 
     data    : bytes of the submitted notebook
@@ -122,7 +125,7 @@ def as_plain(v):
         "pitfall": v.pitfall,
         "message": intake.clean(v.message)[:2000],
         "why": v.why,
-        "parts": v.earned,
+        "parts": [[part, ok] for part, ok in v.earned.items()],
         "traceback": intake.clean(v.traceback)[-4000:],
         "read": v.exercise.read,
     }
@@ -412,7 +415,7 @@ class Worker:
             level=self.level,
             user=2_000_000_000 + random.SystemRandom().randrange(10**8),
             memory=self.limits.memory << 20,
-            seconds=int(self.limits.seconds) + 10,
+            seconds=self.limits.seconds + 10,
             package=str(self.home / "package"),
             scratch=str(self.home / "scratch"),
             modules=["matplotlib.pyplot", "gymnasium", *drivers_of_the_lessons(), *self.modules],
@@ -608,11 +611,13 @@ def without_answers(text, graded):
 
 
 @cache
-def fingerprint():
-    """Changes when the course's code does: a result made by another version is not reused."""
-    root, sums = Path(pgcourse.__file__).parent, 0
-    for path in sorted(
-        [*root.glob("*.py"), *root.glob("checks/*.py"), *root.glob("classroom/*.py")]
-    ):
-        sums = zlib.crc32(path.read_bytes(), sums)
-    return f"{sums:08x}"
+def fingerprint(lesson):
+    """Changes when the lesson's checks or the judge do: a result of another version is not reused."""
+    modules = [sys.modules[e.reference.__module__] for e in lesson_exercises(lesson).values()]
+    root = Path(pgcourse.__file__).parent
+    files = {Path(m.__file__) for m in modules} | set(root.glob("checks/*drivers.py"))
+    files |= {
+        root / "checks" / name for name in ("core.py", "make_inputs.py", f"{LESSONS[lesson]}.py")
+    }
+    files |= {root / "classroom" / f"{name}.py" for name in ("judge", "worker", "wire", "intake")}
+    return f"{zlib.crc32(b''.join(p.read_bytes() for p in sorted(files))):08x}"

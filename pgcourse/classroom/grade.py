@@ -1,0 +1,425 @@
+"""Grade a class: many submissions at once, one writer, and nobody's mistake stops the others.
+
+pgcourse grade my-class 05_ppo                    what is new or changed since the last time
+pgcourse grade my-class 05_ppo --from downloads   collect a folder of notebooks first
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgcourse.classroom import intake
+from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
+from pgcourse.classroom.judge import DEFAULT, Limits, NoIsolation, grade_submission
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one submission.
+
+    status : "graded", "unchanged" or "not graded"
+    note   : why it was not graded, or what was repaired
+    """
+
+    student: str
+    status: str
+    score: float = 0.0
+    points: float = 0.0
+    note: str = ""
+
+
+# ------------------------------------------------------------------------------------ the class
+
+
+def grade_class(
+    root, lesson, students=(), jobs=None, limits=DEFAULT, force=False, scheduler=None, tell=None
+):
+    """Grade all that was handed in for a lesson.
+
+    students  : names; by default everybody in submitted/
+    jobs      : judges at work at once, by default one a core
+    force     : grade again what has not changed, too
+    scheduler : address of a Dask scheduler; by default a pool of processes here
+    tell      : called with (done, all, Row) after each
+    returns   : {student: Row} in order
+    raises    : ClassError, NoIsolation
+    """
+    room = Classroom(root)
+    source, seed = room.source(lesson), room.seed
+    room.check_released(lesson)
+    everybody = room.students(lesson)
+    unknown = sorted(set(students) - set(everybody))
+    if unknown:
+        raise ClassError(f"Nothing of {lesson} was handed in by {', '.join(unknown)}.")
+    everybody = [s for s in everybody if not students or s in students]
+    rows = {}
+
+    def done(row):
+        rows[row.student] = row
+        if tell:
+            tell(len(rows), len(everybody), row)
+
+    with only_writer(room.root), executor(scheduler, jobs) as pool:
+        store = Store(room.root, lesson)
+        stamps = room.root / ".pgcourse" / "written" / lesson
+        for job, result in pool.results(
+            job
+            for student in everybody
+            if (job := prepare(room, student, lesson, source, seed, limits, store, force, done))
+        ):
+            done(finish(room, lesson, job, result, store, stamps, limits))
+    return {student: rows[student] for student in everybody}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submission on its way. result: what is stored for exactly these bytes, or None"""
+
+    student: str
+    data: bytes
+    key: str
+    timestamp: str
+    notes: list
+    task: tuple
+    result: dict | None
+
+
+def prepare(room, student, lesson, source, seed, limits, store, force, done):
+    """Read a submission. Returns its Job; None where there is nothing to judge, and says so."""
+    folder, stored = room.submitted(student, lesson), store.read(student)
+    try:
+        path, notes = intake.find_notebook(folder, lesson)
+        data = intake.read_bytes(path)
+        intake.read_cells(data)
+        timestamp, more = read_timestamp(folder / "timestamp.txt")
+    except intake.Unreadable as error:
+        store.write(student, {"unreadable": str(error)})
+        done(Row(student, "not graded", note=str(error)))
+        return None
+    except OSError as error:
+        done(Row(student, "not graded", note=f"it cannot be read: {error.strerror}"))
+        return None
+    key = result_key(data, lesson, source, seed, limits)
+    known = stored if stored.get("key") == key and "exercises" in stored and not force else None
+    stamp = written_stamp(room.root, lesson, student)
+    if known and stamp == [key, timestamp]:
+        done(row_of(student, "unchanged", known))
+        return None
+    task = (data, lesson, source, seed, limits)
+    return Job(student, data, key, timestamp, notes + more, task, known)
+
+
+def finish(room, lesson, job, result, store, stamps, limits):
+    """Store a result and have nbgrader write it down. returns: Row"""
+    if isinstance(result, BaseException):
+        says = f"the judge failed on it ({type(result).__name__}: {result})"
+        says = str(result) if isinstance(result, intake.Unreadable) else says
+        store.write(job.student, {"unreadable": says})
+        return Row(job.student, "not graded", note=says)
+    if result is not job.result:
+        result = {"key": job.key, **result, "notes": job.notes + result["notes"]}
+        store.write(job.student, result)
+    with contextlib.suppress(FileNotFoundError):
+        (stamps / f"{job.student}.json").unlink()
+    try:
+        room.record(job.student, lesson, job.data, job.timestamp, limits)
+    except Exception as error:
+        return Row(job.student, "not graded", note=f"nbgrader failed: {first_line(error)}")
+    write_whole(stamps / f"{job.student}.json", json.dumps([job.key, job.timestamp]))
+    return row_of(job.student, "graded", result)
+
+
+def row_of(student, status, result):
+    verdicts = result["exercises"].values()
+    score, points = (sum(v[k] for v in verdicts) for k in ("score", "points"))
+    return Row(student, status, score, points, "; ".join(result["notes"]))
+
+
+def written_stamp(root, lesson, student):
+    """[key, timestamp] of what nbgrader has written down completely, or None."""
+    try:
+        path = root / ".pgcourse" / "written" / lesson / f"{student}.json"
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def read_timestamp(path):
+    """(text, notes) of nbgrader's timestamp.txt; "" where there is none that it could read."""
+    from nbgrader.utils import parse_utc
+
+    try:
+        text = (
+            intake.read_bytes(path)[:200].decode("utf-8", "replace").strip()
+            if path.exists()
+            else ""
+        )
+        parse_utc(text) if text else None
+        return text, []
+    except Exception:
+        return "", ["the file timestamp.txt does not hold a time"]
+
+
+def first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+@contextlib.contextmanager
+def only_writer(root):
+    """One process at a time writes the gradebook of a class."""
+    (root / ".pgcourse").mkdir(exist_ok=True)
+    with open(root / ".pgcourse" / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ClassError(f"Another pgcourse grade is at work in {root}.") from None
+        yield
+
+
+# ------------------------------------------------------------------------------------ who judges
+
+
+class Pool:
+    """Runs jobs on an executor, a bounded number at once; survives the death of its processes."""
+
+    def __init__(self, make, width):
+        self.make, self.width = make, width
+        self.executor = make()
+
+    def results(self, jobs):
+        """(job, result or exception) of each, as they are ready; jobs are read as they are needed."""
+        jobs, running, again = iter(jobs), {}, deque()
+        more = True
+        while True:
+            while more and not again and len(running) < self.width:
+                job = next(jobs, None)
+                more = job is not None
+                if more and job.result is not None:
+                    yield job, job.result
+                elif more:
+                    running[self.executor.submit(grade_submission, *job.task)] = job
+            while again and not running:  # the one that killed its judge is found by being alone
+                job = again.popleft()
+                yield job, self.alone(job)
+            if not running:
+                if not more and not again:
+                    return
+                continue
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, error = running.pop(future), future.exception()
+                if isinstance(error, NoIsolation):
+                    raise error
+                if isinstance(error, BrokenProcessPool):
+                    again.append(job)
+                else:
+                    yield job, error or future.result()
+            if again and not running:
+                self.renew()
+
+    def alone(self, job):
+        try:
+            return self.executor.submit(grade_submission, *job.task).result()
+        except BrokenProcessPool as error:
+            self.renew()
+            return error
+        except Exception as error:
+            return error
+
+    def renew(self):
+        self.close()
+        self.executor = self.make()
+
+    def close(self):
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def executor(scheduler, jobs):
+    """A Pool of processes here, or on the Dask cluster behind a scheduler's address."""
+    if scheduler:
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ClassError("--scheduler needs Dask: pip install 'pgcourse[dask]'.") from None
+        try:
+            client = Client(scheduler, timeout=20)
+        except (OSError, ValueError) as error:
+            raise ClassError(f"No Dask scheduler answers at {scheduler}: {error}.") from None
+        with client:
+            threads = sum(client.nthreads().values())
+            if not threads:
+                raise ClassError(f"The Dask scheduler at {scheduler} has no worker.")
+            pool = Pool(lambda: client.get_executor(pure=False, retries=2), 2 * threads)
+            yield pool
+        return
+    jobs = jobs or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0, 0])
+    context = get_context("spawn")
+    pool = Pool(
+        lambda: ProcessPoolExecutor(
+            jobs, context, initializer=start_judge, initargs=(os.getpid(),)
+        ),
+        jobs + 1,
+    )
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def start_judge(parent):
+    """In each process of the pool: one thread, and no life after the main process."""
+    import signal
+    import sys
+    import warnings
+
+    import torch
+
+    from pgcourse.classroom import sandbox
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # pitfalls make them on purpose
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        sandbox.prctl(sandbox.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+# ------------------------------------------------------------------------------------ collecting
+
+
+def collect(root, lesson, folder):
+    """Copy a folder of notebooks, as an LMS hands them out, into submitted/<student>/<lesson>/.
+
+    A student is a subfolder, or the first part of a file's name (ada_12345_05_ppo.ipynb). returns:
+    the students' names
+    """
+    room, found = Classroom(root), {}
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ClassError(f"{folder} is no folder.")
+    for path in sorted(folder.rglob("*.ipynb")):
+        inside = path.relative_to(folder).parts
+        name = inside[0] if len(inside) > 1 else student_in(path.stem, lesson)
+        if name and not path.is_symlink():
+            found.setdefault(name, path)
+    if not found:
+        raise ClassError(f"{folder} holds no notebook.")
+    for name, path in found.items():
+        target = room.submitted(name, lesson)
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / f"{lesson}.ipynb")
+    return list(found)
+
+
+def student_in(stem, lesson):
+    """The student's name in a file name of an LMS's: what stands before the first number or the lesson."""
+    stem = stem.split(lesson)[0]
+    name = re.split(r"[_\s-]+(?=\d|late\b|attempt\b)", stem, maxsplit=1, flags=re.I)[0]
+    return re.sub(r"[^\w.-]+", "_", name).strip("_-.")
+
+
+# -------------------------------------------------------------------------------------- command
+
+
+def command(
+    directory: Annotated[
+        Path, typer.Argument(help="The classroom (an nbgrader course directory).")
+    ],
+    lesson: Annotated[str, typer.Argument(help="For example 05_ppo.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Collect this folder of notebooks first.")
+    ] = None,
+    student: Annotated[
+        list[str] | None, typer.Option(help="Only this student (may be repeated).")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="At once; default: one a core.")] = None,
+    timeout: Annotated[int, typer.Option(min=1, help="Seconds for a submission.")] = Limits.seconds,
+    memory: Annotated[int, typer.Option(min=64, help="MB for a submission.")] = Limits.memory,
+    force: Annotated[
+        bool,
+        typer.Option("--force/--resume", help="Grade all again, or what is new or changed."),
+    ] = False,
+    scheduler: Annotated[str | None, typer.Option(help="A Dask cluster, tcp://host:8786.")] = None,
+    unsafe_no_sandbox: Annotated[
+        bool, typer.Option(help="Run submissions with all your rights where no sandbox works.")
+    ] = False,
+):
+    """Grade what was handed in for a lesson, in parallel, sandboxed; nbgrader keeps the books.
+
+    Exit codes: 0 all graded, 1 some could not be (they are named), 2 nothing was tried.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(width=None if os.isatty(1) else 120)
+    limits = Limits(timeout, memory, unsafe_no_sandbox)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    try:
+        if from_:
+            console.print(f"collected {len(collect(directory, lesson, from_))} submissions")
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task(f"grading {lesson}", total=None)
+            rows = grade_class(
+                directory,
+                lesson,
+                students=tuple(student or ()),
+                jobs=jobs,
+                limits=limits,
+                force=force,
+                scheduler=scheduler,
+                tell=lambda done, total, row: progress.update(bar, completed=done, total=total),
+            )
+    except (ClassError, NoIsolation) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; run the same command again to go on from here.", err=True)
+        raise typer.Exit(130) from None
+    console.print(table(rows, directory, lesson))
+    if any(row.status == "not graded" for row in rows.values()):
+        raise typer.Exit(1)
+
+
+def table(rows, directory, lesson):
+    """The rows as a rich Table; its caption says how the submissions were isolated."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    results = Store(Path(directory).expanduser().resolve(), lesson).all()
+    levels = sorted({r["isolation"] for r in results.values() if "isolation" in r})
+    result = Table(
+        title=f"{lesson}", caption=f"isolation: {', '.join(levels) or 'nothing was run'}"
+    )
+    for name, justify in (("student", "left"), ("points", "right"), ("", "left"), ("note", "left")):
+        result.add_column(name, justify=justify)
+    for row in rows.values():
+        points = "—" if row.status == "not graded" else f"{row.score:g} of {row.points:g}"
+        result.add_row(escape(row.student), points, row.status, escape(row.note))
+    return result

@@ -1,0 +1,368 @@
+"""nbgrader's side of grading: its gradebook, its autograded/ tree, its Formgrader button.
+
+`configure` is called by a classroom's nbgrader_config.py. From then on every autograde of nbgrader's
+(the command, Formgrader's button, `pgcourse grade`) reads submissions with `intake` and has them
+judged by `judge`; nbgrader itself never runs a cell, and keeps the books as always.
+"""
+
+import glob
+import hashlib
+import html
+import json
+import os
+import re
+import shutil
+import sys
+import warnings
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    NbGraderPreprocessor,
+    OverwriteCells,
+    SaveAutoGrades,
+)
+from traitlets import Bool, Integer, Unicode
+
+from pgcourse.classroom import intake
+from pgcourse.classroom.build import NOTEBOOK_METADATA
+from pgcourse.classroom.judge import Limits, fingerprint, grade_submission
+
+# nbgrader calls alembic by name when it makes a gradebook
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+)
+
+
+def configure(c, seed):
+    """Have nbgrader grade this classroom with pgcourse's judge.
+
+    c    : the Config of an nbgrader_config.py
+    seed : str, the class's secret: hidden tests are the same cases with other numbers
+    """
+    c.Autograde.exporter_class = SubmissionExporter
+    c.SubmissionExporter.seed = seed
+    c.Autograde.sanitize_preprocessors = [OverwriteCells, CheckCellMetadata]
+    c.Autograde.autograde_preprocessors = [
+        ShowVerdicts,
+        SaveAutoGrades,
+        AssignLatePenalties,
+        CheckCellMetadata,
+    ]
+    c.OverwriteCells.add_missing_cells = True
+
+
+# --------------------------------------------------------------------------------- the exporter
+
+
+class SubmissionExporter(NotebookExporter):
+    """Reads a submission whatever its state, with its result; autograded notebooks as they are."""
+
+    seed = Unicode(help="The class's secret.").tag(config=True)
+    seconds = Integer(Limits.seconds, help="Most seconds for a submission.").tag(config=True)
+    memory = Integer(Limits.memory, help="Most MB for a submission.").tag(config=True)
+    unsafe = Bool(False, help="Grade even where no sandbox works.").tag(config=True)
+
+    def from_filename(self, filename, resources=None, **kw):
+        if not self.parent._sanitizing:
+            return super().from_filename(filename, resources, **kw)
+        about, coursedir = resources["nbgrader"], self.parent.coursedir
+        refuse_links(Path(filename).parent)
+        data, lesson = intake.read_bytes(filename), about["notebook"]
+        source = source_text(coursedir, about["assignment"], lesson)
+        limits = Limits(self.seconds, self.memory, self.unsafe)
+        store = Store(coursedir.root, about["assignment"])
+        result = store.result(about["student"], data, lesson, source, self.seed, limits)
+        nb = as_notebook(data, nbformat.reads(source, as_version=4), result)
+        return self.from_notebook_node(nb, resources, **kw)
+
+
+def source_text(coursedir, assignment, notebook):
+    """The instructor's source notebook. raises: FileNotFoundError"""
+    folder = coursedir.format_path(coursedir.source_directory, ".", assignment)
+    return (Path(folder) / f"{notebook}.ipynb").read_text(encoding="utf-8")
+
+
+def refuse_links(directory):
+    """nbgrader copies what a link points to, into a tree that students get back."""
+    for folder, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(folder, name)):
+                raise intake.Unreadable(f"{name} in the submission is a symbolic link")
+
+
+def as_notebook(data, source, result):
+    """The autograded notebook: the submission's cells, the source's metadata, nothing that can act."""
+    cells, _ = intake.read_cells(data)
+    made = []
+    for i, (cell, origin) in enumerate(intake.match(cells, source).cells):
+        new = new_code_cell if cell.kind == "code" else new_markdown_cell
+        text = cell.source if cell.kind == "code" or origin is not None else inert(cell.source)
+        made.append(new(text, id=origin.id if origin is not None else f"own-{i}"))
+        if intake.id_of(origin):
+            made[-1].metadata["nbgrader"] = dict(origin.metadata["nbgrader"])
+    ids = set()
+    for i, cell in enumerate(made):  # the same given cell may have been handed in twice
+        cell["id"] = f"copy-{i}" if cell.id in ids else cell.id
+        ids.add(cell.id)
+    return new_notebook(cells=made, metadata={**NOTEBOOK_METADATA, "pgcourse": result})
+
+
+def inert(markdown):
+    """A student's Markdown without HTML, links that run, or TeX that makes links."""
+    text = html.escape(markdown, quote=False).replace("&gt;", ">").replace("&amp;", "&")
+    text = re.sub(r"(?i)\\(href|url|html|class|cssid|style|require|unicode)", r"\\text", text)
+    return re.sub(r"(?i)(javascript|vbscript|data)\s*:", r"\1 :", text)
+
+
+# ------------------------------------------------------------------------------------ outputs
+
+
+class ShowVerdicts(NbGraderPreprocessor):
+    """Writes each verdict below its check, as a run of the notebook would show it."""
+
+    def preprocess(self, nb, resources):
+        result = nb.metadata.pop("pgcourse", None)
+        if result is None:
+            raise ValueError("this notebook has not been judged")
+        for cell in nb.cells:
+            about = cell.metadata.get("nbgrader", {})
+            if cell.cell_type == "code" and about.get("grade") and not about.get("solution"):
+                name = about["grade_id"].removeprefix("check_")
+                cell.outputs = outputs(name, result["exercises"].get(name), about["points"])
+        return nb, resources
+
+
+def outputs(name, verdict, points):
+    """The outputs of a check cell, in the forms that nbgrader understands."""
+    if verdict is None:  # without an output, nbgrader would give full marks
+        says = f"pgcourse has no exercise called {name}; grade this by hand."
+        return [new_output("error", ename="NotGraded", evalue=says, traceback=[says])]
+    card = new_output(
+        "display_data",
+        data={"text/html": card_html(name, verdict), "text/plain": card_text(name, verdict)},
+    )
+    earned = round(verdict["score"] / verdict["points"] * points, 6)
+    if earned <= 0:
+        line = headline(name, verdict)
+        return [card, new_output("error", ename="CheckFailed", evalue=line, traceback=[line])]
+    return [
+        card,
+        new_output("execute_result", data={"text/plain": repr(float(earned))}, execution_count=1),
+    ]
+
+
+def headline(name, v):
+    mark, named = "✓" if v["passed"] else "✗", f" — {v['pitfall']}" if v["pitfall"] else ""
+    return f"{mark} {name}{named} · {v['score']:g} of {v['points']:g} points"
+
+
+def parts(v):
+    return [f"{'✓' if ok else '✗'} {part}" for part, ok in v["parts"]]
+
+
+def card_text(name, v):
+    if v["passed"]:
+        return headline(name, v)
+    lines = [headline(name, v), v["message"], v["why"], "  ".join(parts(v)), f"Read: {v['read']}"]
+    return "\n".join(line for line in lines if line)
+
+
+def card_html(name, v):
+    """The card of the notebook's own check; every text in it is escaped."""
+    color = "#009E73" if v["passed"] else "#E69F00" if v["score"] else "#D55E00"
+    rows = [f"<b>{html.escape(headline(name, v))}</b>"]
+    if not v["passed"]:
+        rows.append(html.escape(v["message"]))
+        if v["why"]:
+            rows.append(f"<i>{html.escape(v['why'])}</i>")
+        earned = " &nbsp; ".join(map(html.escape, parts(v)))
+        rows.append(f"<small>{earned} &nbsp;·&nbsp; Read: {html.escape(v['read'])}</small>")
+        if v["traceback"]:
+            rows.append(
+                "<details><summary>Traceback (on the numbers of the notebook)</summary>"
+                f"<pre>{html.escape(v['traceback'])}</pre></details>"
+            )
+    body = "".join(f"<div>{row}</div>" for row in rows)
+    return (
+        f"<div role='status' style='border-left:.4em solid {color};padding:.4em .8em;"
+        f"margin:.3em 0'>{body}</div>"
+    )
+
+
+# -------------------------------------------------------------------------------------- results
+
+
+class Store:
+    """Results of a lesson, one file a student under .pgcourse/results; whole or not there."""
+
+    def __init__(self, root, lesson):
+        self.folder = Path(root) / ".pgcourse" / "results" / lesson
+
+    def result(self, student, data, lesson, source, seed, limits):
+        """The stored result for exactly these bytes, or a fresh one, which is stored."""
+        key = result_key(data, lesson, source, seed, limits)
+        stored = self.read(student)
+        if stored.get("key") != key or "exercises" not in stored:
+            stored = {"key": key, **grade_submission(data, lesson, source, seed, limits)}
+            self.write(student, stored)
+        return stored
+
+    def read(self, student):
+        try:
+            return json.loads(self.path(student).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def write(self, student, result):
+        write_whole(self.path(student), json.dumps(result, indent=1, ensure_ascii=False))
+
+    def path(self, student):
+        return self.folder / f"{student}.json"
+
+    def all(self):
+        """{student: result}, of everybody"""
+        return {p.stem: self.read(p.stem) for p in sorted(self.folder.glob("*.json"))}
+
+
+def result_key(data, lesson, source, seed, limits):
+    """Names what a result depends on."""
+    parts = (data, lesson.encode(), source.encode(), seed.encode(), repr(limits).encode())
+    digest = hashlib.sha256(fingerprint(lesson).encode())
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def write_whole(path, text):
+    """Write a file so that it is either whole or not there, kill -9 included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+# ------------------------------------------------------------------------------------ the class
+
+
+class ClassError(Exception):
+    """The class cannot be graded; the message says why and what to do."""
+
+
+class Classroom:
+    """A course directory, seen through nbgrader's own configuration."""
+
+    def __init__(self, root):
+        self.root = Path(root).expanduser().resolve()
+        if not (self.root / "nbgrader_config.py").is_file():
+            raise ClassError(
+                f"{self.root} is no classroom (it has no nbgrader_config.py); "
+                "pgcourse classroom new makes one."
+            )
+
+    @cached_property
+    def app(self):
+        from nbgrader.apps import NbGrader
+
+        app = NbGrader(log_level="CRITICAL")
+        with in_directory(self.root):
+            app.initialize([], root=str(self.root))
+        return app
+
+    @property
+    def coursedir(self):
+        return self.app.coursedir
+
+    @property
+    def seed(self):
+        seed = self.app.config.SubmissionExporter.get("seed")
+        if not isinstance(seed, str) or not seed:
+            raise ClassError(
+                f"{self.root / 'nbgrader_config.py'} does not call "
+                "pgcourse.classroom.gradebook.configure(c, seed=...)."
+            )
+        return seed
+
+    def source(self, lesson):
+        try:
+            return source_text(self.coursedir, lesson, lesson)
+        except FileNotFoundError:
+            there = ", ".join(sorted(p.name for p in (self.root / "source").glob("*"))) or "none"
+            raise ClassError(
+                f"The classroom has no lesson called {lesson}; it has: {there}."
+            ) from None
+
+    def submitted(self, student, lesson):
+        folder = self.coursedir.format_path(self.coursedir.submitted_directory, student, lesson)
+        return Path(folder)
+
+    def students(self, lesson):
+        """Everybody with a directory for the lesson in submitted/, in order."""
+        return sorted(
+            p.parent.name for p in self.submitted("*", lesson).parent.parent.glob(f"*/{lesson}")
+        )
+
+    def gradebook(self):
+        from nbgrader.api import Gradebook
+
+        return Gradebook(self.coursedir.db_url, self.coursedir.course_id)
+
+    def check_released(self, lesson):
+        from nbgrader.api import MissingEntry
+
+        with self.gradebook() as gradebook:
+            try:
+                if gradebook.find_assignment(lesson).notebooks:
+                    return
+            except MissingEntry:
+                pass
+        raise ClassError(
+            f"nbgrader does not know {lesson} yet; in {self.root} run: "
+            f"nbgrader generate_assignment {lesson}"
+        )
+
+    def record(self, student, lesson, data, timestamp, limits):
+        """Have nbgrader write a stored result into the gradebook and autograded/. raises: any"""
+        from nbgrader.converters import Autograde
+        from nbgrader.coursedir import CourseDirectory
+
+        # nbgrader sees the notebook under its right name, and nothing else of what was handed in
+        staged = self.root / ".pgcourse" / "staged"
+        folder = staged / student / lesson
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{lesson}.ipynb").write_bytes(data)
+        if timestamp:
+            (folder / "timestamp.txt").write_text(timestamp, encoding="utf-8")
+        coursedir = CourseDirectory(parent=self.app, root=str(self.root))
+        coursedir.submitted_directory = os.path.relpath(staged, self.root)
+        coursedir.student_id, coursedir.assignment_id = glob.escape(student), lesson
+        config = self.app.config.copy()
+        config.SubmissionExporter.update(vars(limits))
+        converter = Autograde(coursedir=coursedir, parent=self.app, config=config)
+        converter.force = True
+        try:
+            with in_directory(self.root), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of nbgrader's, about its own database sessions
+                converter.start()
+        finally:
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def in_directory(path):
+    """nbgrader expects to run in the course directory."""
+    before = os.getcwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
