@@ -18,7 +18,7 @@ lab: setup
 	exec $(RUN) python -m jupyterlab $$root $(ARGS) course/01_policy_gradient_theorem.ipynb
 
 test: setup
-	@exec $(RUN) python -m pytest $(ARGS)
+	@exec $(RUN) python -m pytest -n 2 --dist loadfile $(ARGS)
 
 grade: setup
 	@exec $(RUN) python -m pgcourse.cli classroom example $(ARGS)

@@ -1,6 +1,7 @@
 """A classroom is a standard nbgrader course; the example class earns exactly what it deserves."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -100,6 +101,25 @@ def test_nbgrader_validate_accepts_the_solution_and_refuses_the_stubs(fixture_ro
         said[folder] = subprocess.run(command, capture_output=True, text=True).stdout
     assert "Success!" in said["solutions"]
     assert "Success!" not in said["course"] and "not written" in said["course"]
+
+
+def test_no_other_kernel_answers(tmp_path, monkeypatch):
+    """Whatever kernels a user has, "python3" is this environment's."""
+    for where in (tmp_path / ".local" / "share" / "jupyter", tmp_path / "extra"):
+        spec = where / "kernels" / "python3"
+        spec.mkdir(parents=True)
+        argv = '["/bin/false", "{connection_file}"]'
+        (spec / "kernel.json").write_text(f'{{"argv": {argv}, "display_name": "another"}}')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "extra"))
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyter", "kernelspec", "list", "--json"],
+        capture_output=True,
+        text=True,
+        env=classroom.environment(),
+    )
+    found = json.loads(done.stdout)["kernelspecs"]["python3"]
+    assert found["resource_dir"].startswith(sys.prefix), found
 
 
 # ----------------------------------------------------------------------------------- example

@@ -151,7 +151,7 @@ case "$*" in
   *"sys.exit(sys.version_info"*) exit {old} ;;
   "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python && exit ;;
   "-m pip install"*) echo "pip $*" >> calls; exit ${{PIP_FAILS:-0}} ;;
-  "-m pytest"*) echo "tests ran with $(command -v python)"; exit ;;
+  "-m pytest"*) echo "tests ran with $(command -v python), kernels: $JUPYTER_PATH:$JUPYTER_PREFER_ENV_PATH"; exit ;;
 esac
 exit 0
 """
@@ -185,9 +185,9 @@ def clone(root, tmp_path):
 
 
 def test_make_sets_up_once_and_then_not_again(clone):
-    code, output = clone("test")
+    code, output = clone("test", JUPYTER_PATH="/another/kernel")
     assert code == 0 and "making .venv" in output and clone.calls() == 1
-    assert f"tests ran with {clone.directory}/.venv/bin/python" in output
+    assert f"tests ran with {clone.directory}/.venv/bin/python, kernels: :1" in output
     code, output = clone("test")
     assert code == 0 and "making" not in output and clone.calls() == 1
 
