@@ -15,11 +15,11 @@ from gymnasium.vector.utils import batch_space
 def make_vector(name, n_envs, **kwargs):
     """`n_envs` copies of a Gymnasium environment that step as one.
 
-    Gymnasium's own vectorized version where it has one (CartPole), ours for Pendulum, else
-    SyncVectorEnv. Keywords go to the environment.
+    Gymnasium's own vectorized version where it has one (CartPole), ours for Pendulum and Acrobot,
+    else SyncVectorEnv. Keywords go to the environment.
     raises : ValueError, in plain words, for an unknown name or a space no algorithm here supports
     """
-    name = {"Pendulum-v1": "pgcourse/Pendulum-v1"}.get(name, name)
+    name = FASTER.get(name, name)
     try:
         vectorized = gym.spec(name).vector_entry_point is not None
         if not vectorized:
@@ -47,49 +47,105 @@ def check_spaces(name, obs_space, act_space):
         )
 
 
-class VectorPendulum(VectorEnv):
-    """Pendulum-v1, stepped as one numpy batch: the same equations, the same 200-step limit."""
+class NumpyVector(VectorEnv):
+    """Many copies of one classic environment, stepped as one numpy batch; state is [n, variables].
+
+    A subclass says where episodes start (`_start`), what a step does (`_move`: new state, reward,
+    terminated) and what is seen of a state (`_look`). An episode that has ended spends one step on
+    its reset (NEXT_STEP), as Gymnasium's own vectorized CartPole does.
+    """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, num_envs=1, max_episode_steps=200, g=10.0):
-        self.num_envs, self.max_episode_steps, self.g = num_envs, max_episode_steps, g
-        high = np.array([1.0, 1.0, 8.0], dtype=np.float32)
-        self.single_observation_space = spaces.Box(-high, high)
-        self.single_action_space = spaces.Box(-2.0, 2.0, (1,))
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+    def __init__(self, spaces, num_envs, max_episode_steps):
+        self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
+        self.single_observation_space, self.single_action_space = spaces
+        self.observation_space, self.action_space = (batch_space(s, num_envs) for s in spaces)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.theta, self.speed = self._start(self.num_envs)
+        self.state = self._start(self.num_envs)
         self.steps = np.zeros(self.num_envs, dtype=int)
-        self.truncated = np.zeros(self.num_envs, dtype=bool)
-        return self._obs(), {}
+        self.over = np.zeros(self.num_envs, dtype=bool)
+        return self._look(self.state), {}
 
     def step(self, action):
-        theta, speed = self.theta, self.speed
-        torque = np.clip(np.asarray(action), -2.0, 2.0)[:, 0]
+        state, rew, terminated = self._move(self.state, np.asarray(action))
+        again = self.over  # these were over: this step is their reset
+        state[again] = self._start(again.sum())
+        self.steps = np.where(again, 0, self.steps + 1)
+        rew, terminated = np.where(again, 0.0, rew), terminated & ~again
+        truncated = self.steps >= self.max_episode_steps
+        self.state, self.over = state, terminated | truncated
+        return self._look(state), rew, terminated, truncated, {}
+
+
+class VectorPendulum(NumpyVector):
+    """Pendulum-v1; the state is (angle from upright, speed)."""
+
+    def __init__(self, num_envs=1, max_episode_steps=200, g=10.0):
+        self.g = g
+        high = np.array([1.0, 1.0, 8.0], dtype=np.float32)
+        super().__init__(
+            (spaces.Box(-high, high), spaces.Box(-2.0, 2.0, (1,))), num_envs, max_episode_steps
+        )
+
+    def _start(self, n):
+        return self.np_random.uniform([-np.pi, -1.0], [np.pi, 1.0], (n, 2))
+
+    def _move(self, state, action):
+        theta, speed = state.T
+        torque = np.clip(action, -2.0, 2.0)[:, 0]
         angle = (theta + np.pi) % (2 * np.pi) - np.pi  # 0 is upright
         rew = -(angle**2 + 0.1 * speed**2 + 0.001 * torque**2)
         speed = np.clip(speed + (1.5 * self.g * np.sin(theta) + 3.0 * torque) * 0.05, -8, 8)
-        theta = theta + speed * 0.05
-        self.steps += 1
+        return np.stack([theta + speed * 0.05, speed], axis=1), rew, np.zeros(len(rew), dtype=bool)
 
-        again = self.truncated  # these were over: this step is their reset
-        theta[again], speed[again] = self._start(again.sum())
-        rew[again] = 0.0
-        self.steps[again] = 0
-        self.theta, self.speed = theta, speed
-        self.truncated = self.steps >= self.max_episode_steps
-        return self._obs(), rew, np.zeros(self.num_envs, dtype=bool), self.truncated, {}
+    def _look(self, state):
+        theta, speed = state.T
+        return np.stack([np.cos(theta), np.sin(theta), speed], axis=1).astype(np.float32)
+
+
+class VectorAcrobot(NumpyVector):
+    """Acrobot-v1; the state is (two joint angles, two joint speeds)."""
+
+    TOP = np.array([4 * np.pi, 9 * np.pi])  # the fastest the joints turn
+
+    def __init__(self, num_envs=1, max_episode_steps=500):
+        high = np.array([1.0, 1.0, 1.0, 1.0, *self.TOP], dtype=np.float32)
+        super().__init__((spaces.Box(-high, high), spaces.Discrete(3)), num_envs, max_episode_steps)
 
     def _start(self, n):
-        return self.np_random.uniform(-np.pi, np.pi, n), self.np_random.uniform(-1.0, 1.0, n)
+        return self.np_random.uniform(-0.1, 0.1, (n, 4))
 
-    def _obs(self):
-        parts = [np.cos(self.theta), np.sin(self.theta), self.speed]
-        return np.stack(parts, axis=1).astype(np.float32)
+    def _move(self, state, action):
+        torque, h = action - 1.0, 0.2
+        k1 = self._slope(state, torque)  # one step of fourth-order Runge-Kutta
+        k2 = self._slope(state + h / 2 * k1, torque)
+        k3 = self._slope(state + h / 2 * k2, torque)
+        k4 = self._slope(state + h * k3, torque)
+        state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        state[:, :2] = (state[:, :2] + np.pi) % (2 * np.pi) - np.pi
+        state[:, 2:] = np.clip(state[:, 2:], -self.TOP, self.TOP)
+        high_enough = -np.cos(state[:, 0]) - np.cos(state[:, 0] + state[:, 1]) > 1.0
+        return state, np.where(high_enough, 0.0, -1.0), high_enough
+
+    def _slope(self, state, torque):
+        """Sutton & Barto 2018, sec. 11.3: two links of mass 1, length 1 and inertia 1."""
+        a1, a2, v1, v2 = state.T
+        g, c2, s2 = 9.8, np.cos(a2), np.sin(a2)
+        d1 = 0.25 + (1 + 0.25 + c2) + 2
+        d2 = 0.25 + 0.5 * c2 + 1
+        phi2 = 0.5 * g * np.cos(a1 + a2 - np.pi / 2)
+        phi1 = -0.5 * v2**2 * s2 - v2 * v1 * s2 + 1.5 * g * np.cos(a1 - np.pi / 2) + phi2
+        acc2 = (torque + d2 / d1 * phi1 - 0.5 * v1**2 * s2 - phi2) / (1.25 - d2**2 / d1)
+        acc1 = -(d2 * acc2 + phi1) / d1
+        return np.stack([v1, v2, acc1, acc2], axis=1)
+
+    def _look(self, state):
+        a1, a2, v1, v2 = state.T
+        seen = [np.cos(a1), np.sin(a1), np.cos(a2), np.sin(a2), v1, v2]
+        return np.stack(seen, axis=1).astype(np.float32)
 
 
 class Probe(gym.Env):
@@ -139,11 +195,18 @@ class Probe(gym.Env):
         return np.array([self.state], dtype=np.float32)
 
 
+FASTER = {"Pendulum-v1": "pgcourse/Pendulum-v1", "Acrobot-v1": "pgcourse/Acrobot-v1"}
 gym.register(
     "pgcourse/Pendulum-v1",
     entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv",
     vector_entry_point="pgcourse.envs:VectorPendulum",
     max_episode_steps=200,
+)
+gym.register(
+    "pgcourse/Acrobot-v1",
+    entry_point="gymnasium.envs.classic_control.acrobot:AcrobotEnv",
+    vector_entry_point="pgcourse.envs:VectorAcrobot",
+    max_episode_steps=500,
 )
 for number in range(1, 6):
     gym.register(
