@@ -247,6 +247,7 @@ plt.plot(x, z, "o", label="yours, with γ^t")
 plt.plot(x, z_dropped, "s", label="γ^t left out")
 plt.xlabel("parameter (state × action)")
 plt.ylabel("z-score against the exact gradient")
+plt.xticks(x)
 plt.title(f"Mean of {len(episodes)} single-episode estimates, against the truth")
 plt.legend()
 plt.show()
@@ -314,7 +315,7 @@ plt.loglog(horizons, to_go, "o-", label="noise: V, credited with the reward-to-g
 plt.loglog(horizons, signal, "k:", label="signal: squared length of the exact gradient")
 plt.xlabel("horizon T (steps per episode)")
 plt.ylabel("squared gradient units")
-plt.xticks(horizons, horizons)
+plt.xscale("log", base=2)
 plt.title("The noise grows much faster than the signal")
 plt.legend()
 plt.show()
@@ -384,10 +385,11 @@ predicted = [standard_error(grads) * math.sqrt(len(grads) / size) for size in si
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
 left.loglog(horizons, cost, "o-")
 left.set(xlabel="horizon T (steps)", ylabel="episodes for a 10 % error", title="The price of precision")
-left.set_xticks(horizons, horizons)
+left.set_xscale("log", base=2)
 right.loglog(sizes, measured, "o", label="measured distance")
 right.loglog(sizes, predicted, "k:", label="√(V / N)")
 right.axhline(exact.norm(), color=plots.RED, lw=1, label="length of the gradient itself")
+right.set_xscale("log", base=4)
 right.set(xlabel="episodes in the batch", ylabel="error of the estimate", title=f"Horizon {T}")
 right.legend()
 plt.show()
@@ -416,7 +418,7 @@ from pgcourse import reinforce
 
 runs = [
     reinforce.train(
-        reinforce.Config(env="CartPole-v1", seed=seed, total_steps=fast(100_000, 5_000)),
+        reinforce.Config(env="CartPole-v1", seed=seed, lr=0.03, total_steps=fast(120_000, 5_000)),
         returns=discounted_returns,
         loss=reinforce_loss,
     )

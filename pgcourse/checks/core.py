@@ -533,7 +533,7 @@ def relation(a, b):
     offset = (a - b)[:1]
     if len(a) > 1 and close(a - b, offset.expand(len(a))):
         return f"every element is off by {offset.item():.4g}"
-    if len(a) > 2 and close(a, b.flip(0)):
+    if len(a) > 1 and close(a, b.flip(0)):
         return "the elements come in reversed order"
     if len(a) == 1:
         return f"the relative error is {abs((a - b) / b.clamp(min=1e-12).abs()).item():.3g}"
