@@ -27,10 +27,11 @@ from pgcourse.tensors import masked_mean
 
 @dataclass
 class Config(BaseConfig):
-    n_envs: int = 32
+    total_steps: int = 40_000
+    n_envs: int = 16
     n_steps: int = 32  # per environment and rollout
-    epochs: int = 6
-    minibatches: int = 4
+    epochs: int = 10
+    minibatches: int = 2
     lr: float = 3e-3
     gamma: float = 0.98
     lam: float = 0.9
@@ -45,8 +46,23 @@ class Config(BaseConfig):
     reward_scale: float = 1.0  # keeps the critic's targets near 1 where rewards are large
 
     TUNED: ClassVar = {
-        "Acrobot-v1": {},
-        "Pendulum-v1": {},
+        "Acrobot-v1": {
+            "total_steps": 120_000,
+            "n_steps": 256,
+            "epochs": 6,
+            "minibatches": 4,
+            "lr": 2e-3,
+            "gamma": 0.99,
+            "lam": 0.94,
+        },
+        "Pendulum-v1": {
+            "total_steps": 60_000,
+            "n_steps": 64,
+            "minibatches": 4,
+            "gamma": 0.9,
+            "lam": 0.95,
+            "reward_scale": 0.1,
+        },
     }
 
 
