@@ -36,10 +36,14 @@ def test_constraints_are_closed_and_possible(root, project):
     from importlib.metadata import distribution
 
     pinned = doctor.constraints()
+    groups = project["optional-dependencies"]
+    lines = project["dependencies"] + groups["lab"] + groups["test"] + groups["dask"]
+    extras = {doctor.normal(n.name): ("", *n.extras) for n in map(Requirement, lines)}
     for name in pinned:
         for line in distribution(name).requires or []:
             need = Requirement(line)
-            if need.marker and not need.marker.evaluate({"extra": ""}):
+            asked = extras.get(name, ("",))
+            if need.marker and not any(need.marker.evaluate({"extra": e}) for e in asked):
                 continue
             other = doctor.normal(need.name)
             if other not in NOT_PINNED:
