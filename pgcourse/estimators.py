@@ -169,7 +169,7 @@ def optimal_baseline(scores, ret):
 def variance_ratio(scores, ret, baseline):
     """What a baseline buys: the variance of the gradient estimate with it, over that without.
 
-        ratio = V[ grad log pi (R - b) ] / V[ grad log pi R ],   V = total variance of one sample
+        ratio = Var[ grad log pi (R - b) ] / Var[ grad log pi R ],   Var = total variance of one sample
 
     0.1 means: the same precision from a tenth of the samples. Above 1 the baseline does harm.
 

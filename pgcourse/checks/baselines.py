@@ -1211,7 +1211,7 @@ def regression_mean_return(val, ret):
     return ((val - ret.mean().detach()) ** 2).mean()
 
 
-def regression_cubed(val, ret):
+def regression_fourth_power(val, ret):
     same_shape(val=val, ret=ret)
     return ((val - ret.detach()) ** 4).mean()
 
@@ -1323,16 +1323,16 @@ VALUE_REGRESSION_LOSS = Exercise(
             "The values are detached, so nothing learns (and the returns get the gradient).",
             regression_value_detached,
         ),
-        regression_pitfall(
+        Pitfall(
             "normalized returns",
             "It standardizes the returns first: the values then predict something without unit.",
             regression_normalized_returns,
             "Subtracted from the real returns they would remove almost nothing.",
-        ),
-        regression_pitfall(
-            "normalized returns, population",
-            "It standardizes the returns (with the std over N) before the regression.",
-            regression_normalized_population,
+            also=(
+                half(regression_normalized_returns),
+                regression_normalized_population,
+                half(regression_normalized_population),
+            ),
         ),
         regression_pitfall(
             "one target for all",
@@ -1342,7 +1342,7 @@ VALUE_REGRESSION_LOSS = Exercise(
         regression_pitfall(
             "fourth power",
             "It raises the error to the fourth power: outliers decide.",
-            regression_cubed,
+            regression_fourth_power,
         ),
         regression_pitfall(
             "silent broadcast",
