@@ -401,6 +401,7 @@ left.set_ylabel("length of the mean\n(1 = the true gradient)")
 right.semilogy(sizes, [v for _, v in nothing], "^:", color=plots.RED, label="no baseline")
 right.semilogy(sizes, [v for _, v in others], "o-", color=plots.BLUE, label="mean of the others")
 right.set_ylabel("variance of the estimate")
+right.set_ylim(0.9, 110)
 for ax in (left, right):
     ax.set_xlabel("samples K")
     ax.legend()
@@ -418,7 +419,8 @@ plt.show()
 #
 # - $Q(s_t, a_t)$: predicts the return better than $V$ does;
 # - $V(s_{t+1})$: an off-by-one in the index is enough;
-# - half of $G_t$ itself: what "normalizing within the episode" does, in a small way.
+# - half of $G_t$ itself: with $K = 2$, a mean that includes one's own return does just this to the
+#   gradient.
 
 
 # %%
@@ -477,12 +479,12 @@ for name, (mean, variance) in seen.items():
 # %% [markdown]
 # ## Any advantage, one loss
 #
-# The policy's loss does not care where its weights come from. In the lessons to come the advantage
-# will be a TD error, a GAE, a group mean; the loss stays. It also gets a **mask**, because real
-# batches are ragged: episodes and answers of different length are stored in a rectangle, and what
-# fills it up must not count:
+# The policy's loss does not care where its weights come from. Each of the lessons to come computes the
+# advantage in another way; this loss stays. It also gets a **mask**, because real batches are ragged:
+# episodes and answers of different length are stored in a rectangle, and what fills it up must not
+# count. With $m_t = 1$ for a step that counts and 0 for filling,
 #
-# $$L = -\frac{\sum_{t} m_t \log \pi(a_t \mid s_t)\, A_t}{\sum_{t} m_t}, \qquad m_t \in \{0, 1\}.$$
+# $$L = -\frac{\sum_{t} m_t \log \pi(a_t \mid s_t)\, A_t}{\sum_{t} m_t}.$$
 #
 # ### Exercise: `policy_gradient_loss` (10 minutes, ●●)
 #
@@ -777,8 +779,8 @@ for ax in (left, right):
 plt.show()
 
 # %% [markdown]
-# It fixes the length of the step, not its precision: dividing makes the signal and the noise smaller
-# together. Precision is the baseline's work.
+# It fixes the length of the step, and hardly touches its precision: dividing makes the signal and the noise
+# smaller together. Precision is the baseline's work.
 
 # %% [markdown]
 # ## The quiz
