@@ -7,6 +7,9 @@ import numpy as np
 from pgcourse.rollout import evaluate
 
 THRESHOLD = {"CartPole-v1": 475.0, "Acrobot-v1": -100.0, "Pendulum-v1": -200.0}
+# returns in training from which a look at the policy itself is worth its time
+NEAR = {"CartPole-v1": 60.0, "Acrobot-v1": -200.0, "Pendulum-v1": -2000.0}
+EVERY = {"CartPole-v1": 500, "Acrobot-v1": 4000, "Pendulum-v1": 500}  # steps between looks
 
 
 class Stopwatch:
@@ -28,25 +31,25 @@ class UntilSolved:
     """A callback: stops the training once the policy is solved; the clock stands while it looks.
 
     Solved is: the mean of 20 fresh deterministic episodes reaches the threshold, and that of 100
-    others confirms it. It looks every `every` steps, once the training return is past `worth`.
+    others confirms it.
     """
 
-    def __init__(self, env, every=0):
-        self.env, self.threshold, self.every = env, THRESHOLD[env], every
-        self.solved_at, self.looked_at = None, 0
+    def __init__(self, env):
+        self.env, self.solved_at, self.looked_at = env, None, 0
         self.watch = Stopwatch()
 
     def __call__(self, recorder):
-        return self.look(recorder.policy, recorder.steps)
+        return self.look(recorder.policy, recorder.steps, recorder.rows[-1]["return"])
 
-    def look(self, policy, steps):
-        if steps - self.looked_at < self.every:
+    def look(self, policy, steps, recent):
+        """recent : mean return in training; NaN before the first episode has ended"""
+        if steps - self.looked_at < EVERY[self.env] or not recent >= NEAR[self.env]:
             return False
         self.looked_at = steps
         self.watch.pause()
-        few = evaluate(policy, self.env, 20, seed=10_000 + steps)
-        if few.mean() >= self.threshold:
-            if evaluate(policy, self.env, 100, seed=20_000 + steps).mean() >= self.threshold:
+        enough = THRESHOLD[self.env]
+        if evaluate(policy, self.env, 20, seed=10_000 + steps).mean() >= enough:
+            if evaluate(policy, self.env, 100, seed=20_000 + steps).mean() >= enough:
                 self.solved_at = steps
         self.watch.resume()
         return self.solved_at is not None
@@ -56,9 +59,9 @@ class UntilSolved:
         return {"wall": self.watch.wall, "cpu": self.watch.cpu, "steps": self.solved_at}
 
 
-def until_solved(train, config, every=0, **keywords):
+def until_solved(train, config, **keywords):
     """Train until solved: a dict of wall and CPU seconds, and steps (None: not in total_steps)."""
-    callback = UntilSolved(config.env, every)
+    callback = UntilSolved(config.env)
     train(config, progress=False, callback=callback, **keywords)
     return callback.row()
 

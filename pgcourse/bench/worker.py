@@ -13,30 +13,12 @@ import numpy as np
 import torch
 
 from pgcourse.bench.rows import our_config, their_settings
-from pgcourse.bench.solve import UntilSolved
-
-EVERY = {"CartPole-v1": 500, "Acrobot-v1": 4000, "Pendulum-v1": 500}
-
-
-class WhenPromising(UntilSolved):
-    """Looks only once the returns seen in training are within reach: the look costs minutes else."""
-
-    NEAR = {"CartPole-v1": 60.0, "Acrobot-v1": -200.0, "Pendulum-v1": -900.0}
-
-    def __call__(self, recorder):
-        self.watch.pause()
-        recent = recorder.rows[-1]["return"]
-        self.watch.resume()
-        if recent < self.NEAR[self.env] or np.isnan(recent):
-            return False
-        return self.look(recorder.policy, recorder.steps)
+from pgcourse.bench.solve import UntilSolved, until_solved
 
 
 def ours(terms, algo, env, seed):
     module, config = our_config(terms, algo, env, seed)
-    until = WhenPromising(env, EVERY[env])
-    module.train(config, progress=False, callback=until)
-    return until.row()
+    return until_solved(module.train, config)
 
 
 def theirs(terms, algo, env, seed):
@@ -56,7 +38,7 @@ def theirs(terms, algo, env, seed):
         policy["net_arch"] = settings.pop("net_arch")
     if "log_std_init" in settings:
         policy["log_std_init"] = settings.pop("log_std_init")
-    until = WhenPromising(env, EVERY[env])
+    until = UntilSolved(env)
 
     class Adapter:
         """Their policy behind our evaluation: the same episodes for both sides."""
@@ -72,13 +54,9 @@ def theirs(terms, algo, env, seed):
 
     class Look(BaseCallback):
         def _on_step(self):
-            steps = self.num_timesteps
-            if steps - until.looked_at < until.every:
-                return True
             recent = [info["r"] for info in self.model.ep_info_buffer][-20:]
-            if not recent or np.mean(recent) < until.NEAR[env]:
-                return True
-            return not until.look(Adapter(self.model), steps)
+            mean = np.mean(recent) if recent else np.nan
+            return not until.look(Adapter(self.model), self.num_timesteps, mean)
 
     model = make(
         "MlpPolicy",
