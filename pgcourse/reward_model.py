@@ -129,7 +129,7 @@ def train_reward_model(
     held_out,
     epochs=3,
     batch=16,
-    lr=3e-3,
+    lr=4e-3,
     seed=0,
     loss=bradley_terry_loss,
     score=sequence_score,

@@ -46,4 +46,7 @@ def get(name):
     raise KeyError(f"no exercise is called {name!r}; there are: {', '.join(all_exercises())}")
 
 
-from pgcourse.checks import module_drivers  # noqa: E402, F401  registers its drivers in every process
+from pgcourse.checks import (  # noqa: E402, F401  they register their drivers in every process
+    module_drivers,
+    rlhf_drivers,
+)
