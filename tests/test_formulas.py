@@ -27,6 +27,7 @@ from pgcourse.estimators import (
     score_step,
     standard_error,
     td_target,
+    variance_ratio,
     with_baseline,
 )
 from pgcourse.mdp import (
@@ -313,6 +314,15 @@ def test_leave_one_out_is_unbiased_and_the_optimal_baseline_is_optimal():
 
     assert variance(best) <= min(variance(best + d) for d in (-0.1, 0.1))
     assert with_baseline(pays, torch.ones(3, dtype=F64)).tolist() == [0.0, -3.0, -0.5]
+
+
+def test_variance_ratio_is_that_of_a_known_distribution():
+    """Two equally likely actions, scores +-1/2, return 5 or 4: Var(R score) by hand, with b = 4.5 none left."""
+    scores, ret = torch.tensor([[0.5], [-0.5]], dtype=F64), torch.tensor([5.0, 4.0], dtype=F64)
+    drawn = torch.arange(2).repeat(500)
+    for b, spread in [(4.5, 0.0), (4.0, 0.25), (5.0, 0.25), (0.0, 2.25), (-4.5, 4.5)]:
+        ratio = variance_ratio(scores[drawn], ret[drawn], torch.full((1000,), b, dtype=F64))
+        assert ratio.item() == pytest.approx((spread / 2.25) ** 2)
 
 
 def test_normalized_advantages_have_mean_zero_and_spread_one():

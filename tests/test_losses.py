@@ -184,3 +184,12 @@ def test_group_advantages_by_hand():
 def test_nothing_broadcasts(call):
     with pytest.raises(ValueError, match="one shape"):
         call(torch.zeros(4), torch.zeros(4, 1))
+
+
+def test_padding_of_nan_reaches_neither_the_loss_nor_the_gradient():
+    logp = torch.tensor([[-1.0, -2.0], [-0.5, float("nan")]], requires_grad=True)
+    adv = torch.tensor([[1.0, float("nan")], [2.0, float("inf")]])
+    loss = losses.policy_gradient_loss(logp, adv, torch.tensor([[True, False], [True, False]]))
+    (grad,) = torch.autograd.grad(loss, logp)
+    assert loss.item() == 1.0
+    assert grad.tolist() == [[-0.5, 0.0], [-1.0, 0.0]]
