@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -96,7 +97,10 @@ def test_endless_loops_end():
             except Exception:
                 pass
 
-    for fn in (endless, swallows):
+    def waits(x):
+        time.sleep(1000)
+
+    for fn in (endless, swallows, waits):
         verdict = verdict_of(fn)
         assert verdict.pitfall == "endless loop" and verdict.score == 0
 
