@@ -184,7 +184,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "unstable log",
             "It takes log(1 - tanh(u)^2) as it stands: where tanh rounds to 1, that is log 0 = -inf.",
             squash_unstable,
-            "In float32 this happens from |u| = 9 on, and one inf in a batch makes every weight nan.",
+            "In float32 this happens from about |u| = 9 on, and one inf in a batch makes every weight nan.",
         ),
         Pitfall(
             "epsilon in the log",
@@ -1517,11 +1517,111 @@ POLYAK_UPDATE = Exercise(
     read="lesson 6, “A slow copy”; Lillicrap et al. 2016, algorithm 1",
 )
 
+# --- quiz_sac_clinic ---
+
+
+def quiz_sac_clinic():
+    """Eight runs, eight diagnoses: which number belongs to which patient? Each is used once.
+
+    1  healthy: no bug
+    2  no entropy: target and actor loss lack the term with log pi
+    3  target and actor use the LARGER of the two critics
+    4  the done mask of the target is inverted
+    5  the temperature steers toward minus the target entropy
+    6  tau and 1 - tau are swapped in polyak_update
+    7  the actor's loss detaches the critics: no gradient from Q reaches the policy
+    8  logp lacks the tanh correction: it is the Gaussian's density of u
+
+    returns : dict, {"A": number, "B": number, …, "H": number}
+    """
+    return {"A": 5, "B": 1, "C": 4, "D": 2, "E": 6, "F": 8, "G": 7, "H": 3}
+
+
+PATIENTS = "ABCDEFGH"
+
+
+def confused(name, patient, diagnosis, says):
+    """A pitfall of the clinic: this diagnosis for this patient, whatever the other answers are."""
+
+    def wrong():
+        return quiz_sac_clinic() | {patient: diagnosis}
+
+    def telltale(seen):
+        return seen[PATIENTS.index(patient)]["out"] == diagnosis
+
+    return Pitfall(name, says, wrong, telltale=telltale)
+
+
+QUIZ_SAC_CLINIC = Exercise(
+    reference=quiz_sac_clinic,
+    driver="entry",
+    gate=False,
+    parts={f"patient {p}": 1 for p in PATIENTS} | {"clean": 0},
+    cases=[Case(f"patient {p}", lambda g, p=p: {"key": p}, f"patient {p}") for p in PATIENTS],
+    pitfalls=[
+        confused(
+            "unreachable target taken for deafness",
+            "A",
+            2,
+            "A: its entropy is as high as it can be, so the policy does follow the temperature. "
+            "What does the temperature want?",
+        ),
+        confused(
+            "blindness taken for a high price",
+            "A",
+            4,
+            "A: its temperature explodes. A wrong done mask would not touch the temperature's loss.",
+        ),
+        confused(
+            "deafness taken for an unreachable target",
+            "D",
+            5,
+            "D: its entropy falls and falls while the temperature explodes: the policy does not "
+            "listen to the price at all.",
+        ),
+        confused(
+            "larger critic taken for healthy",
+            "H",
+            1,
+            "H: the return is fine. Look at Q minus what followed: on which side of 0 does it stay, "
+            "and on which side should the minimum of two critics be?",
+        ),
+        confused(
+            "blind critic taken for a deaf actor",
+            "C",
+            7,
+            "C: its critic is wrong from beginning to end: Q stays far above what follows. "
+            "A detached critic would still learn.",
+        ),
+        confused(
+            "deaf actor taken for a blind critic",
+            "G",
+            4,
+            "G: its critic learns: Q comes closer and closer to what follows. Then who does not use it?",
+        ),
+        confused(
+            "impossible entropy taken for a high target",
+            "F",
+            5,
+            "F: its temperature falls, so the temperature is content. But no density on (-1, 1) has an "
+            "entropy above log 2: who computes that number?",
+        ),
+        confused(
+            "runaway critic taken for an honest one",
+            "E",
+            7,
+            "E: its Q runs far below anything that ever followed. What lets a critic chase itself?",
+        ),
+    ],
+    read="lesson 6, “The bug clinic”",
+)
+
 EXERCISES = [
     SQUASHED_GAUSSIAN_LOGP,
     SOFT_Q_TARGET,
     SAC_CRITIC_LOSS,
+    POLYAK_UPDATE,
     SAC_ACTOR_LOSS,
     TEMPERATURE_LOSS,
-    POLYAK_UPDATE,
+    QUIZ_SAC_CLINIC,
 ]

@@ -1,0 +1,190 @@
+"""The bug clinic of lesson 6: SAC on Pendulum-v1 with one planted bug, and what its curves look like.
+
+    python -m pgcourse.clinic_sac       trains every patient and writes pgcourse/data/clinic_sac.npz
+
+A patient is a real run of `pgcourse.sac.train` in which one piece was swapped for a wrong one. The
+learner sees the curves of `load()`, says which bug it is, and treats the patient with `rerun`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.distributions import Normal
+
+from pgcourse import sac
+from pgcourse.estimators import soft_q_target
+from pgcourse.losses import sac_actor_loss, temperature_loss
+from pgcourse.networks import polyak_update
+from pgcourse.rollout import Collector
+
+FILE = Path(__file__).parent / "data" / "clinic_sac.npz"
+CURVES = {  # name: (title, a line to compare with, scale, lower and upper limit of the axis)
+    "return": ("return", -200, "linear", (-1700, 50)),
+    "q error": ("Q minus what followed", 0, "symlog", (-150, 1500)),
+    "entropy": ("entropy (nats)", -1, "linear", (-6, 4.5)),
+    "alpha": ("temperature α", 1, "log", (0.03, 300)),
+    "saturated": ("share at the bounds", 0, "linear", (-0.05, 1.05)),
+}
+POINTS = 40  # of each curve
+
+
+# --- the bugs: each a piece of `sac.train` that is wrong ---
+
+
+def target_without_entropy(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_q_target(rew, next_q1, next_q2, 0 * next_logp, terminated, gamma, alpha)
+
+
+def target_of_the_larger(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    larger = torch.maximum(next_q1, next_q2)
+    return soft_q_target(rew, larger, larger, next_logp, terminated, gamma, alpha)
+
+
+def target_with_the_mask_inverted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_q_target(rew, next_q1, next_q2, next_logp, ~terminated, gamma, alpha)
+
+
+def actor_without_entropy(logp, q1, q2, alpha):
+    return sac_actor_loss(0 * logp, q1, q2, alpha)
+
+
+def actor_of_the_larger(logp, q1, q2, alpha):
+    larger = torch.maximum(q1, q2)
+    return sac_actor_loss(logp, larger, larger, alpha)
+
+
+def actor_deaf_to_the_critics(logp, q1, q2, alpha):
+    return sac_actor_loss(logp, q1.detach(), q2.detach(), alpha)
+
+
+def temperature_for_minus_the_target(log_alpha, logp, target_entropy):
+    return temperature_loss(log_alpha, logp, -target_entropy)
+
+
+def polyak_swapped(target, online, tau):
+    polyak_update(target, online, 1 - tau)
+
+
+def density_before_squashing(mean, log_std, pre_tanh):
+    return Normal(mean, log_std.exp()).log_prob(pre_tanh).sum(-1)
+
+
+BUGS = {
+    "no bug": {},
+    "no entropy": {"target": target_without_entropy, "actor_loss": actor_without_entropy},
+    "larger critic": {"target": target_of_the_larger, "actor_loss": actor_of_the_larger},
+    "done mask inverted": {"target": target_with_the_mask_inverted},
+    "target entropy negated": {"temperature_loss": temperature_for_minus_the_target},
+    "tau swapped": {"polyak": polyak_swapped},
+    "critics detached": {"actor_loss": actor_deaf_to_the_critics},
+    "tanh correction missing": {"logp": density_before_squashing},
+}
+PATIENTS = {
+    "A": "target entropy negated",
+    "B": "no bug",
+    "C": "done mask inverted",
+    "D": "no entropy",
+    "E": "tau swapped",
+    "F": "tanh correction missing",
+    "G": "critics detached",
+    "H": "larger critic",
+}
+
+
+# --- their curves ---
+
+
+class Examination:
+    """A callback for `train` that measures the policy and the critic, `POINTS` times in a run.
+
+    A measurement plays 16 fresh episodes as the policy acts in training, and compares Q of their
+    first step with the discounted rewards that followed.
+    """
+
+    def __init__(self, config, stop=None):
+        self.config, self.rows, self.stop = config, [], stop or config.total_steps
+        self.collector = Collector(config.env, 16, config.seed + 1)
+
+    def __call__(self, recorder):
+        due = (len(self.rows) + 1) * self.config.total_steps / POINTS
+        if recorder.steps < due:
+            return False
+        rollout = self.collector.collect_episodes(recorder.policy)
+        rew = rollout["rew"] * rollout["mask"]
+        weights = self.config.gamma ** torch.arange(len(rew)).unsqueeze(1)
+        with torch.inference_mode():
+            q, _ = recorder.parts["critic"](rollout["obs"][0], rollout["act"][0])
+        row = recorder.rows[-1]
+        self.rows.append(
+            {
+                "steps": recorder.steps,
+                "return": rew.sum(0).mean().item(),
+                "q error": (q - (weights * rew).sum(0)).mean().item(),
+                "entropy": row.get("entropy", np.nan),
+                "alpha": row.get("alpha", np.nan),
+                "saturated": (rollout["act"].abs() > 0.98).float().mean().item(),
+            }
+        )
+        return recorder.steps >= self.stop
+
+    def curves(self):
+        return {key: np.array([row[key] for row in self.rows], np.float32) for key in self.rows[0]}
+
+
+def examine(pieces, total_steps=8_000, stop=None, progress=False):
+    """Train with some pieces of `sac.train` replaced; the run's curves, {name: array}.
+
+    stop : end after this many steps, for a look at the beginning of a run
+    """
+    config = sac.Config(total_steps=total_steps)
+    examination = Examination(config, stop)
+    sac.train(config, **pieces, progress=progress, callback=examination)
+    return examination.curves()
+
+
+def rerun(patient, total_steps=8_000, **treatment):
+    """Train a patient again, its bug still in, with the pieces of the treatment in their place."""
+    return examine(BUGS[PATIENTS[patient]] | treatment, total_steps, progress=True)
+
+
+def load():
+    """The curves of all patients, {letter: {name: array}}."""
+    with np.load(FILE) as data:
+        found = {}
+        for key in data.files:
+            patient, curve = key.split("/")
+            found.setdefault(patient, {})[curve] = data[key]
+    return found
+
+
+def show(runs):
+    """A figure with one row for each run ({label: curves}) and one column for each curve."""
+    import matplotlib.pyplot as plt
+
+    size = (8.5, 0.6 + 1.1 * len(runs))
+    fig, axes = plt.subplots(len(runs), len(CURVES), figsize=size, sharex=True, squeeze=False)
+    for i, (row, (label, run)) in enumerate(zip(axes, runs.items(), strict=True)):
+        row[0].set_ylabel(label, fontsize=9 if len(label) > 2 else 14)
+        for ax, (curve, (title, line, scale, limits)) in zip(row, CURVES.items(), strict=True):
+            ax.axhline(line, color="black", lw=0.7, ls=":")
+            ax.plot(run["steps"] / 1000, run[curve])
+            ax.set_yscale(scale, **({"linthresh": 10} if scale == "symlog" else {}))
+            ax.set_ylim(*limits)
+            ax.tick_params(labelsize=7)
+            if i == 0:
+                ax.set_title(title, fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("thousand steps", fontsize=8)
+    return fig
+
+
+def make(patients=PATIENTS):
+    """Train the patients and keep their curves."""
+    kept = {f"{p}/{curve}": x for p in patients for curve, x in examine(BUGS[PATIENTS[p]]).items()}
+    FILE.parent.mkdir(exist_ok=True)
+    np.savez_compressed(FILE, **kept)
+
+
+if __name__ == "__main__":
+    make()

@@ -1,0 +1,1041 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # 6 · SAC: continuous actions, and a price for certainty
+#
+# A robot's motor takes a number, not one of four buttons. This lesson builds **soft actor-critic**
+# (SAC), the standard answer to continuous actions. Three ideas carry it: a policy whose samples can be
+# *differentiated*, a memory from which every experience is used many times, and a reward for staying
+# undecided, with a price that sets itself. At the end your own functions swing up a pendulum and hold
+# it there; and then you are the doctor of eight runs, most of which are ill.
+#
+# **You will be able to**
+#
+# - say why the maximum over continuous actions is hopeless, and what replaces it,
+# - write the density of a squashed Gaussian that stays finite wherever it is evaluated,
+# - derive the soft target, and tell a terminated episode from one that was only cut off,
+# - explain what two critics, the entropy, its temperature and the slow target network each buy,
+# - diagnose a broken SAC run from its curves.
+#
+# **You need** lesson 4 (actor, critic, targets that are constants). About 110 minutes; the
+# training cells near the end take up to a minute each, every other cell a few seconds.
+#
+# | Exercise | Minutes | Difficulty |
+# |---|---|---|
+# | `squashed_gaussian_logp` | 12 | ●●● |
+# | `soft_q_target` | 8 | ●● |
+# | `sac_critic_loss` | 4 | ● |
+# | `polyak_update` | 8 | ●● |
+# | `sac_actor_loss` | 8 | ●● |
+# | `temperature_loss` | 8 | ●● |
+# | `quiz_sac_clinic` | 20 | ●●● |
+
+# %% tags=["setup"]
+import copy
+import math
+
+import ipywidgets as widgets
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+
+from pgcourse import clinic_sac, fast, plots, sac
+from pgcourse.checks import check
+from pgcourse.networks import TwinQ
+from pgcourse.optim import Adam
+from pgcourse.rollout import Collector, evaluate
+from pgcourse.tensors import same_shape
+
+plots.style()
+torch.set_num_threads(1)
+
+# %% [markdown]
+# ## Why not simply take the best action?
+#
+# With four buttons, $\arg\max_a Q(s, a)$ is four evaluations and a comparison. With $n$ motors, each
+# set to a number in $[-1, 1]$, there is no list to go through. Cut each motor's range into 11 values,
+# and the list has $11^n$ entries:
+#
+# | motors $n$ | machine | entries |
+# |---|---|---|
+# | 1 | a pendulum | 11 |
+# | 7 | a robot arm | 19 million |
+# | 17 | a walking humanoid | 505 million billion |
+#
+# ...for **one** decision. Below, $Q$ is a plain hill with its top at some point of $[-1, 1]^n$. Three
+# ways to look for the top, each allowed 1000 evaluations: a grid, random guesses, and following the
+# derivative $\partial Q / \partial a$ uphill (50 steps, far fewer than 1000). The height is shown as a
+# share of the way from an average action (0) to the best one (1).
+
+
+# %%
+def height(act, top):
+    """0 for an average random action, 1 at the top."""
+    average = (1 / 3 + top**2).mean()
+    return 1 - ((act - top) ** 2).mean(dim=-1) / average
+
+
+def by_grid(n, top, budget=1000):
+    k = int(budget ** (1 / n) + 1e-9)  # values per dimension: k^n entries
+    values = (2 * torch.arange(k) + 1) / k - 1
+    nearest = (values - top.unsqueeze(1)).abs().argmin(dim=1)  # what the grid search would find
+    return height(values[nearest], top)
+
+
+def by_guessing(n, top, budget=1000):
+    return height(2 * torch.rand(budget, n, generator=generator) - 1, top).max()
+
+
+def by_derivative(n, top, steps=50):
+    act = torch.zeros(n, requires_grad=True)
+    for _ in range(steps):
+        (grad,) = torch.autograd.grad(height(act, top), act)
+        act = (act + 0.1 * n * grad).detach().requires_grad_()
+    return height(act, top).detach()
+
+
+generator = torch.Generator().manual_seed(0)
+sizes = [1, 2, 4, 8, 16, 32]
+for label, search, line in [
+    ("grid, 1000 points", by_grid, "s--"),
+    ("1000 random guesses", by_guessing, "^--"),
+    ("50 steps along ∂Q/∂a", by_derivative, "o-"),
+]:
+    tops = [[1.8 * torch.rand(n, generator=generator) - 0.9 for _ in range(20)] for n in sizes]
+    found = [torch.stack([search(len(top), top) for top in many]).mean() for many in tops]
+    plt.plot(sizes, found, line, label=label)
+plt.xscale("log", base=2)
+plt.xticks(sizes, sizes)
+plt.xlabel("action dimensions n")
+plt.ylabel("share of the way to the top")
+plt.title("Searching for the best action fails as n grows; climbing does not")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# So do not search: **climb**. Keep a policy network that outputs an action, and move its weights along
+# $\partial Q/\partial a$. That is the actor of this lesson. The search is spread over all of training,
+# and at decision time an action costs one pass through the network.
+#
+# ## A Gaussian, squashed
+#
+# The policy draws $u \sim \mathcal N(\mu, \sigma^2)$, with $\mu$ and $\log\sigma$ from a network, and
+# plays $a = \tanh(u)$, which lies in $(-1, 1)$: motors have limits. What is the density of $a$?
+#
+# A small interval around $u$ of length $\mathrm{d}u$ becomes one of length
+# $\mathrm{d}a = (1 - \tanh^2 u)\,\mathrm{d}u$, because $1 - \tanh^2 u$ is the slope of tanh. It holds the
+# same probability, so where tanh is flat the density goes *up*. In logarithms, and for $D$ independent
+# dimensions:
+#
+# $$\log \pi(a) = \sum_{d=1}^{D} \Big[ \log \mathcal N(u_d; \mu_d, \sigma_d^2) - \log(1 - \tanh^2 u_d) \Big],
+#   \qquad \log \mathcal N = -\tfrac12 \Big(\frac{u - \mu}{\sigma}\Big)^2 - \log \sigma - \tfrac12 \log 2\pi .$$
+#
+# By hand, with $\mu = 0$, $\log \sigma = -0.5$ and $u = 0.5$: $\sigma = 0.6065$ and
+# $(u - \mu)/\sigma = 0.8244$. The Gaussian gives $-0.3398 + 0.5 - 0.9189 = -0.7587$. The slope is
+# $1 - \tanh^2 0.5 = 0.7864$, its logarithm $-0.2402$. So
+# $\log \pi(a) = -0.7587 + 0.2402 = -0.5185$.
+#
+# **The trap.** From a little above $|u| = 9$ on, `tanh(u)` in 32-bit numbers *is* 1, and $\log(1 - 1^2) = -\infty$.
+# One such action in a batch, and every weight of the policy is `nan`. Adding `1e-6` inside the
+# logarithm hides the infinity, but the value is wrong by then and its gradient gone. Algebra does
+# better. With $\tanh u = \frac{e^u - e^{-u}}{e^u + e^{-u}}$,
+#
+# $$1 - \tanh^2 u = \frac{4}{(e^u + e^{-u})^2} = \frac{4\, e^{-2u}}{(1 + e^{-2u})^2}
+#   \quad\Longrightarrow\quad
+#   \log(1 - \tanh^2 u) = 2\,\big(\log 2 - u - \mathrm{softplus}(-2u)\big)$$
+#
+# where $\mathrm{softplus}(x) = \log(1 + e^x)$, which PyTorch computes safely for any $x$.
+#
+# ### Exercise: `squashed_gaussian_logp` (12 minutes, ●●●)
+#
+# It receives $u$, not $a$: nobody should ever have to invert a tanh.
+#
+# <details><summary>Hint 1</summary>
+#
+# The log-density of the Gaussian first: $z = (u - \mu)\, e^{-\log \sigma}$, then three terms.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `F.softplus(-2 * pre_tanh)` is the safe part; `math.log(2)` is a plain number.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Subtract the correction *per dimension*, and sum over the last axis at the very end.
+#
+# </details>
+
+# %% exercise="pgcourse.distributions.squashed_gaussian_logp"
+
+# %% [markdown]
+# The example by hand, and then what the trap looks like.
+
+# %%
+one = lambda x: torch.tensor([[x]])  # noqa: E731  a batch of one action with one dimension
+print(
+    "by hand -0.5185; yours:",
+    round(squashed_gaussian_logp(one(0.0), one(-0.5), one(0.5)).item(), 4),
+)
+print()
+print("     u   log(1 - tanh²)   with 1e-6 inside   yours    d yours / du")
+for u in (1.0, 5.0, 9.0, 10.0, 50.0):
+    pre_tanh = one(u).requires_grad_()
+    gaussian = -0.5 * math.log(2 * math.pi)  # the Gaussian's own part, for u = mean and log std = 0
+    correction = gaussian - squashed_gaussian_logp(pre_tanh.detach(), one(0.0), pre_tanh)
+    (grad,) = torch.autograd.grad(correction, pre_tanh)
+    slope = 1 - pre_tanh.tanh() ** 2
+    naive, patched = slope.log().item(), (slope + 1e-6).log().item()
+    print(
+        f"{u:6.0f}   {naive:14.3f}   {patched:16.3f}   {correction.item():7.3f}   {grad.item():6.3f}"
+    )
+
+# %% [markdown]
+# Is it a density? Draw many actions, and lay your formula over their histogram. Its area must be 1:
+# that is a check no sign error survives.
+
+
+# %%
+def density(mean, log_std, act):
+    """Your density at actions inside (-1, 1)."""
+    u = torch.atanh(act).unsqueeze(-1)
+    return squashed_gaussian_logp(torch.full_like(u, mean), torch.full_like(u, log_std), u).exp()
+
+
+def show_density(ax, mean, log_std, draws=20_000):
+    noise = torch.randn(draws, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ax.hist(torch.tanh(mean + math.exp(log_std) * noise), bins=60, density=True, color=plots.SKY)
+    act = torch.linspace(-9, 9, 2001, dtype=torch.float64).tanh()  # dense at the bounds
+    p = density(mean, log_std, act)
+    ax.plot(act, p, color=plots.RED, lw=2)
+    ax.set(xlabel="action a", xlim=(-1.02, 1.02), ylim=(0, min(5, 1.2 * p.max().item())))
+    ax.set_title(f"μ = {mean:g}, log σ = {log_std:g}\narea {torch.trapezoid(p, act).item():.3f}")
+
+
+fig, axes = plt.subplots(1, 3, figsize=(7.5, 3))
+for ax, (mean, log_std) in zip(axes, [(0.0, -1.0), (0.5, -0.2), (0.0, 0.4)], strict=True):
+    show_density(ax, mean, log_std)
+axes[0].set_ylabel("density")
+fig.suptitle("Histogram of 20 000 draws, and your formula (line)")
+plt.show()
+
+# %% [markdown]
+# On the right something to remember: with a wide Gaussian the squashed policy prefers the *bounds*. The
+# highest entropy is in between, where the density is nearly flat. Move the sliders (they need a running
+# kernel; the picture above is what they start from).
+
+
+# %%
+def squashed_slider(mean=0.5, log_std=-0.2):
+    fig, ax = plt.subplots(figsize=(6, 3))
+    show_density(ax, mean, log_std, draws=5_000)
+    ax.set_ylabel("density")
+    plt.show()
+
+
+_ = widgets.interact(
+    squashed_slider,
+    mean=widgets.FloatSlider(0.5, min=-2, max=2, step=0.1, continuous_update=False),
+    log_std=widgets.FloatSlider(-0.2, min=-3, max=1, step=0.1, continuous_update=False),
+)
+# %% [markdown]
+# ## Samples that can be differentiated
+#
+# REINFORCE learns from *which* actions happened to pay. Here we know more: the critic tells in which
+# direction an action should move. Write the sample as $u = \mu + \sigma\,\varepsilon$ with
+# $\varepsilon \sim \mathcal N(0, 1)$ drawn separately, and it becomes a differentiable function of
+# $\mu$ and $\sigma$ (the **reparameterization**):
+#
+# $$\nabla_\mu\, \mathbb E[Q(a)] = \mathbb E\big[ Q(a)\, \nabla_\mu \log \pi(a) \big] \;\;\text{(score)}
+#   \;=\; \mathbb E\big[ Q'(a)\, \nabla_\mu a \big] \;\;\text{(through the sample)} .$$
+#
+# Equal on average. Now their spread, for $Q(a) = 10 - (a - 0.5)^2$ and $\mu = 0$, $\log \sigma = -0.5$,
+# each from 200 000 single actions:
+
+# %%
+noise = torch.randn(200_000, 1, generator=torch.Generator().manual_seed(0))
+mean = torch.zeros(200_000, 1, requires_grad=True)
+log_std = torch.full((200_000, 1), -0.5)
+pre_tanh = mean + log_std.exp() * noise
+Q = 10 - (pre_tanh.tanh().squeeze(1) - 0.5) ** 2
+logp = squashed_gaussian_logp(mean, log_std, pre_tanh.detach())
+
+by_score = torch.autograd.grad((Q.detach() * logp).sum(), mean, retain_graph=True)[0].squeeze(1)
+by_sample = torch.autograd.grad(Q.sum(), mean)[0].squeeze(1)
+for label, x in [("score", by_score), ("through the sample", by_sample)]:
+    print(
+        f"{label:20} mean {x.mean():6.3f} ± {x.std() / len(x) ** 0.5:.3f}   spread of one {x.std():.2f}"
+    )
+
+bins = torch.linspace(-40, 40, 81).tolist()
+plt.hist(by_score, bins=bins, color=plots.ORANGE, label="score")
+plt.hist(by_sample, bins=bins, color=plots.BLUE, label="through the sample")
+plt.yscale("log")
+plt.xlabel("estimate of the gradient from one action")
+plt.ylabel("actions (log scale)")
+plt.title("One expectation, two spreads")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# The score's spread could be lowered with a baseline (lesson 3). The sample's derivative does not need
+# one: it never sees the constant 10.
+#
+# ## Paid for staying undecided
+#
+# Exploration was a side effect so far: a policy stays random until it has learned not to be. SAC makes
+# it part of the task. The **entropy** of a policy in a state is
+# $\mathcal H(\pi(\cdot|s)) = -\mathbb E_{a \sim \pi}[\log \pi(a|s)]$, in nats, and every state pays for it:
+#
+# $$J = \mathbb E \sum_t \gamma^t \big( r_t + \alpha\, \mathcal H(\pi(\cdot | s_t)) \big)$$
+#
+# with the **temperature** $\alpha > 0$, the price of one nat in units of reward. What is then the best
+# policy in a single state, for a given $Q$? Maximize $\mathbb E[Q - \alpha \log \pi]$ over all
+# densities: writing $Z = \int e^{Q(a)/\alpha}\,\mathrm da$,
+#
+# $$\mathbb E_\pi[Q - \alpha \log \pi]
+#   = \alpha \log Z - \alpha\, \mathrm{KL}\Big(\pi \,\Big\|\, \tfrac{1}{Z} e^{Q/\alpha}\Big),
+#   \qquad\text{so}\qquad \pi^*(a) = \frac{e^{Q(a)/\alpha}}{Z}.$$
+#
+# A soft maximum: every action gets its share, the better the more. Two limits: as $\alpha \to 0$ it is
+# the argmax, as $\alpha \to \infty$ it is uniform. Here on a $Q$ with a broad low hill and a narrow
+# high one (a grid can do the integral, in this one dimension):
+
+
+# %%
+def two_hills(act):
+    return torch.exp(-(((act + 0.5) / 0.3) ** 2)) + 1.5 * torch.exp(-(((act - 0.5) / 0.2) ** 2))
+
+
+grid = torch.linspace(-1, 1, 401)
+
+
+def soft_optimum(alpha):
+    """The best density for two_hills at this temperature, and its entropy in nats."""
+    logits = two_hills(grid) / alpha
+    p = torch.softmax(logits, dim=0) / (grid[1] - grid[0])
+    return p, -(p * p.clamp(min=1e-30).log()).sum().item() * (grid[1] - grid[0]).item()
+
+
+def show_optimum(ax, alpha):
+    p, entropy = soft_optimum(alpha)
+    ax.plot(grid, two_hills(grid), color=plots.BLACK, ls=":", label="Q(a)")
+    ax.fill_between(grid, 1.5 * p / p.max(), color=plots.SKY, label="best policy (scaled)")
+    ax.set(xlabel="action a", title=f"α = {alpha:g}\nentropy {entropy:.2f} nats")
+
+
+fig, axes = plt.subplots(1, 4, figsize=(7.5, 2.6), sharey=True)
+for ax, alpha in zip(axes, (0.03, 0.2, 0.6, 5.0), strict=True):
+    show_optimum(ax, alpha)
+    ax.set_ylim(0, 2.2)
+axes[0].set_ylabel("Q")
+axes[0].legend(fontsize=7, loc="upper left")
+plt.show()
+
+
+# %%
+def optimum_slider(log10_alpha=-0.7):
+    fig, ax = plt.subplots(figsize=(6, 3))
+    show_optimum(ax, round(10**log10_alpha, 3))
+    ax.legend(loc="upper left")
+    plt.show()
+
+
+_ = widgets.interact(
+    optimum_slider,
+    log10_alpha=widgets.FloatSlider(-0.7, min=-2, max=1, step=0.1, continuous_update=False),
+)
+
+# %% [markdown]
+# ## The soft target
+#
+# With entropy as part of the reward, the value of a state contains it too, and the Bellman equation of
+# lesson 4 becomes
+#
+# $$V(s) = \mathbb E_{a \sim \pi}\big[ Q(s, a) - \alpha \log \pi(a|s) \big], \qquad
+#   Q(s, a) = r + \gamma\, \mathbb E_{s'}\big[V(s')\big].$$
+#
+# From one remembered transition $(s, a, r, s')$ and one *fresh* action $a' \sim \pi(\cdot | s')$, the
+# **soft target** for $Q(s, a)$ is
+#
+# $$y = r + \gamma\,(1 - \text{terminated})\,\Big( \min\big(Q_1'(s', a'),\, Q_2'(s', a')\big)
+#   - \alpha \log \pi(a' | s') \Big).$$
+#
+# $Q_1'$ and $Q_2'$ are slow copies of two critics; why slow and why two comes in a moment. The action
+# $a$ may come from an old policy, and the equation is true all the same: it says what follows *if* $a$
+# is played. This is why SAC may keep a **replay buffer** with everything it has lived through, where
+# PPO has to throw its data away.
+#
+# By hand: $r = 1$, $Q_1' = 10$, $Q_2' = 8$, $\log \pi = -0.5$, $\gamma = 0.9$, $\alpha = 0.2$. Then
+# $y = 1 + 0.9 \cdot (8 + 0.1) = 8.29$. If the transition terminated the episode: $y = 1$. No future, so
+# *no entropy of the future either*; it belongs inside the bracket.
+#
+# ### Exercise: `soft_q_target` (8 minutes, ●●)
+#
+# <details><summary>Hint 1</summary>
+#
+# The soft value of the next state first: an elementwise minimum, minus the price of the action's
+# log-probability.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `terminated` holds bools: `torch.where(terminated, 0.0, value)`, or `(~terminated) * value`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# The target is a constant, as in lesson 4: `.detach()` the result.
+#
+# </details>
+
+# %% exercise="pgcourse.estimators.soft_q_target"
+
+# %% [markdown]
+# ### Cut off is not over
+#
+# Pendulum-v1 never ends; its episodes are *cut off* after 200 steps so that training sees new starts.
+# `terminated` is then `False` and `truncated` is `True`, and the target must bootstrap. Many programs
+# lump the two together as `done`. What that does can be computed: a machine pays 1 for every step, for
+# ever, so with $\gamma = 0.98$ it is worth $1 / (1 - 0.98) = 50$. We watch it in episodes of 20 steps
+# and repeat $V \leftarrow$ mean of your targets (no entropy, $\alpha = 0$):
+
+
+# %%
+def learn_value(terminated, updates=300):
+    """One state, reward 1, value learned from batches of 20 transitions; its course."""
+    value, course = torch.tensor(0.0), []
+    for _ in range(updates):
+        v = value.expand(20)
+        y = soft_q_target(torch.ones(20), v, v, torch.zeros(20), terminated, 0.98, 0.0)
+        value = y.mean()
+        course.append(value.item())
+    return course
+
+
+nothing_ends = torch.zeros(20, dtype=torch.bool)
+time_limit = torch.arange(20) == 19  # the last of 20 steps was cut off
+plt.plot(learn_value(nothing_ends), label="terminated only (right)")
+plt.plot(learn_value(time_limit), "--", label="terminated or truncated")
+plt.axhline(50, color="black", lw=1, ls=":", label="true value 50")
+plt.xlabel("updates")
+plt.ylabel("value (reward)")
+plt.title("A time limit taken for the end of the world")
+plt.legend()
+plt.show()
+print(
+    "values learned:",
+    round(learn_value(nothing_ends)[-1], 1),
+    round(learn_value(time_limit)[-1], 1),
+)
+
+# %% [markdown]
+# One step in twenty tells the critic that the world is over, so it sees a world that ends with
+# probability $1/20$ at every step: the discount is in effect $0.98 \cdot 0.95 = 0.931$, and
+# $1/(1 - 0.931) \approx 14.5$. No error message, no divergence; the agent is just short-sighted.
+#
+# ## Two critics
+#
+# The actor looks for actions that the critic rates highly. Among many actions, it finds those whose
+# rating is *too* high: the maximum of noisy estimates is biased upward. The cure: train two critics from
+# different random beginnings, and believe the smaller one. Both regress to the same target:
+#
+# $$L(Q_1, Q_2) = \frac1B \sum_i \big(Q_1(s_i, a_i) - y_i\big)^2 + \frac1B \sum_i \big(Q_2(s_i, a_i) - y_i\big)^2$$
+#
+# ### Exercise: `sac_critic_loss` (4 minutes, ●)
+#
+# <details><summary>Hint 1</summary>
+#
+# It is lesson 4's critic loss, twice. No minimum here: *both* have to learn.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `target.detach()` once, at the top: also if someone passes a target with a history.
+#
+# </details>
+
+# %% exercise="pgcourse.losses.sac_critic_loss"
+
+# %% [markdown]
+# ## A slow copy
+#
+# The target contains $Q'$, the very thing that is being learned. If it moved with every update, the
+# critic would chase its own tail. So the target uses a **copy that follows slowly** (Polyak averaging):
+# after each update, for every parameter,
+#
+# $$\theta' \leftarrow (1 - \tau)\,\theta' + \tau\, \theta .$$
+#
+# By hand: the copy's weight is 1, the critic's is 3, $\tau = 0.1$: $0.9 \cdot 1 + 0.1 \cdot 3 = 1.2$.
+# The copy forgets half of its past in $\ln 2/\tau$ updates.
+#
+# ### Exercise: `polyak_update` (8 minutes, ●●)
+#
+# The first function of this course that works **in place**: it changes the numbers inside `target` and
+# returns nothing. `x = (1 - tau) * x + tau * y` does *not* do that; it gives the name `x` to a new
+# tensor, and the network never hears of it. Buffers (a running mean, for example) belong to a network
+# as well.
+#
+# <details><summary>Hint 1</summary>
+#
+# `zip(target.parameters(), online.parameters())` goes through both networks side by side.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A trailing underscore means in place: `x.mul_(1 - tau).add_(y, alpha=tau)`, `x.copy_(...)`, or
+# `x.lerp_(y, tau)`, which is this formula.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# The same again for `buffers()`; one that holds integers (a counter) cannot be averaged: `copy_` it.
+#
+# </details>
+
+# %% exercise="pgcourse.networks.polyak_update"
+
+# %% [markdown]
+# The copy at work: a "critic" with one weight that jumps to 1 and trembles there.
+
+# %%
+online = torch.nn.Linear(1, 1, bias=False)
+copies = {tau: copy.deepcopy(online) for tau in (0.5, 0.05, 0.005)}
+generator = torch.Generator().manual_seed(0)
+courses = {tau: [] for tau in copies}
+jumps = (torch.arange(400) >= 50).float() + 0.3 * torch.randn(400, generator=generator)
+for net in copies.values():
+    torch.nn.init.zeros_(net.weight)
+for value in jumps:
+    torch.nn.init.constant_(online.weight, value.item())
+    for tau, net in copies.items():
+        polyak_update(net, online, tau)
+        courses[tau].append(net.weight.item())
+
+plt.plot(jumps, color="black", lw=0.5, alpha=0.4, label="the critic's weight")
+for tau, course in courses.items():
+    plt.plot(course, lw=2, label=f"copy, τ = {tau}: half in {math.log(2) / tau:.0f} updates")
+plt.xlabel("updates")
+plt.ylabel("weight")
+plt.title("Small τ: calm, and late")
+plt.legend(fontsize=9)
+plt.show()
+
+# %% [markdown]
+# ### What the second critic buys
+#
+# Three of your functions together, in a world in which **nothing ever pays**: one state, rewards 0, and
+# only eight different actions have ever been tried. The true value of every action is 0. Between the
+# eight tried actions, though, a network has to guess, and the target asks it about the action it likes
+# best. *A few seconds.*
+
+
+# %%
+def believe(critics, seed, updates):
+    """Learn Q from eight worthless actions; the value of the action it then likes best."""
+    torch.manual_seed(seed)
+    critic = TwinQ(1, 1, (32, 32))
+    slow = copy.deepcopy(critic).requires_grad_(False)
+    optimizer = Adam(critic.parameters(), lr=3e-3)
+    tried, state = 2 * torch.rand(8, 1) - 1, torch.zeros(8, 1)
+    every_action = torch.linspace(-1, 1, 41).unsqueeze(1)
+    for _ in range(updates):
+        q1, q2 = slow(torch.zeros(41, 1), every_action)
+        q2 = q2 if critics == 2 else q1
+        best = torch.minimum(q1, q2).argmax()
+        next_q1, next_q2 = q1[best].expand(8), q2[best].expand(8)
+        no, zeros = torch.zeros(8, dtype=torch.bool), torch.zeros(8)
+        y = soft_q_target(zeros, next_q1, next_q2, zeros, no, 0.9, 0.0)
+        loss = sac_critic_loss(*critic(state, tried), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        polyak_update(slow, critic, 0.05)
+    return torch.minimum(q1, q2)[best].item()
+
+
+seeds = range(fast(10, 3))
+beliefs = {n: [believe(n, seed, fast(200, 50)) for seed in seeds] for n in (1, 2)}
+for i, (n, label) in enumerate([(1, "one critic"), (2, "the smaller of two")]):
+    plt.bar([s + 0.4 * i for s in seeds], beliefs[n], 0.4, label=label)
+    print(f"{label:20} mean belief {sum(beliefs[n]) / len(beliefs[n]):.3f} (truth: 0)")
+plt.axhline(0, color="black", lw=1)
+plt.xticks([s + 0.2 for s in seeds], seeds)
+plt.xlabel("seed")
+plt.ylabel("value of the favorite action")
+plt.title("A treasure where nobody has looked (the truth is 0)")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# A single critic believes in a treasure that it invented itself, and its own target confirms it. Two
+# networks seldom invent the same one. The minimum may err as well, but downward, and an action that is
+# *under*rated is merely not tried; an overrated one is chased.
+#
+# ## The actor climbs the critic
+#
+# Draw a fresh action with the reparameterization, ask both critics about it, and move the policy towards
+# higher value and higher entropy. As a loss, over a batch of remembered states:
+#
+# $$L(\pi) = \frac1B \sum_i \Big[ \alpha \log \pi(a_i | s_i) - \min\big(Q_1(s_i, a_i), Q_2(s_i, a_i)\big) \Big],
+#   \qquad a_i = \tanh(\mu_i + \sigma_i \varepsilon_i).$$
+#
+# Compare lesson 4: there $\log \pi$ was multiplied by a constant advantage. Here gradient flows through
+# *everything*: through $Q$ into the action and on into $\mu$ and $\sigma$, and through $\log \pi$. The
+# one constant is $\alpha$, which has a loss of its own. (The critics receive gradients too, on the way;
+# their optimizer ignores them.)
+#
+# ### Exercise: `sac_actor_loss` (8 minutes, ●●)
+#
+# <details><summary>Hint 1</summary>
+#
+# One line, but watch both signs: a *loss* goes down when $Q$ goes up and when $\log \pi$ goes down.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `alpha` may be a plain float or a tensor: `torch.as_tensor(alpha).detach()` serves both.
+#
+# </details>
+
+# %% exercise="pgcourse.losses.sac_actor_loss"
+
+# %% [markdown]
+# ## A price that sets itself
+#
+# Which $\alpha$? Too small, and the policy settles on the first thing that works; too large, and it
+# never settles. The right price depends on the size of the rewards, and that changes while learning.
+# So ask for what we mean: *an entropy of at least* $\bar{\mathcal H}$. That is a constraint, and $\alpha$
+# is its Lagrange multiplier. Raise the price while the policy is too predictable, lower it while it is
+# random enough:
+#
+# $$L(\alpha) = -\frac1B \sum_i \alpha \,\big( \log \pi(a_i | s_i) + \bar{\mathcal H} \big)
+#   = \alpha\, (\text{entropy} - \bar{\mathcal H}), \qquad \alpha = e^{\log \alpha} .$$
+#
+# We descend on $\log \alpha$, so that $\alpha$ stays positive. The usual target is **minus** the number of
+# action dimensions, $\bar{\mathcal H} = -D$. A uniform density on an interval of length $\ell$ has
+# entropy $\log \ell$, so $-1$ nat is an interval of length $e^{-1} \approx 0.37$ out of 2: focused, but
+# not frozen. The most that an action in $(-1, 1)$ can have is $\log 2 \approx 0.69$ nats.
+#
+# By hand: $\log \alpha = -0.5$, so $\alpha = 0.6065$; two actions with $\log \pi = -1$ and $0.5$; target
+# $-1$. The entropy is $0.25$, more than asked, and
+# $L = -0.6065 \cdot \tfrac12 \big( (-1 - 1) + (0.5 - 1) \big) = 0.7582$. Its derivative with respect to
+# $\log \alpha$ is the same number, positive: descent lowers $\alpha$.
+#
+# ### Exercise: `temperature_loss` (8 minutes, ●●)
+#
+# <details><summary>Hint 1</summary>
+#
+# This loss trains `log_alpha` alone: `logp` is a constant here.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Entropy is $-\log \pi$ on average, so entropy minus target is $-(\log \pi + \bar{\mathcal H})$: a *plus*
+# inside the bracket, although the target is a negative number.
+#
+# </details>
+
+# %% exercise="pgcourse.losses.temperature_loss"
+
+# %% [markdown]
+# ### The thermostat at work
+#
+# One state with a known $Q$, a policy that is just two numbers ($\mu$ and $\log \sigma$), and your
+# functions. With the hill $Q(a) = -4 (a - 0.4)^2$, ask for different entropies. *About 10 seconds.*
+
+
+# %%
+def one_state(
+    Q, target_entropy=None, alpha=1.0, start=0.0, steps=500, seed=0, tune=temperature_loss
+):
+    """Soft actor-critic in one state: the course of entropy and alpha, and the final (mean, log_std).
+
+    target_entropy : nats; None keeps alpha as it is
+    """
+    generator = torch.Generator().manual_seed(seed)
+    policy = torch.tensor([start, -0.5], requires_grad=True)
+    log_alpha = torch.tensor(math.log(alpha) if alpha else 0.0, requires_grad=True)
+    policy_opt, alpha_opt = Adam([policy], lr=0.03), Adam([log_alpha], lr=0.03)
+    entropies, alphas = [], []
+    for _ in range(steps):
+        mean, log_std = policy.expand(64, 2).split(1, dim=1)
+        pre_tanh = mean + log_std.exp() * torch.randn(64, 1, generator=generator)
+        logp = squashed_gaussian_logp(mean, log_std, pre_tanh)
+        q = Q(pre_tanh.tanh().squeeze(1))
+        loss = sac_actor_loss(logp, q, q, log_alpha.exp() if alpha else 0.0)
+        policy_opt.zero_grad()
+        loss.backward()
+        policy_opt.step()
+        if target_entropy is not None:
+            alpha_opt.zero_grad()
+            tune(log_alpha, logp.detach(), target_entropy).backward()
+            alpha_opt.step()
+        entropies.append(-logp.mean().item())
+        alphas.append(log_alpha.exp().item())
+    return entropies, alphas, policy.detach().tolist()
+
+
+def hill(act):
+    return -4 * (act - 0.4) ** 2
+
+
+def show_tuning(axes, target, run, color=plots.BLUE):
+    entropies, alphas, _ = run
+    axes[0].plot(entropies, color=color, lw=1, label=f"asked for {target:g}")
+    axes[0].axhline(target, color=color, ls=":", lw=1)
+    axes[1].semilogy(alphas, color=color)
+    axes[0].set(xlabel="updates", ylabel="entropy (nats)")
+    axes[1].set(xlabel="updates", ylabel="temperature α (log scale)")
+
+
+asked = (-2.0, -1.0, 0.0, 0.5)
+tuned = {target: one_state(hill, target, steps=fast(600, 60)) for target in asked}
+fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2))
+for color, (target, run) in zip(plots.COLORS, tuned.items(), strict=False):
+    show_tuning(axes, target, run, color)
+axes[0].legend(fontsize=8)
+fig.suptitle("The entropy that was asked for (dotted), and the price that brings it")
+plt.show()
+
+# %% [markdown]
+# Each run finds its own price. Choose one, and see the policy that it ends with.
+
+
+# %%
+def tuning_slider(target=-1.0):
+    fig, axes = plt.subplots(1, 3, figsize=(8, 3))
+    show_tuning(axes, target, tuned[target])
+    mean, log_std = tuned[target][2]
+    act = torch.linspace(-0.999, 0.999, 400)
+    axes[2].fill_between(act, density(mean, log_std, act), color=plots.SKY)
+    axes[2].set(xlabel="action a", ylabel="density", title=f"α = {tuned[target][1][-1]:.3g}")
+    plt.show()
+
+
+_ = widgets.interact(tuning_slider, target=widgets.SelectionSlider(options=asked, value=-1.0))
+# %% [markdown]
+# A wrong sign is a favorite mistake here, because the target is negative already. Steer towards $+1$
+# nat in place of $-1$: that is more than any density on $(-1, 1)$ has, so no price is high enough.
+
+# %%
+right = tuned[-1.0]
+negated = one_state(
+    hill,
+    -1.0,
+    steps=fast(600, 60),
+    tune=lambda log_alpha, logp, target: temperature_loss(log_alpha, logp, -target),
+)
+plt.semilogy(right[1], label="right: α settles")
+plt.semilogy(negated[1], "--", label="target negated: α explodes")
+plt.xlabel("updates")
+plt.ylabel("temperature α (log scale)")
+plt.title("More entropy than there is")
+plt.legend()
+plt.show()
+print(f"entropy with the target negated: {negated[0][-1]:.2f} nats, of at most {math.log(2):.2f}")
+
+# %% [markdown]
+# ### What the entropy buys
+#
+# Back to the two hills, and a policy that starts on the *lower* one. Without entropy it climbs what it
+# stands on and becomes sure of it. With a price that starts high and comes down, it first spreads over
+# everything, and settles where most of the reward is.
+
+# %%
+lower = math.atanh(-0.5)  # the top of the low hill
+cases = {
+    "without entropy": one_state(two_hills, None, alpha=0.0, start=lower, steps=fast(500, 60)),
+    "tuned to −2 nats": one_state(two_hills, -2.0, start=lower, steps=fast(500, 60)),
+}
+fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), sharey=True)
+act = torch.linspace(-0.999, 0.999, 800)
+for ax, (label, (_, _, (mean, log_std))) in zip(axes, cases.items(), strict=True):
+    p = density(mean, log_std, act)
+    ax.plot(act, two_hills(act), color="black", ls=":", label="Q(a)")
+    ax.fill_between(act, 1.5 * p / p.max(), color=plots.SKY, label="policy (scaled)")
+    ax.set(xlabel="action a", title=f"{label}\nends at a = {math.tanh(mean):.2f}")
+axes[0].set_ylabel("Q")
+axes[0].legend(fontsize=8, loc="upper left")
+plt.show()
+
+# %% [markdown]
+# ## All together: the pendulum
+#
+# Pendulum-v1: the state is angle and speed, the action one torque in $[-2, 2]$ N m, too weak to lift the
+# pole directly. It has to be swung up. The reward is 0 when it stands still upright and down to $-16$
+# per step otherwise. An episode of 200 steps brings about $-1200$ at random, and more than $-200$ on
+# average counts as solved.
+#
+# `pgcourse.sac.train` is the loop: collect into the replay buffer, soft target, both critics, actor,
+# temperature, slow copy. Every piece is yours. Along the way, `Examination` plays a few fresh episodes
+# and compares what the critic promised for their first step with the discounted reward that followed.
+# *Up to a minute; a few seconds on a quiet machine.*
+
+# %%
+mine = {
+    "target": soft_q_target,
+    "critic_loss": sac_critic_loss,
+    "actor_loss": sac_actor_loss,
+    "temperature_loss": temperature_loss,
+    "polyak": polyak_update,
+    "logp": squashed_gaussian_logp,
+}
+config = sac.Config(total_steps=fast(8_000, 2_000))
+examination = clinic_sac.Examination(config)
+run = sac.train(config, **mine, callback=examination)
+scores = evaluate(run.policy, "Pendulum-v1")
+print(f"20 fresh episodes without exploration: mean {scores.mean():.0f}, worst {scores.min():.0f}")
+
+# %%
+clinic_sac.show({"your run": examination.curves()})
+plt.show()
+
+# %% [markdown]
+# From left to right: the return climbs to the top. The critic's promise is far too high while it knows
+# little (it began near 0, and the truth is a large negative number), then it comes close, and stays a
+# little too *low*: the minimum of two is careful. The entropy starts high and is brought to its target,
+# $-1$, by a temperature that finds its way down. And few actions sit at the bounds.
+#
+# From swing to balance, one episode of your policy without exploration:
+
+# %%
+plots.animate(run.policy, "Pendulum-v1", seed=3, max_steps=200)
+
+# %% [markdown]
+# The same in two pictures. Left: the torque that the policy plays in every state, and an episode on top.
+# The pole swings from side to side to gain speed, and ends in the middle: upright and standing still.
+# Right: that episode in time. Note how little torque balancing takes.
+
+
+# %%
+def show_policy(policy, seed=3):
+    angle, speed = torch.meshgrid(
+        torch.linspace(-math.pi, math.pi, 121), torch.linspace(-8, 8, 81), indexing="xy"
+    )
+    obs = torch.stack([angle.cos(), angle.sin(), speed], dim=-1).reshape(-1, 3)
+    with torch.no_grad():
+        torque = 2 * policy.act(obs, deterministic=True).reshape(angle.shape)
+    episode = Collector("Pendulum-v1", 1, seed).collect_episodes(policy, deterministic=True)
+    cos, sin, turning = episode["obs"][:, 0].T
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.5, 3.4))
+    image = left.pcolormesh(angle, speed, torque, cmap="PuOr", vmin=-2, vmax=2, shading="auto")
+    fig.colorbar(image, ax=left, label="torque (N m)")
+    left.scatter(torch.atan2(sin, cos), turning, s=6, color="black")
+    left.set(xlabel="angle (rad), 0 = upright", ylabel="speed (rad/s)", title="the policy")
+    left.grid(False)
+    time = torch.arange(len(cos)) * 0.05
+    right.plot(time, torch.atan2(sin, cos).abs(), label="away from upright (rad)")
+    right.plot(time, 2 * episode["act"][:, 0, 0], "--", lw=1, label="torque (N m)")
+    right.set(xlabel="time (s)", title="one episode")
+    right.legend(fontsize=8)
+    plt.show()
+
+
+show_policy(run.policy)
+
+# %% [markdown]
+# ## Leave one out
+#
+# Take one idea away at a time, with your functions in the same loop: no entropy ($\alpha = 0$ in target
+# and actor loss), one critic (asked twice), and the done mask the wrong way round. *Up to a minute for each
+# of the three; a few seconds on a quiet machine.*
+
+
+# %%
+def no_entropy_target(rew, q1, q2, logp, terminated, gamma, alpha):
+    return soft_q_target(rew, q1, q2, logp, terminated, gamma, 0.0)
+
+
+def no_entropy_actor(logp, q1, q2, alpha):
+    return sac_actor_loss(logp, q1, q2, 0.0)
+
+
+def one_critic_target(rew, q1, q2, logp, terminated, gamma, alpha):
+    return soft_q_target(rew, q1, q1, logp, terminated, gamma, alpha)
+
+
+def one_critic_actor(logp, q1, q2, alpha):
+    return sac_actor_loss(logp, q1, q1, alpha)
+
+
+def wrong_mask_target(rew, q1, q2, logp, terminated, gamma, alpha):
+    return soft_q_target(rew, q1, q2, logp, ~terminated, gamma, alpha)
+
+
+def without(**changes):
+    return clinic_sac.examine(mine | changes, config.total_steps, progress=True)
+
+
+left_out = {"all of it": examination.curves()}
+
+# %%
+left_out["no entropy"] = without(target=no_entropy_target, actor_loss=no_entropy_actor)
+
+# %%
+left_out["one critic"] = without(target=one_critic_target, actor_loss=one_critic_actor)
+
+# %%
+left_out["wrong mask"] = without(target=wrong_mask_target)
+
+# %%
+clinic_sac.show(left_out)
+plt.show()
+
+# %% [markdown]
+# Look along the rows.
+#
+# - **No entropy.** The return is as good! But the entropy has fallen far below $-1$: the policy is as good
+#   as deterministic, and the temperature climbs and climbs, because nobody listens to it any more.
+#   Pendulum forgives this: its episodes start everywhere, and so explore by themselves. The two hills
+#   above did not forgive.
+# - **One critic.** The return is as good, again; but the critic promises more than with two, and less
+#   care is left in it. With more action dimensions there are more actions to be wrong about.
+# - **Wrong mask.** Pendulum never terminates, so an inverted mask removes *every* future: the critic learns
+#   the reward of one step, far above what really follows, and the policy never swings up.
+#
+# A lesson beyond SAC: **the return alone does not tell you that the code is right.** You need the other
+# curves.
+#
+# ## The lineage
+#
+# From lesson 4's actor-critic to SAC, line by line:
+#
+# ```diff
+# - rollout = collect(actor)                                # used once
+# + replay.add(collect(actor)); batch = replay.sample()     # used again and again
+# - y = td_target(rew, critic(next_obs), terminated, gamma)
+# + y = soft_q_target(rew, *slow_critic(next_obs, next_act), next_logp, terminated, gamma, alpha)
+# - critic_loss(critic(obs), y)                             # V(s)
+# + sac_critic_loss(*twin_critic(obs, act), y)              # Q(s, a), twice
+# - actor_loss(logp, adv)                                   # score × advantage
+# + sac_actor_loss(logp, *twin_critic(obs, fresh_act), alpha)   # through the sample
+# + temperature_loss(log_alpha, logp, -n_act)
+# + polyak_update(slow_critic, twin_critic, tau)
+# ```
+#
+# | Line | What it buys | What it costs |
+# |---|---|---|
+# | replay buffer | each step of experience is learned from many times | needs a critic that does not care which policy acted: $Q$, not $V$ |
+# | through the sample | a low-variance gradient without a baseline | continuous actions only; the critic's slope must be right |
+# | entropy and temperature | exploration that lasts as long as it pays | one more loss |
+# | two critics | no self-made treasures | a second network; somewhat too careful |
+# | slow copy | a target that holds still | learning that lags by about $1/\tau$ updates |
+#
+# REINFORCE → baseline → actor-critic → PPO keeps *on-policy* data and makes each step safe. SAC goes the
+# other way: it lets the data be old, and repairs the critic until it can be climbed.
+#
+# ## The bug clinic
+#
+# Eight real runs on Pendulum-v1, the same seed and settings as yours. One is healthy; the others have
+# **one planted bug each**. All you get is their curves.
+
+
+# %%
+patients = clinic_sac.load()
+clinic_sac.show(patients)
+plt.show()
+
+# %% [markdown]
+# ### Exercise: `quiz_sac_clinic` (20 minutes, ●●●)
+#
+# Who has what? Each diagnosis fits one patient. Work out what each bug *must* do to each curve before
+# you look for it.
+#
+# <details><summary>Hint 1</summary>
+#
+# Start with the columns that only one thing can disturb: what makes a temperature explode? There are two
+# reasons: an entropy that cannot be reached, and a policy that does not listen. The entropy column tells
+# them apart.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Then the ones that never learn to play. Does their critic learn (is the second column on its way to 0)? A
+# critic that learns, under a policy that does not, points to the actor. A critic that is wrong for ever
+# points to its target.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# No density on $(-1, 1)$ has an entropy above $\log 2$: who reports more is miscalculating. And of two
+# patients who both play well, ask on which side of 0 their second column stays. The minimum of two critics
+# errs downward.
+#
+# </details>
+
+# %% exercise="pgcourse.checks.sac.quiz_sac_clinic"
+
+# %% [markdown]
+# ### Treat a patient
+#
+# A diagnosis is worth something if the treatment works. `clinic_sac.rerun(patient, ...)` trains a patient
+# again, **its bug still in**, except for the pieces that you put in their place; they are called `target`,
+# `critic_loss`, `actor_loss`, `temperature_loss`, `polyak` and `logp`, like the keys of `mine`. Replace
+# only what is ill. *Up to a minute.*
+
+# %% solution="treat"
+patient = "C"
+### BEGIN SOLUTION
+treatment = {"target": soft_q_target}
+### END SOLUTION
+cured = clinic_sac.rerun(patient, total_steps=config.total_steps, **treatment)
+clinic_sac.show({patient: patients[patient], f"{patient}, treated": cured})
+plt.show()
+
+# %% [markdown]
+# Then try the treatment on another patient, or the wrong treatment on this one.
+#
+# ## Ask yourself
+#
+# <details><summary>Why can SAC learn from old data, and PPO not?</summary>
+#
+# PPO's gradient is an expectation over the actions of the *current* policy (give or take the clip). SAC's
+# critic learns $Q(s, a)$, which is true whoever chose $a$; the action that follows, $a'$, and the action
+# that the actor climbs with are drawn fresh from the current policy.
+#
+# </details>
+# <details><summary>Why is log π of a likely action positive here, although probabilities are below 1?</summary>
+#
+# It is a density. A policy squeezed into an interval of length 0.1 has a density of 10 there, and
+# $\log 10 \approx 2.3$. For the same reason entropy can be negative.
+#
+# </details>
+# <details><summary>What would happen if the entropy of a' were paid even after a terminal state?</summary>
+#
+# Ending would be worth $-\gamma\alpha \log \pi(a'|s')$ of reward that does not exist. Depending on its sign the
+# agent learns to end episodes, or to avoid it, for no reason in the task.
+#
+# </details>
+# <details><summary>Both critics share data and targets. Why do they differ at all?</summary>
+#
+# They began with different random weights, so they disagree where there is little data: where
+# overestimates grow. Errors that are in the data itself, both make.
+#
+# </details>
+#
+# ## What was left out
+#
+# Discrete actions (possible, but the sum over actions replaces the sample), TD3 (two critics and a slow
+# copy around a deterministic actor), larger ensembles of critics and many updates for each step (REDQ,
+# DroQ), quantile critics (TQC), prioritized replay, learning from pixels.
+#
+# ## Papers
+#
+# - Haarnoja, Zhou, Abbeel & Levine (2018), *Soft Actor-Critic: Off-Policy Maximum Entropy Deep
+#   Reinforcement Learning with a Stochastic Actor*, arXiv:1801.01290.
+# - Haarnoja et al. (2018), *Soft Actor-Critic Algorithms and Applications*, arXiv:1812.05905: the
+#   temperature.
+# - Fujimoto, van Hoof & Meger (2018), *Addressing Function Approximation Error in Actor-Critic Methods*,
+#   arXiv:1802.09477: two critics.
+# - Lillicrap et al. (2016), *Continuous control with deep reinforcement learning*, arXiv:1509.02971: the
+#   slow copy.
+# - Pardo et al. (2018), *Time Limits in Reinforcement Learning*, arXiv:1712.00378.
+#
+# **Next:** lesson 7 returns to PPO, with a language model as the policy and a reward learned from people.

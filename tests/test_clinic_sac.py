@@ -1,0 +1,82 @@
+"""The bug clinic of lesson 6: its runs are real, its bugs are bugs, its answers are the key."""
+
+import numpy as np
+import pytest
+
+from pgcourse import clinic_sac
+from pgcourse.checks import judge
+from pgcourse.checks.sac import quiz_sac_clinic
+
+NUMBERS = {  # the diagnoses of the quiz's docstring
+    1: "no bug",
+    2: "no entropy",
+    3: "larger critic",
+    4: "done mask inverted",
+    5: "target entropy negated",
+    6: "tau swapped",
+    7: "critics detached",
+    8: "tanh correction missing",
+}
+EXERCISE = {
+    "target": "soft_q_target",
+    "actor_loss": "sac_actor_loss",
+    "temperature_loss": "temperature_loss",
+    "polyak": "polyak_update",
+    "logp": "squashed_gaussian_logp",
+}
+
+
+def test_the_key_is_the_truth():
+    assert {p: NUMBERS[n] for p, n in quiz_sac_clinic().items()} == clinic_sac.PATIENTS
+    assert sorted(clinic_sac.PATIENTS.values()) == sorted(clinic_sac.BUGS)
+
+
+@pytest.mark.parametrize("bug", [b for b in clinic_sac.BUGS if b != "no bug"])
+def test_every_planted_bug_is_refused_by_its_check(bug):
+    assert clinic_sac.BUGS[bug]
+    for piece, wrong in clinic_sac.BUGS[bug].items():
+        assert not judge(wrong, EXERCISE[piece]).passed
+
+
+def test_curves_of_every_patient_are_there():
+    patients = clinic_sac.load()
+    assert list(patients) == list(clinic_sac.PATIENTS)
+    assert clinic_sac.FILE.stat().st_size < 100_000
+    for curves in patients.values():
+        assert set(curves) == {"steps", *clinic_sac.CURVES}
+        assert len({x.shape for x in curves.values()}) == 1
+        assert (np.diff(curves["steps"]) > 0).all()
+
+
+def test_curves_show_what_the_diagnoses_say():
+    """What a learner must be able to read off, in the second half of each run."""
+    late = {
+        clinic_sac.PATIENTS[p]: {k: float(np.mean(x[len(x) // 2 :])) for k, x in curves.items()}
+        for p, curves in clinic_sac.load().items()
+    }
+    fine = late["no bug"]
+    assert fine["return"] > -200 and abs(fine["entropy"] + 1) < 0.4 and fine["q error"] < 0
+    assert late["larger critic"]["return"] > -200 and late["larger critic"]["q error"] > 0
+    assert late["no entropy"]["entropy"] < -5 and late["no entropy"]["alpha"] > 100
+    assert late["target entropy negated"]["entropy"] > 0.5
+    assert late["target entropy negated"]["alpha"] > 100
+    assert late["done mask inverted"]["q error"] > 100 and late["done mask inverted"]["alpha"] < 1
+    assert late["critics detached"]["return"] < -1000
+    assert abs(late["critics detached"]["q error"]) < 100
+    assert late["critics detached"]["entropy"] > 0.5 and late["critics detached"]["alpha"] < 1
+    assert late["tanh correction missing"]["entropy"] > 1  # impossible: log 2 is the most
+    assert late["tanh correction missing"]["saturated"] > 0.8
+    assert late["tau swapped"]["return"] < -1000 and late["tau swapped"]["q error"] < -50
+
+
+def test_the_script_still_makes_them():
+    """The beginning of two runs, trained again: the price of entropy is the same, give or take the noise."""
+    kept = clinic_sac.load()
+    for patient in "BD":
+        bug = clinic_sac.BUGS[clinic_sac.PATIENTS[patient]]
+        curves = clinic_sac.examine(bug, stop=1_500)
+        n = len(curves["steps"])
+        assert n >= 7
+        np.testing.assert_allclose(curves["steps"], kept[patient]["steps"][:n])
+        np.testing.assert_allclose(curves["alpha"], kept[patient]["alpha"][:n], rtol=0.2)
+        assert (curves["entropy"][-1] < -5) == (kept[patient]["entropy"][n - 1] < -5)
