@@ -28,14 +28,14 @@ from pgcourse.rollout import Collector
 
 @dataclass
 class Config(BaseConfig):
-    total_steps: int = 60_000
+    total_steps: int = 100_000
     n_workers: int = 2
     n_envs: int = 8  # of each worker
     n_steps: int = 32  # per environment and update
-    lr: float = 3e-3
-    gamma: float = 0.97
+    actor_lr: float = 3e-3
+    critic_lr: float = 1e-2
+    gamma: float = 0.98
     lam: float = 0.9
-    value_coef: float = 0.5
     entropy_coef: float = 0.0
     max_grad_norm: float = 10.0
     normalize: bool = True
@@ -69,7 +69,7 @@ def a3c_push_gradients(local, shared, optimizer):
     local.zero_grad()
 
 
-def work(index, crew, config, shared, optimizer, push, advantage, actor_loss, critic_loss):
+def work(index, crew, config, shared, optimizers, push, advantage, actor_loss, critic_loss):
     """One worker's life: algorithm S3, until all workers together have made enough steps."""
     torch.manual_seed(config.seed + index)
     collector = Collector(config.env, config.n_envs, config.seed + 1000 * index)
@@ -88,9 +88,11 @@ def work(index, crew, config, shared, optimizer, push, advantage, actor_loss, cr
         scaled = normalize_advantage(adv[mask]) if config.normalize else adv[mask]
         policy_loss, value_loss = actor_loss(logp[mask], scaled), critic_loss(val[mask], ret)
         bonus = ent[mask].mean()
-        (policy_loss + config.value_coef * value_loss - config.entropy_coef * bonus).backward()
-        nn.utils.clip_grad_norm_(local.parameters(), config.max_grad_norm)
-        push(local, shared, optimizer)
+        (policy_loss - config.entropy_coef * bonus + value_loss).backward()
+        for name, optimizer in optimizers.items():
+            mine, theirs = getattr(local, name), getattr(shared, name)
+            nn.utils.clip_grad_norm_(mine.parameters(), config.max_grad_norm)
+            push(mine, theirs, optimizer)
         log = {"actor_loss": policy_loss.item(), "critic_loss": value_loss.item()}
         crew.tell(index, collector, {**log, "entropy": bonus.item()})
 
@@ -115,14 +117,17 @@ def train(
     env = make_vector(config.env, 1)
     actor = make_actor(env, config.hidden, config.log_std)
     shared = ActorCritic(actor, make_critic(env, config.hidden))
-    optimizer = Adam(shared.parameters(), config.lr).share_memory()
+    optimizers = {
+        "actor": Adam(shared.actor.parameters(), config.actor_lr).share_memory(),
+        "critic": Adam(shared.critic.parameters(), config.critic_lr).share_memory(),
+    }
     crew = Crew(config.n_workers, config.total_steps, config.seed)
-    parts = {"policy": shared, "optimizer": optimizer}
+    parts = {"policy": shared, **{f"{name}_opt": opt for name, opt in optimizers.items()}}
     recorder = Recorder(config, crew, shared, parts, progress, callback, start)
 
     if recorder.done():  # a finished run, loaded
         return recorder.result()
-    with crew.at_work(work, config, shared, optimizer, push, advantage, actor_loss, critic_loss):
+    with crew.at_work(work, config, shared, optimizers, push, advantage, actor_loss, critic_loss):
         while crew.listen(seconds=0.1) and not recorder.stopped:
             if crew.log:
                 recorder.record(**crew.log)

@@ -19,7 +19,7 @@ COMMANDS = {
         "Train an agent by name; results are kept in runs/.",
     ),
     "plot": ("pgcourse.runs", "plot_command", "Draw the learning curves of saved runs."),
-    "bench": ("pgcourse.bench", "command", "This project and its peers, side by side."),
+    "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
     "grade": ("pgcourse.classroom.grade", "command", "Grade a class: parallel, sandboxed."),
 }

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from tqdm import tqdm
 
 from pgcourse.bench.rows import ROWS
@@ -61,6 +63,18 @@ def peers_python(given):
         subprocess.run([*pip, "-e", f"{root}[bench]"], check=True, cwd=root)
         (home / ".ready").touch()
     return python
+
+
+def command(
+    seeds: Annotated[int, typer.Option(help="Seeds for each row; the median is reported.")] = 5,
+    only: Annotated[str, typer.Option(help="Rows whose name contains this.")] = "",
+    peers: Annotated[
+        Path | None, typer.Option(help="A Python that has stable-baselines3; default: .venv-bench.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the table and the plot go.")] = Path("bench"),
+):
+    """This project and Stable-Baselines3 until solved, import and check times; about 20 minutes."""
+    main(seeds, only, peers, out)
 
 
 def main(seeds, only, peers, out):
@@ -235,7 +249,3 @@ def draw(results, path):
     ax.legend()
     fig.savefig(path, dpi=120)
     plt.close(fig)
-
-
-if __name__ == "__main__":
-    main(5, "", None, Path("bench"))
