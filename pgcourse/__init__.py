@@ -18,7 +18,7 @@ A map of the house. Each row may import the rows above it, never one below
     pretraining reward_model    lesson 7's language model, and its reward learned from votes
     rlhf tiny_language          the same PPO on a language model, and on one small enough to enumerate
     rlhf_checkpoints            the script that trained the two models lesson 7 ships
-    plots runs                  the pictures: curves with bands, agents in motion; saved runs
+    plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
     clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each
 
     checks                      Exercise, Pitfall, judge(), check(); one module a lesson

@@ -13,7 +13,6 @@ from pgcourse.optim import Adam
 from pgcourse.pretraining import CHECKPOINTS, load_language_model
 from pgcourse.reward_model import (
     Pairs,
-    RewardModel,
     accuracy,
     ceiling,
     collect_votes,
@@ -129,17 +128,41 @@ def test_the_shipped_reward_model_is_near_the_ceiling(language_model, rm):
 
 
 @pytest.mark.slow
-def test_the_script_still_makes_both_models(tmp_path):
+def test_the_script_still_makes_what_is_shipped(tmp_path):
     """Reduced: the script runs, its files load, the text becomes better, the votes are learned."""
-    facts = rlhf_checkpoints.make(
-        tmp_path, conversations=8_000, votes=400, epochs=2, progress=False
-    )
-    assert facts == json.loads((tmp_path / "checkpoints.json").read_text())
+    rlhf_checkpoints.make_language_model(tmp_path, conversations=8_000, progress=False)
+    rlhf_checkpoints.make_reward_model(tmp_path, votes=1_000, epochs=2, progress=False)
+    rlhf_checkpoints.sweep(tmp_path, betas=(0.1,), seeds=(0,), iterations=2, progress=False)
+    facts = json.loads((tmp_path / "checkpoints.json").read_text())
     assert facts["language_model_loss"] < 1.9
+    assert facts["reward_model_accuracy"] > 0.55
+    (run,) = json.loads((tmp_path / "rlhf_sweep.json").read_text())
+    assert run["iteration"] == [0, 2] and run["kl"][1] > run["kl"][0]
     small = pretraining.load(pretraining.new_language_model(), "language_model", tmp_path)
-    seen = rlhf.evaluate(small, small, load_reward_model(), count=128)
-    assert seen["readable"] > 0.3
-    pretraining.load(RewardModel(pretraining.new_scalar_model()), "reward_model", tmp_path)
+    assert rlhf.evaluate(small, small, load_reward_model(), count=128)["readable"] > 0.3
+
+
+def test_what_is_shipped_says_how_it_was_made():
+    facts = json.loads((CHECKPOINTS / "checkpoints.json").read_text())
+    assert facts["two_votes_agree"] < facts["reward_model_accuracy"] + 0.05
+    assert facts["reward_model_accuracy"] < facts["best_judge_of_single_votes"]
+    runs = json.loads((CHECKPOINTS / "rlhf_sweep.json").read_text())
+    assert {(run["beta"], run["seed"]) for run in runs} == {
+        (beta, seed) for beta in rlhf_checkpoints.BETAS for seed in rlhf_checkpoints.SEEDS
+    }
+
+
+def test_three_seeds_tell_the_same_story():
+    """The sweep that is shipped: with a price the held-out gold rises, without one the text breaks."""
+    runs = json.loads((CHECKPOINTS / "rlhf_sweep.json").read_text())
+    for run in runs:
+        if run["beta"] == 0.1:
+            assert run["score"][-1] > run["score"][0] + 1
+            assert run["gold"][-1] > run["gold"][0] + 0.3
+            assert run["readable"][-1] > 0.75
+        if run["beta"] == 0.0:
+            assert run["score"][-1] > run["score"][0] + 1
+            assert run["gold"][-1] < 0 and run["readable"][-1] < 0.5
 
 
 def test_checkpoints_are_small():
