@@ -351,7 +351,7 @@ for b, name in [(mean, "mean return"), (best, "b*")]:
 # ### Exercise: `leave_one_out_baseline` (8 minutes, ●●)
 #
 # It comes back in lesson 7, where the samples are a language model's answers to one prompt. A single
-# sample has no others: raise a `ValueError`.
+# sample has no others; the guard that says so is given.
 #
 # <details><summary>Hint 1</summary>
 #
