@@ -25,8 +25,8 @@
 # - recognize a "baseline" that looks at the action, and show the bias that it brings,
 # - train a value network beside the policy, and solve CartPole in fewer steps.
 #
-# **You need** lessons 1 and 2. About 80 minutes; the training near the end takes about a minute, every
-# other cell less than ten seconds.
+# **You need** lessons 1 and 2. About 80 minutes; training and measuring near the end take about a minute,
+# every other cell a few seconds.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
