@@ -52,7 +52,7 @@ def test_one_ppo_update_moves_the_weights_as_stable_baselines3s_does():
     n_envs, n_steps = 4, 16
     model = PPO(
         "MlpPolicy", "CartPole-v1", n_steps=n_steps * n_envs, batch_size=n_steps * n_envs,
-        n_epochs=1, learning_rate=1e-2, ent_coef=0.01, vf_coef=0.5, max_grad_norm=0.5, seed=0,
+        n_epochs=1, learning_rate=1e-2, clip_range=0.02, ent_coef=0.01, vf_coef=0.5, max_grad_norm=0.5, seed=0,
         device="cpu",
     )  # fmt: skip
     model.learn(n_steps * n_envs)  # fills its buffer and makes one update: ratio 1, nothing clips
@@ -91,7 +91,7 @@ def test_one_ppo_update_moves_the_weights_as_stable_baselines3s_does():
     column = {"obs": obs, "act": act, "logp": logp_old, "adv": adv, "ret": ret, "val": val_old}
     rollout = {key: x.unsqueeze(1) for key, x in column.items()}
     config = ppo.Config(
-        epochs=1, minibatches=1, entropy_coef=0.01, value_coef=0.5, max_grad_norm=0.5
+        epochs=1, minibatches=1, clip=0.02, entropy_coef=0.01, value_coef=0.5, max_grad_norm=0.5
     )
     log = ppo.ppo_update(Ours(), policy.optimizer, rollout, config)
     for a, b in zip(policy.parameters(), theirs, strict=True):
