@@ -14,6 +14,7 @@ source : Ziegler et al. 2019, arXiv:1909.08593; Ouyang et al. 2022, arXiv:2203.0
 """
 
 import copy
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -151,6 +152,27 @@ def evaluate(model, reference, reward_model, count=256, seed=10_000):
     }
     texts = list(zip(decode(tokens, ~mask), decode(tokens, mask), strict=True))
     return {**{key: x.mean().item() for key, x in numbers.items()}, "texts": texts}
+
+
+@torch.no_grad()
+def best_of_n(language_model, reward_model, ns=(1, 4, 16), prompts=128, seed=20_000):
+    """Sampling instead of training: of n answers to each prompt keep the one with the highest score.
+
+    returns : for each n a dict: n, kl (the bound log n - (n - 1) / n, nats), and the kept answers' mean
+              score, gold, valence, readable
+    source  : Stiennon et al. 2020, appendix G.3, arXiv:2009.01325 (the KL)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    asked = sample_prompts(prompts, generator).repeat_interleave(max(ns), 0)
+    tokens, mask = generate(language_model, asked, MAX_ANSWER, END_ID, generator)
+    scores = reward_model(tokens, mask).view(prompts, max(ns))
+    rows = []
+    for n in ns:
+        best = scores[:, :n].argmax(dim=1) + torch.arange(prompts) * max(ns)
+        judged = {key: x.mean().item() for key, x in judge_texts(tokens[best], mask[best]).items()}
+        kl = math.log(n) - (n - 1) / n
+        rows.append({"n": n, "kl": kl, "score": scores.view(-1)[best].mean().item(), **judged})
+    return rows
 
 
 def train(
