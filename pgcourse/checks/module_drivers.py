@@ -235,6 +235,8 @@ def update_policy(fn, args, grad):
     generator = torch.Generator().manual_seed(args["seed"])
     config = Settings(args["config"])
     log = fn(policy, optimizer, args["rollout"], config, smooth_loss, generator)
+    if log is not None and not isinstance(log, dict):
+        raise TypeError(f"expected a dict of numbers; got {type(log).__name__}")
     if args["keep"] == "log":
         return log, {}
     networks = {"actor's weights": policy.actor, "critic's weights": policy.critic}

@@ -2077,4 +2077,284 @@ PPO_UPDATE = Exercise(
     read="lesson 5, “The update”; Schulman et al. 2017, algorithm 1",
 )
 
-EXERCISES = [PROBABILITY_RATIO, PPO_CLIP_LOSS, CLIPPED_VALUE_LOSS, ENTROPY, APPROX_KL, PPO_UPDATE]
+# --- quiz_clip, quiz_clinic ---
+
+
+def quiz_clip():
+    """Six questions on what the clip does. Run the ablation first; return a dict with your answers.
+
+    "same data"  : both policies learn from one and the same rollout, for many epochs. The KL of the one
+                   without the clip, after the last epoch, is ...
+                   "a" about as large as with the clip,  "b" at least five times as large,
+                   "c" smaller
+    "training"   : with big steps, the runs without the clip ...
+                   "a" reach the same return a little later,  "b" reach the same return sooner,
+                   "c" end far below the runs with the clip
+    "gradient 1" : advantage +2, ratio 1.3, clip 0.2. The derivative of this step's loss, the minimum
+                   with its minus sign, with respect to logp? (a number)
+    "gradient 2" : the same with advantage -2 (a number)
+    "window"     : does the clip keep every ratio within 0.8 ... 1.2?  "a" yes, always,
+                   "b" no: it removes the reason to go further out, but a step can still overshoot,
+                   "c" no: it applies to positive advantages only
+    "role"       : the clip is ...  "a" optional polish,  "b" what makes several big steps on the same data
+                   safe,  "c" a bound on the size of the gradient
+    """
+    return {
+        "same data": "b",
+        "training": "c",
+        "gradient 1": 0.0,
+        "gradient 2": 2.6,
+        "window": "b",
+        "role": "b",
+    }
+
+
+def quiz_clinic():
+    """Which bug has which patient? Return a dict from patient ("A" … "H") to the number of the diagnosis.
+
+    1 : no bug
+    2 : the ratio is not clipped
+    3 : the sign of the policy's loss is reversed
+    4 : each step is weighed with the advantage of another environment
+    5 : the value of a state in which the episode is over is added to the return
+    6 : the old log-probabilities are recomputed for each minibatch
+    7 : new actions are sampled and scored, in place of those in the rollout
+    8 : the critic is never trained
+    """
+    return {"A": 4, "B": 6, "C": 1, "D": 8, "E": 2, "F": 3, "G": 7, "H": 5}
+
+
+def mistaken(quiz, name, key, answer, says, why="", also=()):
+    """One wrong answer, whatever the others are; `also` are other forms of it."""
+    place = list(quiz()).index(key)
+    answers = (answer, *also)
+    return Pitfall(
+        name,
+        says,
+        lambda: quiz() | {key: answer},
+        why,
+        telltale=lambda seen: seen[place]["out"] in answers,
+    )
+
+
+CLIP_PARTS = {"the experiment": 2, "the gradient": 2, "what it is for": 2}
+
+QUIZ_CLIP = Exercise(
+    reference=quiz_clip,
+    gate=False,
+    driver="entry",
+    parts=CLIP_PARTS | {"clean": 1},
+    cases=[
+        Case(f"the question “{key}”", lambda g, key=key: {"key": key}, part)
+        for key, part in zip(
+            quiz_clip(), [part for part in CLIP_PARTS for _ in range(2)], strict=True
+        )
+    ],
+    pitfalls=[
+        mistaken(
+            quiz_clip,
+            "same step with and without",
+            "same data",
+            "a",
+            "“same data”: look at the KL panel again; its axis is logarithmic.",
+            "Nothing else differs between the two: the same policy, the same rollout, the same order.",
+        ),
+        mistaken(
+            quiz_clip,
+            "clip taken for an accelerator",
+            "same data",
+            "c",
+            "“same data”: the clip takes gradients away where the policy has moved far; "
+            "without it the policy goes further, not less far.",
+        ),
+        mistaken(
+            quiz_clip,
+            "clip taken for polish",
+            "training",
+            "a",
+            "“training”: the runs without the clip do not arrive later; compare where they end.",
+        ),
+        mistaken(
+            quiz_clip,
+            "clip taken for a brake",
+            "training",
+            "b",
+            "“training”: a big step is not progress. Look where the runs without the clip end.",
+        ),
+        mistaken(
+            quiz_clip,
+            "gradient above the window",
+            "gradient 1",
+            -2.6,
+            "“gradient 1”: with a positive advantage the minimum picks the clamped term above 1 + clip; "
+            "it does not depend on logp.",
+        ),
+        mistaken(
+            quiz_clip,
+            "gradient of the clamped value",
+            "gradient 1",
+            -2.4,
+            "“gradient 1”: 1.2 times 2 is the VALUE of the clipped term; it is constant there.",
+            also=(2.4,),
+        ),
+        mistaken(
+            quiz_clip,
+            "no way back",
+            "gradient 2",
+            0.0,
+            "“gradient 2”: a bad action has become MORE probable. The minimum picks the unclipped term, "
+            "so that the gradient can bring it back.",
+            also=(0,),
+        ),
+        mistaken(
+            quiz_clip,
+            "sign of the way back",
+            "gradient 2",
+            -2.6,
+            "“gradient 2”: the loss is MINUS rho A, with A = -2; the derivative of rho with respect to logp is rho.",
+        ),
+        mistaken(
+            quiz_clip,
+            "derivative of the ratio forgotten",
+            "gradient 2",
+            2.0,
+            "“gradient 2”: the derivative of rho = exp(logp - logp_old) with respect to logp is rho, not 1.",
+            also=(2,),
+        ),
+        mistaken(
+            quiz_clip,
+            "clip taken for a wall",
+            "window",
+            "a",
+            "“window”: the clip fraction counts ratios OUTSIDE the window, and it was not 0 in the runs with the clip.",
+        ),
+        mistaken(
+            quiz_clip,
+            "clip for gains only",
+            "window",
+            "c",
+            "“window”: with a negative advantage it binds below 1 - clip; see the picture of the four corners.",
+        ),
+        mistaken(
+            quiz_clip,
+            "optional polish",
+            "role",
+            "a",
+            "“role”: without it, this lesson's runs with big steps collapsed. That is more than polish.",
+        ),
+        mistaken(
+            quiz_clip,
+            "gradient norm for clip",
+            "role",
+            "c",
+            "“role”: bounding the gradient is max_grad_norm's job; the runs without the clip had it, too.",
+        ),
+    ],
+    read="lesson 5, “Is the clip optional polish?”",
+)
+
+QUIZ_CLINIC = Exercise(
+    reference=quiz_clinic,
+    gate=False,
+    driver="entry",
+    parts={f"patient {key}": 1 for key in quiz_clinic()} | {"clean": 1},
+    cases=[
+        Case(f"patient {key}", lambda g, key=key: {"key": key}, f"patient {key}")
+        for key in quiz_clinic()
+    ],
+    pitfalls=[
+        mistaken(
+            quiz_clinic,
+            "explained variance overlooked",
+            "A",
+            1,
+            "Patient A takes steps of a healthy size, and its return never leaves the ground: this is not health.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "actions blamed for advantages",
+            "A",
+            7,
+            "Patient A's critic explains little of its returns (adv + val), too. Resampled actions would "
+            "leave the critic alone.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "zero KL taken for caution",
+            "B",
+            1,
+            "Patient B's KL is exactly 0 while its entropy collapses: a policy that changes has a KL. "
+            "What is it compared with?",
+        ),
+        mistaken(
+            quiz_clinic,
+            "zero clip fraction taken for no clip",
+            "B",
+            2,
+            "Patient B's clip fraction is 0, so no ratio ever left the window. Without a clip many would.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "end of training taken for a bug",
+            "C",
+            8,
+            "Patient C's explained variance falls only when the returns hardly vary any more: nothing is left to explain.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "slow learning taken for health",
+            "D",
+            1,
+            "Patient D's explained variance stays at 0 from the first update to the last. Who should raise it?",
+        ),
+        mistaken(
+            quiz_clinic,
+            "KL overlooked",
+            "E",
+            1,
+            "Patient E's KL is ten and more times that of the others, update after update.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "runaway steps taken for a fixed ratio",
+            "E",
+            6,
+            "Patient E's ratios do leave the window, many of them: the ratio is not fixed at 1.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "certainty taken for no clip",
+            "F",
+            2,
+            "Patient F's return FALLS below that of a random policy at once, and stays there: "
+            "it learns, very surely, the wrong thing.",
+        ),
+        mistaken(
+            quiz_clinic,
+            "advantages blamed for actions",
+            "G",
+            4,
+            "Patient G's critic explains most of the returns, so advantages and returns belong to the right "
+            "steps. What about the actions?",
+        ),
+        mistaken(
+            quiz_clinic,
+            "rise and fall taken for no clip",
+            "H",
+            2,
+            "Patient H's KL is small, update after update: its steps are safe, but what they aim at is wrong.",
+        ),
+    ],
+    read="lesson 5, “The bug clinic”",
+)
+
+EXERCISES = [
+    PROBABILITY_RATIO,
+    PPO_CLIP_LOSS,
+    CLIPPED_VALUE_LOSS,
+    ENTROPY,
+    APPROX_KL,
+    PPO_UPDATE,
+    QUIZ_CLIP,
+    QUIZ_CLINIC,
+]
