@@ -26,7 +26,7 @@
 # - train actor and critic together (A2C) until CartPole is solved,
 # - let several processes train one network at the same time, without locks (A3C).
 #
-# **You need** lessons 1 to 3. About 100 minutes; training takes two minutes of it in three cells.
+# **You need** lessons 1 to 3. About 100 minutes; training takes one or two of them, in four cells.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
@@ -626,13 +626,13 @@ for ax, q in zip(axes, qualities, strict=True):
     ax.set_title({0.0: "perfect critic", 1.0: "knows nothing"}.get(q, f"q = {q}"))
     ax.set_xlabel("λ")
 axes[0].set_ylabel("distance to the true gradient")
-axes[0].legend(fontsize=9)
+fig.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside upper center", fontsize=10)
 plt.show()
 
 # %% [markdown]
 # With a perfect critic nothing is gained by looking further: $\lambda = 0$ has no bias and the least noise.
-# A critic that knows nothing makes small $\lambda$ useless. In between, the best $\lambda$ lies in between; and
-# at $\lambda = 1$ the bias is gone for *every* critic, since then it is only a baseline (lesson 3).
+# The worse the critic, the larger the bias at small $\lambda$, and the further the best $\lambda$ moves to the
+# right. At $\lambda = 1$ the bias is gone for *every* critic, since then it is only a baseline (lesson 3).
 #
 # Move the sliders: the critic's error $q$, and the number of episodes per update. More episodes shrink the
 # noise but not the bias, so large batches want a larger $\lambda$.
@@ -780,7 +780,7 @@ def noted_push(local, shared, optimizer):
     pulled_at = i + 1
 
 
-budget = fast(40_000, 4_000)
+budget = fast(30_000, 4_000)
 a3c.train(a3c.Config(n_workers=2, total_steps=budget), push=noted_push)
 kept = notes[: int(count)]
 process, delay = kept[kept[:, 0] > 0].T  # without locks a note can be lost as well
@@ -845,12 +845,13 @@ axes[1].set_title("on the clock")
 plt.show()
 
 # %% [markdown]
-# In steps, A2C tends to be ahead: its gradients are never late, and each is an average over more
-# environments. On the clock it depends on the machine. A3C was made in 2016 for computers with many cores
-# and environments that were slow; two processes can at best double the steps per second, and starting
-# them takes a moment. With environments that step as one array, as here, the synchronous version is
-# simpler, repeatable and hard to beat; it is what PPO is built on. What stays of A3C is the idea that
-# gradients may be computed anywhere, by many, at weights that are a little old.
+# Neither curve keeps what it has gained: a step along a good direction can still be too long, and then the
+# policy falls back. That is lesson 5's subject. In steps, A2C is usually a little ahead: its gradients are
+# never late. On the clock it depends on the machine. A3C was made in 2016 for computers with many cores and
+# environments that were slow; two processes can at best double the steps per second, and starting them takes
+# a moment. With environments that step as one array, as here, the synchronous version is simpler, repeatable
+# and hard to beat; it is what PPO is built on. What stays of A3C is the idea that gradients may be computed
+# anywhere, by many, at weights that are a little old.
 
 # %% [markdown]
 # ## The quiz
