@@ -1,7 +1,5 @@
 """Two helpers that the formulas share: a guard against silent broadcasting, and a masked mean."""
 
-import torch
-
 
 def same_shape(**tensors):
     """Raise ValueError unless all the named tensors have one shape (None is skipped).
