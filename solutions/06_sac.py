@@ -261,7 +261,7 @@ _ = widgets.interact(
 #   \;=\; \mathbb E\big[ Q'(a)\, \nabla_\mu a \big] \;\;\text{(through the sample)} .$$
 #
 # Equal on average. Now their spread, for $Q(a) = 10 - (a - 0.5)^2$ and $\mu = 0$, $\log \sigma = -0.5$,
-# each from 200 000 single actions:
+# each from 200 000 single actions (the means agree within their standard errors, give or take two):
 
 # %%
 noise = torch.randn(200_000, 1, generator=torch.Generator().manual_seed(0))
@@ -809,7 +809,8 @@ plt.show()
 # From left to right: the return climbs to the top. The critic's promise is far too high while it knows
 # little (it began near 0, and the truth is a large negative number), then it comes close, and stays a
 # little too *low*: the minimum of two is careful. The entropy starts high and is brought to its target,
-# $-1$, by a temperature that finds its way down. And few actions sit at the bounds.
+# $-1$, by a temperature that finds its way down. And few actions sit at the bounds. (Dotted, to compare:
+# solved, no error, the target entropy, and the temperature at the start.)
 #
 # From swing to balance, one episode of your policy without exploration; the seed is one that begins
 # hanging down:
@@ -934,7 +935,7 @@ plt.show()
 # | replay buffer | each step of experience is learned from many times | needs a critic that does not care which policy acted: $Q$, not $V$ |
 # | through the sample | a low-variance gradient without a baseline | continuous actions only; the critic's slope must be right |
 # | entropy and temperature | exploration that lasts as long as it pays | one more loss |
-# | two critics | no self-made treasures | a second network; somewhat too careful |
+# | two critics | fewer self-made treasures | a second network; somewhat too careful |
 # | slow copy | a target that holds still | learning that lags by about $1/\tau$ updates |
 #
 # REINFORCE → baseline → actor-critic → PPO keeps *on-policy* data and makes each step safe. SAC goes the
