@@ -49,6 +49,7 @@ import torch.nn.functional as F
 
 from pgcourse import fast, plots, rlhf, text_plots, tiny_language
 from pgcourse.checks import check
+from pgcourse.checks.own import own
 from pgcourse.estimators import gae, leave_one_out_baseline
 from pgcourse.language import END_ID, MAX_ANSWER, PAD_ID, VOCABULARY, decode, encode, sample_prompts
 from pgcourse.losses import ppo_clip_loss
@@ -204,8 +205,8 @@ words = decode(surprise)[0].split()
 text_plots.colored_text([("log-probability", words[7:], logp[0, 7:].tolist())])
 
 # %% [markdown]
-# Nothing "delicious" is ever said of a guide, and nobody is praised twice: the model knows. And the pitfall, made to happen: leave out the shift and
-# compare with what the model really said while it was sampling.
+# Nothing "delicious" is ever said of a guide, and the model knows. That its corpus never mentions anything twice, so small a model has hardly noticed.
+# And the pitfall, made to happen: leave out the shift, and compare the log-probabilities of tokens that the model itself has just sampled.
 
 # %%
 with torch.no_grad():
@@ -250,7 +251,7 @@ pairs = collect_votes(language_model, fast(4_000, 600), seed=1)
 examples = pairs.texts()[:20]
 
 
-def annotate(pair=0):
+def annotate(pair, examples):
     first, second = examples[pair]
     generator = torch.Generator().manual_seed(pair)
     for_first = sum(prefers_first(first, second, generator) for _ in range(10))
@@ -258,11 +259,11 @@ def annotate(pair=0):
 
 
 try:
-    from ipywidgets import IntSlider, interact
+    from ipywidgets import IntSlider, fixed, interact
 
-    interact(annotate, pair=IntSlider(0, 0, len(examples) - 1))
+    interact(annotate, pair=IntSlider(0, 0, len(examples) - 1), examples=fixed(examples))
 except ImportError:
-    annotate()
+    annotate(0, examples)
 
 # %% [markdown]
 # Votes are noisy, so no reward model can predict every one of them. How good could the best possible judge be?
@@ -353,22 +354,26 @@ plt.show()
 print(f"held-out accuracy {history['accuracy'][-1]:.1%}; ceiling {best_judge:.1%}")
 
 # %% [markdown]
-# What did it learn? Read the head after every word of an answer, and color each word by how much it moved the score:
+# What did it learn? Leave out one word of an answer at a time, and color each word by what the score loses without it:
 
 # %%
-texts = encode([
-    "<user> how was the film ? <bot> the plot was brilliant and i adored the actor . <end>",
-    "<user> how was the film ? <bot> the plot was not brilliant and i hated the actor . <end>",
-    "<user> how was the film ? <bot> brilliant brilliant superb brilliant superb superb . <end>",
+def worth_of_words(answer, reward_model):
+    """(label, words, how much the score falls when the word is left out)."""
+    words = answer.split()
+    versions = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
+    texts = encode([f"<user> how was the film ? <bot> {v} <end>" for v in (answer, *versions)])
+    length = torch.tensor([len(words), *[len(words) - 1] * len(words)]) + 1
+    answers = torch.arange(texts.shape[1]) >= texts.shape[1] - length[:, None]
+    with torch.no_grad():
+        scores = reward_model(texts, answers)
+    return f"score {scores[0]:+.1f}", words, (scores[0] - scores[1:]).tolist()
+
+
+text_plots.colored_text([
+    worth_of_words("the plot was brilliant and i adored the actor .", reward_model),
+    worth_of_words("the plot was not brilliant and i hated the actor .", reward_model),
+    worth_of_words("brilliant brilliant superb brilliant superb superb .", reward_model),
 ])
-with torch.no_grad():
-    running = (reward_model.net(texts) - reward_model.mean) / reward_model.std
-rows = []
-for row, values in zip(texts, running, strict=True):
-    words = [VOCABULARY[i] for i in row if i != PAD_ID]
-    values = values[row != PAD_ID]
-    rows.append((f"score {values[-1]:+.1f}", words[7:], values.diff()[6:].tolist()))
-text_plots.colored_text(rows)
 
 # %% [markdown]
 # It learned the words that people like, and "not". And look at the third line: word salad scores well, for nobody ever
@@ -474,9 +479,13 @@ text_plots.table(
 # Everything is there: **sample** answers, **score** them, **shape** the rewards, **update** with PPO. The update is lesson 5's, as
 # it is. It has never heard of language: it gets a time-major rollout, a mask, and a policy with `evaluate(obs, act)`.
 #
-# *Your own lesson-5 functions go here:* the setup cell imported `ppo_update` and `ppo_clip_loss` from the package; paste yours into
-# a new cell below this one if you like, and everything from here on will run on them.
-#
+# So let us take *yours*. The next cell looks into your saved `05_ppo.ipynb`, beside this notebook, for the `ppo_update` and `ppo_clip_loss` that you
+# wrote there. If they pass their checks, everything from here on runs on them; otherwise the package's stand in.
+
+# %%
+ppo_update, ppo_clip_loss = own("05_ppo", "ppo_update", "ppo_clip_loss")
+
+# %% [markdown]
 # ### Exercise: `rlhf_step` (15 minutes, ●●●)
 #
 # Given: `generate(model, prompts, max_new, end, generator)` samples answers and returns `tokens, mask`;
