@@ -449,7 +449,7 @@ ACTOR_LOSS = Exercise(
     cases=[
         Case(
             "two decisions",
-            lambda g: dict(logp=torch.tensor([-0.5, -1.0]), adv=torch.tensor([2.0, -1.0])),
+            lambda g: dict(logp=torch.tensor([-0.5, -1.0]), adv=torch.tensor([2.0, -0.5])),
             "values and gradient",
             ("logp", "adv"),
         ),
@@ -687,6 +687,14 @@ def gae_any_environment_ends(rew, val, next_val, terminated, ended, gamma, lam):
     return sum_back(td_errors(rew, val, next_val, terminated, gamma), gamma * lam * (~cut))
 
 
+def gae_flags_swapped(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, val, next_val, ended, terminated, gamma, lam)
+
+
+def gae_usual_settings(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, val, next_val, terminated, ended, 0.99, 0.95)
+
+
 def gae_value_sign(rew, val, next_val, terminated, ended, gamma, lam):
     return -gae(rew, val, next_val, terminated, ended, gamma, lam)
 
@@ -886,6 +894,16 @@ GAE = Exercise(
             "one end cuts all",
             "An end in one environment cuts the sum in all of them.",
             gae_any_environment_ends,
+        ),
+        Pitfall(
+            "flags swapped",
+            "The flags are swapped: `terminated` belongs to the next value, `ended` to the running sum.",
+            gae_flags_swapped,
+        ),
+        Pitfall(
+            "gamma and lambda fixed",
+            "It uses 0.99 and 0.95, whatever gamma and lambda it is given.",
+            gae_usual_settings,
         ),
         Pitfall("sign", "The sign is reversed: good is bad.", gae_value_sign),
     ],
@@ -1470,6 +1488,14 @@ def push_never_steps(local, shared, optimizer):
     local.zero_grad()
 
 
+def push_without_optimizer(local, shared, optimizer):
+    lr = optimizer.param_groups[0]["lr"]
+    for mine, theirs in pairs(local, shared):
+        if mine.grad is not None:
+            theirs.data -= lr * mine.grad
+    local.zero_grad()
+
+
 def push_nothing(local, shared, optimizer):
     pass
 
@@ -1663,6 +1689,11 @@ A3C_PUSH_GRADIENTS = Exercise(
             "optimizer never steps",
             "The gradients arrive, but the optimizer does not step: the shared network stays as it is.",
             push_never_steps,
+        ),
+        Pitfall(
+            "optimizer not used",
+            "It moves the shared weights by hand: the optimizer (Adam, say) is not asked.",
+            push_without_optimizer,
         ),
         Pitfall(
             "nothing done",
