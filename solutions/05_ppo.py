@@ -97,32 +97,33 @@ torch.set_num_threads(1)
 # %% exercise="pgcourse.losses.probability_ratio"
 
 # %% [markdown]
-# The ratio corrects the average, but look at the price. Below, the old policy takes action 0 with
-# probability 0.5, the new one with more and more; action 0 pays 1 and action 1 nothing. The
-# weighted mean over the *old* policy's actions is right on average. Its noise grows with the distance.
+# The ratio corrects the average, but look at the price. Six actions pay 0, 0.2, … 1. The old policy
+# prefers the first ones, and the new one leans more and more toward the last. The weighted mean
+# over the *old* policy's actions stays right on average. Its noise grows and grows.
 
 # %%
 generator = torch.Generator().manual_seed(0)
-arms = 6
-old = torch.full((arms,), 1 / arms)
-pay = torch.linspace(0, 1, arms)
-shift = torch.linspace(0, 8, 9)  # the new policy prefers the last arm more and more
-acts = torch.multinomial(old, 200 * 1000, replacement=True, generator=generator).view(1000, 200)
+pay = torch.linspace(0, 1, 6)
+old_logits = torch.linspace(1.5, -1.5, 6)
+old_logp = torch.log_softmax(old_logits, 0)
+acts = torch.multinomial(old_logp.exp(), 200 * 1000, replacement=True, generator=generator)
+acts = acts.view(1000, 200)  # 1000 times 200 actions
+shift = torch.linspace(0, 8, 9)
 truth, mean, spread = [], [], []
 for s in shift:
-    new = torch.softmax(s * torch.linspace(-1, 0, arms).flip(0), 0)
-    rho = probability_ratio(new.log()[acts], old.log()[acts])
-    estimates = (rho * pay[acts]).mean(dim=1)  # 1000 estimates from 200 actions each
-    truth.append((new * pay).sum())
+    new_logp = torch.log_softmax(old_logits + s * pay, 0)
+    rho = probability_ratio(new_logp[acts], old_logp[acts])
+    estimates = (rho * pay[acts]).mean(dim=1)
+    truth.append((new_logp.exp() * pay).sum())
     mean.append(estimates.mean())
     spread.append(estimates.std())
 mean, spread = torch.stack(mean), torch.stack(spread)
 plt.plot(shift, truth, "k:", label="true mean reward of the new policy")
-plt.plot(shift, mean, "o-", label="estimated from the old policy's actions, by ρ")
+plt.plot(shift, mean, "o", label="estimated from the old policy's actions, by ρ")
 plt.fill_between(
     shift, mean - 2 * spread, mean + 2 * spread, alpha=0.2, label="± 2 standard deviations"
 )
-plt.xlabel("distance of the new policy from the old one (difference of logits)")
+plt.xlabel("how far the new policy leans toward the last action (logits)")
 plt.ylabel("mean reward")
 plt.title("Old data is right on average, and says less and less")
 plt.legend()
@@ -269,7 +270,7 @@ _ = ipywidgets.interact(
 # The same batches, two estimates: k3 is never negative and much less noisy.
 
 # %%
-old, new = torch.softmax(torch.randn(4, generator=generator), 0), None
+old = torch.softmax(torch.randn(4, generator=generator), 0)
 new = torch.softmax(old.log() + 0.3 * torch.randn(4, generator=generator), 0)
 acts = torch.multinomial(old, 64 * 2000, replacement=True, generator=generator).view(2000, 64)
 plain = (old.log() - new.log())[acts].mean(dim=1)
@@ -604,7 +605,7 @@ plots.animate(acrobot.policy, "Acrobot-v1")
 # | KL (nats) | 0.002 … 0.03 per update, never exactly 0 | what is compared with what? what limits a step? |
 # | entropy | sinks slowly from $\log A$ | does anything push it? does nothing? |
 # | fraction clipped | a few % to 30 % | is the ratio a ratio? |
-# | explained variance | rises towards 1 in the first rollouts; may fall once the returns hardly vary | does the critic learn? from the right targets? |
+# | explained variance | rises toward 1 in the first rollouts; may fall once the returns hardly vary | does the critic learn? from the right targets? |
 #
 # **Explained variance** is $1 - \operatorname{Var}(G - V) / \operatorname{Var}(G)$: 1 if the values predict the returns, 0 if they
 # are no better than a constant.

@@ -744,7 +744,7 @@ def value_half(val, val_old, ret, clip, mask=None):
 
 
 def value_step(g, *shape, clip, dtype=torch.float32):
-    """Values that moved up and down, less and more than `clip`, towards the return and past it."""
+    """Values that moved up and down, less and more than `clip`, toward the return and past it."""
     n = torch.Size(shape).numel()
     order = torch.randperm(n, generator=g)
     move = clip * torch.tensor([2.0, -2.0, 0.5, -0.5], dtype=dtype).repeat(n)[:n][order]
