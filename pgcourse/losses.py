@@ -7,7 +7,7 @@ flows into them, whatever is passed.
 import torch
 import torch.nn.functional as F
 
-from pgcourse.tensors import masked_mean, same_shape
+from pgcourse.tensors import same_shape
 
 
 def reinforce_loss(logp, ret):
@@ -118,10 +118,12 @@ def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
     source         : Schulman et al. 2017, eq. 7, arXiv:1707.06347
     """
     same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:  # first of all: padding may hold inf or nan, and 0 * nan is nan
+        logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]
     adv = adv.detach()
     rho = probability_ratio(logp, logp_old)
     clipped = rho.clamp(1 - clip, 1 + clip)
-    return -masked_mean(torch.minimum(rho * adv, clipped * adv), mask)
+    return -torch.minimum(rho * adv, clipped * adv).mean()
 
 
 def clipped_value_loss(val, val_old, ret, clip, mask=None):
@@ -140,9 +142,11 @@ def clipped_value_loss(val, val_old, ret, clip, mask=None):
     source       : the PPO implementation in openai/baselines; Engstrom et al. 2020, arXiv:2005.12729
     """
     same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
+    if mask is not None:
+        val, val_old, ret = val[mask], val_old[mask], ret[mask]
     val_old, ret = val_old.detach(), ret.detach()
     val_clipped = val_old + (val - val_old).clamp(-clip, clip)
-    return masked_mean(torch.maximum((val - ret) ** 2, (val_clipped - ret) ** 2), mask)
+    return torch.maximum((val - ret) ** 2, (val_clipped - ret) ** 2).mean()
 
 
 def approx_kl(logp, logp_old, mask=None):
@@ -157,8 +161,8 @@ def approx_kl(logp, logp_old, mask=None):
     source         : Schulman 2020, "Approximating KL divergence", joschu.net/blog/kl-approx.html
     """
     same_shape(logp=logp, logp_old=logp_old, mask=mask)
-    log_rho = logp - logp_old
-    return masked_mean(torch.expm1(log_rho) - log_rho, mask)
+    log_rho = logp - logp_old if mask is None else logp[mask] - logp_old[mask]
+    return (torch.expm1(log_rho) - log_rho).mean()
 
 
 def sac_critic_loss(q1, q2, target):

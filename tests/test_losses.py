@@ -193,3 +193,20 @@ def test_padding_of_nan_reaches_neither_the_loss_nor_the_gradient():
     (grad,) = torch.autograd.grad(loss, logp)
     assert loss.item() == 1.0
     assert grad.tolist() == [[-0.5, 0.0], [-1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, y, z, m: losses.policy_gradient_loss(x, y, m),
+        lambda x, y, z, m: losses.ppo_clip_loss(x, x.detach() + 0.01, z, 0.2, m),
+        lambda x, y, z, m: losses.clipped_value_loss(x, y, z, 0.2, m),
+        lambda x, y, z, m: losses.approx_kl(x, y, m),
+    ],
+)
+def test_padding_of_nan_reaches_no_gradient(loss):
+    mask = torch.tensor([True, True, False, False])
+    x, y, z = (torch.where(mask, numbers(4, seed=s), float("nan")) for s in (0, 1, 2))
+    x.requires_grad_()
+    loss(x, y, z, mask).backward()
+    assert x.grad.isfinite().all() and x.grad[:2].any() and not x.grad[2:].any()
