@@ -2143,7 +2143,7 @@ QUIZ_CLIP = Exercise(
     reference=quiz_clip,
     gate=False,
     driver="entry",
-    parts=CLIP_PARTS | {"clean": 1},
+    parts=CLIP_PARTS | {"clean": 0},
     cases=[
         Case(f"the question “{key}”", lambda g, key=key: {"key": key}, part)
         for key, part in zip(
@@ -2257,7 +2257,7 @@ QUIZ_CLINIC = Exercise(
     reference=quiz_clinic,
     gate=False,
     driver="entry",
-    parts={f"patient {key}": 1 for key in quiz_clinic()} | {"clean": 1},
+    parts={f"patient {key}": 1 for key in quiz_clinic()} | {"clean": 0},
     cases=[
         Case(f"patient {key}", lambda g, key=key: {"key": key}, f"patient {key}")
         for key in quiz_clinic()
