@@ -327,7 +327,7 @@ def collect(root, lesson, folder):
 def student_in(stem, lesson):
     """The student's name in a file name of an LMS's: what stands before the first number or the lesson."""
     stem = stem.split(lesson)[0]
-    name = re.split(r"[_\s-]+(?=\d|late\b|attempt\b)", stem, maxsplit=1, flags=re.I)[0]
+    name = re.split(r"[_\s-]+(?=\d|late[_\W]|attempt[_\W])", stem, maxsplit=1, flags=re.I)[0]
     return re.sub(r"[^\w.-]+", "_", name).strip("_-.")
 
 

@@ -5,7 +5,6 @@
 judged by `judge`; nbgrader itself never runs a cell, and keeps the books as always.
 """
 
-import glob
 import hashlib
 import html
 import json
@@ -344,11 +343,14 @@ class Classroom:
             (folder / "timestamp.txt").write_text(timestamp, encoding="utf-8")
         coursedir = CourseDirectory(parent=self.app, root=str(self.root))
         coursedir.submitted_directory = os.path.relpath(staged, self.root)
-        coursedir.student_id, coursedir.assignment_id = glob.escape(student), lesson
+        coursedir.student_id, coursedir.assignment_id = student, lesson
         config = self.app.config.copy()
         config.SubmissionExporter.update(vars(limits))
         converter = Autograde(coursedir=coursedir, parent=self.app, config=config)
         converter.force = True
+        # found already; nbgrader's own search stumbles over names with brackets
+        notebooks = {str(folder): [str(folder / f"{lesson}.ipynb")]}
+        converter.init_notebooks = lambda: converter.set_trait("assignments", notebooks)
         try:
             with in_directory(self.root), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of nbgrader's, about its own database sessions

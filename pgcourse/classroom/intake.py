@@ -70,14 +70,15 @@ def read_bytes(path):
         link = Path(path).is_symlink()
         reason = "the notebook is a symbolic link" if link else f"{error.strerror}"
         raise Unreadable(reason) from None
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+        os.close(fd)
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("the notebook is not a file")
-        if status.st_size > MOST_BYTES:
-            raise Unreadable(
-                f"the notebook has {status.st_size >> 20} MB; {MOST_BYTES >> 20} MB are allowed"
-            )
+        raise Unreadable(
+            f"the notebook has {status.st_size >> 20} MB; {MOST_BYTES >> 20} MB are allowed"
+        )
+    with open(fd, "rb") as file:
         return file.read()
 
 
@@ -165,7 +166,7 @@ class Submission:
     def steps(self):
         """What a worker runs, in the order of the notebook: [{"kind", "name", "source"}], and
         {exercise: number of steps before its check}."""
-        steps, checks = [], {}
+        steps, checks, answers = [], {}, {}
         exercises = {id_of(s).removeprefix("check_") for _, s in self.cells if is_check(s)}
         for cell, source in self.cells:
             grade_id = id_of(source)
@@ -176,7 +177,9 @@ class Submission:
                 kind = "answer" if grade_id in exercises else "given" if given else "own"
                 name = grade_id or f"cell {len(steps) + 1}"
                 steps.append({"kind": kind, "name": name, "source": cell.source})
-        return steps, checks
+                answers[grade_id] = len(steps)
+        # a check that was moved above its answer comes after it all the same
+        return steps, {name: max(n, answers.get(name, 0)) for name, n in checks.items()}
 
 
 def id_of(cell):
@@ -195,29 +198,32 @@ def match(cells, source):
     function that it defines. Of several copies the last one that was worked on counts. What is
     missing is put back, behind the cell that it follows in the source.
     """
-    notes, taken, place = [], {}, {}  # place: number of a submitted cell -> source cell
+    notes, missing, unlabeled = [], [], []
+    place, copies = {}, set()  # number of a submitted cell: its source cell; numbers of copies
     known = {id_of(c): c for c in source.cells if id_of(c)}
-    released = {name: released_text(cell) for name, cell in known.items()}
     for name, cell in known.items():
         own = [i for i, c in enumerate(cells) if c.grade_id == name]
         if not own:
             own = [i for i, c in enumerate(cells) if not c.grade_id and c.id and c.id == cell.id]
         if not own and not is_check(cell):
-            own = [i for i, c in enumerate(cells) if c.grade_id not in known and defines(c, name)]
-            if own:
-                notes.append(f"the cell of {name} had lost its label")
+            free = [i for i, c in enumerate(cells) if c.grade_id not in known and i not in place]
+            own = [i for i in free if defined(cells[i])[-1:] == [name]]
+            own = own or [i for i in free if name in defined(cells[i])]
+            unlabeled += [name] if own else []
         own = [i for i in own if i not in place]
         if not own:
-            notes.append(f"the cell {name} was missing")
+            missing.append(name)
             continue
-        if len(own) > 1:
-            worked = [i for i in own if plain(cells[i].source) != released[name]]
-            notes.append(
-                f"the cell {name} is there {len(own)} times; the last one written in counts"
-            )
-            own = worked[-1:] or own[:1]
-        taken[name] = own[-1]
+        if len(own) > 1 and not is_check(cell):
+            notes.append(f"{name} is there {len(own)} times; the last one written in counts")
+            released = released_text(cell)
+            own.sort(key=lambda i: plain(cells[i].source) != released)
         place[own[-1]] = cell
+        copies.update(own[:-1])
+    if missing:
+        notes.append(f"cells were missing: {', '.join(missing)}")
+    if unlabeled:
+        notes.append(f"cells had lost their label: {', '.join(unlabeled)}")
     given = {}
     for cell in source.cells:
         if not id_of(cell):
@@ -225,14 +231,15 @@ def match(cells, source):
     for i, cell in enumerate(cells):
         if i not in place:
             place[i] = given.get((cell.kind, plain(cell.source)))
-    return Submission(put_back(in_place(cells, place), taken, source), notes)
+    cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
+    return Submission(put_back(cells, source), notes)
 
 
 def in_place(cells, place):
     """[(cell, source cell)]: a check's text is the source's; a solution is code, whatever it says."""
     result = []
-    for i, cell in enumerate(cells):
-        source = place[i]
+    for i, source in sorted(place.items()):
+        cell = cells[i]
         if is_check(source):
             cell = Cell("code", source.source)
         elif id_of(source):
@@ -241,7 +248,7 @@ def in_place(cells, place):
     return result
 
 
-def put_back(cells, taken, source):
+def put_back(cells, source):
     """Insert what is missing: graded cells, and given code (which an exercise may need)."""
     there = [id(s) for _, s in cells if s is not None]
     at = 0
@@ -270,8 +277,9 @@ def plain(text):
     return "\n".join(line.rstrip() for line in text.strip().split("\n"))
 
 
-def defines(cell, name):
-    return cell.kind == "code" and bool(re.search(rf"^def {re.escape(name)}\b", cell.source, re.M))
+def defined(cell):
+    """Names of the functions that a code cell defines, in order."""
+    return re.findall(r"^def (\w+)", cell.source, re.M) if cell.kind == "code" else []
 
 
 def imports(source):

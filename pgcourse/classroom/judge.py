@@ -87,7 +87,7 @@ def grade_one(data, lesson, source, seed, limits):
     if unnamed:
         spoken = run.judge({n: exercises[n] for n in unnamed}, VISIBLE_SEED)
         for name in unnamed:
-            verdicts[name] = in_words(verdicts[name], spoken[name])
+            verdicts[name] = in_words(verdicts[name], spoken[name], seed)
     return {
         "lesson": lesson,
         "exercises": {name: as_plain(verdict) for name, verdict in verdicts.items()},
@@ -103,9 +103,10 @@ def needs_words(verdict):
     return not verdict.passed and verdict.pitfall not in fixed
 
 
-def in_words(secret, visible):
+def in_words(secret, visible, seed):
     """The points of the secret run, in the words of the visible one."""
     if visible.passed or visible.score > secret.score:
+        secret = without_fixed_parts(secret, seed) if visible.passed else secret
         says = (
             "It is right on the numbers that the notebook shows, and wrong on others of the same "
             "kind. Is something written down that should be computed?"
@@ -115,6 +116,19 @@ def in_words(secret, visible):
         name, says, why = visible.pitfall, visible.message, visible.why
         traceback = visible.traceback
     return replace(secret, pitfall=name, message=says, why=why, traceback=traceback, example="")
+
+
+def without_fixed_parts(verdict, seed):
+    """Who writes answers down earns nothing for numbers that are the same under every seed."""
+    exercise, changing = verdict.exercise, {"clean"}
+    for i, case in enumerate(exercise.cases):
+        if not drivers.same_plain(exercise.inputs(i, seed), exercise.inputs(i, VISIBLE_SEED)):
+            changing.add(case.part)
+    earned = {part: ok and part in changing for part, ok in verdict.earned.items()}
+    if not earned[next(iter(earned))]:
+        earned = dict.fromkeys(earned, False)
+    score = float(sum(exercise.parts[part] for part, ok in earned.items() if ok))
+    return replace(verdict, earned=earned, score=score)
 
 
 def as_plain(v):
@@ -150,7 +164,7 @@ class Run:
     def __init__(self, worker, steps, checks, deadline):
         self.worker, self.steps, self.checks, self.deadline = worker, steps, checks, deadline
         self.broken = {}  # number of a step: (name, how) of what it did to the process
-        self.session, self.done = None, 0
+        self.session, self.done, self.asked = None, 0, 0
 
     def judge(self, exercises, seed):
         """{name: Verdict} for every exercise, from inputs made from the seed, in a fresh process."""
@@ -224,7 +238,7 @@ class Run:
                         continue
                     try:
                         reply = self.ask(
-                            CELL_SECONDS + GRACE, op="run", number=number, seconds=CELL_SECONDS
+                            CELL_SECONDS + GRACE, op="run", cell=number, seconds=CELL_SECONDS
                         )
                     except Ended as end:
                         if end.name == "no time left":
@@ -248,17 +262,21 @@ class Run:
         now = time.monotonic()
         if now > self.deadline:
             raise Ended("no time left", "")
+        self.asked += 1
         try:
-            wire.send(self.session, request)
+            wire.send(self.session, {"number": self.asked, **request})
             reply = wire.receive(self.session, min(now + limit, self.deadline))
+            if type(reply) is not dict or reply.get("number") != self.asked:
+                raise wire.WireError("an answer to another question")
+            reply = reply.get("reply")
         except wire.Late:
             self.hang_up()
             raise Ended("stalled", "") from None
         except wire.Closed:
             raise Ended("killed", how_it_died(self.hang_up())) from None
-        except wire.WireError as error:
+        except wire.WireError:
             self.hang_up()
-            raise Ended("not an answer", str(error)) from None
+            raise Ended("not an answer", "") from None
         if type(reply) is dict and "too much" in reply:
             raise Ended("too much", "")
         return reply
@@ -454,17 +472,17 @@ class Worker:
         probe = {"kind": "answer", "name": "probe", "source": PROBE}
         session = self.start()
         try:
-            wire.send(session, {"op": "load", "cells": [probe]})
+            wire.send(session, {"number": 1, "op": "load", "cells": [probe]})
             wire.receive(session, time.monotonic() + 30)
-            wire.send(session, {"op": "run", "number": 0, "seconds": 10.0})
-            reply = wire.receive(session, time.monotonic() + 30)
+            wire.send(session, {"number": 2, "op": "run", "cell": 0, "seconds": 10.0})
+            error = wire.receive(session, time.monotonic() + 30)["reply"]["error"]
         except wire.WireError as error:
             raise WorkerFailed(f"{error} {self.reason()}") from None
         finally:
             session.close()
             self.end()
-        if reply != {"error": None}:
-            raise WorkerFailed(f"it leaks: {reply['error']['message']}")
+        if error:
+            raise WorkerFailed(f"it leaks: {error['message']}")
 
     def start(self):
         """Fork a session. returns: the judge's end of its socket"""

@@ -59,9 +59,9 @@ class Session:
                 cell["tree"].body = kept
         return {}
 
-    def run(self, number, seconds):
+    def run(self, cell, seconds):
         """Run one cell. Returns {"error": None or what stopped it}."""
-        cell = self.cells[number]
+        cell = self.cells[cell]
         before = drivers.settings()
         try:
             if isinstance(cell["tree"], Exception):
@@ -160,13 +160,14 @@ def serve(sock):
             request = wire.receive(sock)
         except wire.Closed:
             return
+        number = request.pop("number")
         reply = operations[request.pop("op")](**request)
         try:
-            wire.send(sock, reply)
+            wire.send(sock, {"number": number, "reply": reply})
         except wire.Closed:
             return
-        except wire.WireError as error:  # honest, but more than the wire carries
-            wire.send(sock, {"too much": str(error)})
+        except wire.WireError:  # honest, but more than the wire carries
+            wire.send(sock, {"number": number, "reply": {"too much": True}})
 
 
 # ------------------------------------------------------------------------ the warm process

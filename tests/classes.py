@@ -1,0 +1,66 @@
+"""Classes to grade in tests: classrooms made once, submissions filled in as a student would."""
+
+import copy
+import json
+from pathlib import Path
+
+import nbformat
+
+from pgcourse.checks import lesson_exercises
+from pgcourse.classroom import classroom
+from pgcourse.classroom.build import ROOT
+from pgcourse.classroom.students import STUDENTS
+
+LESSON = "01_policy_gradient_theorem"
+FULL = {name: e.points for name, e in lesson_exercises(LESSON).items()}
+SOURCE = (ROOT / "solutions" / f"{LESSON}.ipynb").read_text(encoding="utf-8")
+RELEASE = json.loads((ROOT / "course" / f"{LESSON}.ipynb").read_text(encoding="utf-8"))
+for _cell in RELEASE["cells"]:
+    _cell["source"] = "".join(_cell["source"])
+RIGHT = STUDENTS[0].answers(list(lesson_exercises(LESSON).values()))
+
+
+def notebook(answers=(), edit=None):
+    """A submission as JSON: right answers but for `answers`; `edit` changes the notebook in place."""
+    nb, texts = copy.deepcopy(RELEASE), RIGHT | dict(answers)
+    for cell in nb["cells"]:
+        name = cell["metadata"].get("nbgrader", {}).get("grade_id")
+        if name in texts:
+            cell["source"] = texts[name]
+    if edit:
+        edit(nb)
+    return nb
+
+
+def to_bytes(nb):
+    return json.dumps(nb).encode()
+
+
+def hand_in(root, student, data, lesson=LESSON, name=None):
+    """Put bytes into submitted/."""
+    path = Path(root) / "submitted" / student / lesson / (name or f"{lesson}.ipynb")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def make(root):
+    """A classroom with this lesson."""
+    return classroom.new(root, [LESSON], report=lambda line: None)
+
+
+def scores(root):
+    """{student: {exercise: points}} from nbgrader's gradebook."""
+    found = classroom.gradebook_scores(Path(root))
+    return {
+        student: {name.removeprefix("check_"): score for name, score in grades.items()}
+        for (student, lesson), grades in found.items()
+    }
+
+
+def feedback(root):
+    classroom.nbgrader(Path(root), "generate_feedback", LESSON)
+
+
+def autograded(root, student):
+    return nbformat.read(Path(root) / "autograded" / student / LESSON / f"{LESSON}.ipynb", 4)

@@ -1,0 +1,408 @@
+"""Damaged submissions: repaired or named, and the rest of the class is graded all the same."""
+
+import copy
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pgcourse.checks import lesson_exercises
+from pgcourse.classroom import intake
+from pgcourse.classroom.grade import ClassError, collect, grade_class, student_in
+from tests import classes
+from tests.classes import FULL, LESSON, notebook, to_bytes
+
+WELL = [f"well-{i}" for i in range(6)]
+
+
+def text():
+    return json.dumps(notebook(), ensure_ascii=False)
+
+
+def cells(nb):
+    return {
+        c["metadata"]["nbgrader"]["grade_id"]: c for c in nb["cells"] if "nbgrader" in c["metadata"]
+    }
+
+
+def old_format():
+    def old(cell):
+        new = {k: v for k, v in cell.items() if k in ("cell_type", "metadata", "outputs")}
+        new["input" if cell["cell_type"] == "code" else "source"] = cell["source"]
+        return new | ({"language": "python", "collapsed": False} if "input" in new else {})
+
+    nb = notebook()
+    sheet = {"cells": [old(c) for c in nb["cells"]], "metadata": {}}
+    return {"nbformat": 3, "nbformat_minor": 0, "metadata": {"name": ""}, "worksheets": [sheet]}
+
+
+def edited(change):
+    return to_bytes(notebook(edit=change))
+
+
+def strip_labels(nb):
+    for cell in nb["cells"]:
+        cell["metadata"] = {}
+
+
+def strip_labels_and_ids(nb):
+    strip_labels(nb)
+    nb["nbformat_minor"] = 4
+    for cell in nb["cells"]:
+        cell.pop("id")
+
+
+def rename_labels(nb):
+    for name, cell in cells(nb).items():
+        cell["metadata"]["nbgrader"]["grade_id"] = name + "-copy"
+        cell["id"] = name + "-copy"
+
+
+def copy_answer(nb):
+    """The released cell kept, the answer written into a copy above it, and a stale copy at the end."""
+    cell = cells(nb)["score_step"]
+    stub = next(c for c in classes.RELEASE["cells"] if c["id"] == "score_step")
+    at = nb["cells"].index(cell)
+    nb["cells"].insert(at + 1, copy.deepcopy(stub))
+
+
+def copy_check(nb):
+    check = cells(nb)["check_score_step"]
+    nb["cells"].insert(3, copy.deepcopy(check))
+
+
+def drop_checks(nb):
+    nb["cells"] = [c for c in nb["cells"] if not c["id"].startswith("check_")]
+
+
+def drop_given(nb):
+    nb["cells"] = [c for c in nb["cells"] if "nbgrader" in c["metadata"]]
+
+
+def drop_markdown_and_order(nb):
+    nb["cells"] = [c for c in nb["cells"] if c["cell_type"] == "code"]
+
+
+def no_schema(nb):
+    for cell in cells(nb).values():
+        cell["metadata"]["nbgrader"] = {
+            k: cell["metadata"]["nbgrader"][k] for k in ("grade_id", "grade", "solution")
+        }
+
+
+def wrong_types(nb):
+    nb["cells"] += [
+        None,
+        3,
+        {"cell_type": "code"},
+        {"source": 5, "metadata": []},
+        {"cell_type": []},
+    ]
+    nb["metadata"] = "none"
+
+
+def huge_output(nb):
+    cell = cells(nb)["softmax"]
+    cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * (20 * 2**20)}]
+
+
+def answers_as_text(nb):
+    cell = cells(nb)["score_step"]
+    cell["cell_type"] = "markdown"
+
+
+def windows_lines(nb):
+    for cell in nb["cells"]:
+        cell["source"] = cell["source"].replace("\n", "\r\n")
+
+
+def surrogates(nb):
+    nb["cells"].insert(
+        2, {"cell_type": "markdown", "id": "s", "metadata": {}, "source": "\ud800 \x00 \x1b[2J"}
+    )
+
+
+def as_lists(nb):
+    for cell in nb["cells"]:
+        cell["source"] = cell["source"].splitlines(True)
+
+
+# bytes that are repaired: everything else in them is right
+REPAIRED = {
+    "byte order mark": b"\xef\xbb\xbf" + text().encode(),
+    "utf-16": text().encode("utf-16"),
+    "latin-1": text().replace("exercise", "Übung").encode("latin-1", "replace"),
+    "old format": to_bytes(old_format()),
+    "stripped labels": edited(strip_labels),
+    "stripped labels and ids": edited(strip_labels_and_ids),
+    "renamed labels": edited(rename_labels),
+    "copied answer": edited(copy_answer),
+    "copied check": edited(copy_check),
+    "no checks": edited(drop_checks),
+    "no given cells": edited(drop_given),
+    "code only": edited(drop_markdown_and_order),
+    "no schema": edited(no_schema),
+    "wrong types": edited(wrong_types),
+    "huge output": edited(huge_output),
+    "answer as text": edited(answers_as_text),
+    "windows": edited(windows_lines),
+    "surrogates": edited(surrogates),
+    "lists of lines": edited(as_lists),
+}
+
+# bytes that are named
+NAMED = {
+    "empty": (b"", "empty file"),
+    "blank": (b" \n\n", "empty file"),
+    "truncated": (text().encode()[:5000], "damaged"),
+    "not json": (b"PK\x03\x04 this is a zip", "damaged"),
+    "html": (b"<!DOCTYPE html><title>Log in</title>", "damaged"),
+    "a list": (b"[1, 2, 3]", "no notebook"),
+    "no cells": (b'{"nbformat": 4, "metadata": {}}', "no cells"),
+    "empty notebook": (b'{"cells": [], "nbformat": 4, "metadata": {}}', "empty"),
+    "too deep": (b"[" * 200_000, "damaged"),
+}
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A class of more than thirty, of whom six are well: (root, scores, rows)."""
+    folder = tmp_path_factory.mktemp("damaged")
+    root = classes.make(folder / "class")
+    for name in WELL:
+        classes.hand_in(root, name, to_bytes(notebook()))
+    for name, data in REPAIRED.items():
+        classes.hand_in(root, name, data)
+    for name, (data, _) in NAMED.items():
+        classes.hand_in(root, name, data)
+    classes.hand_in(root, "other name", to_bytes(notebook()), name="Untitled (1).ipynb")
+    for name in ("a.ipynb", "b.ipynb"):
+        classes.hand_in(root, "two names", to_bytes(notebook()), name=name)
+    classes.hand_in(root, "only text", b"def softmax(theta): ...", name="answers.py")
+    extra = classes.hand_in(root, "extra files", to_bytes(notebook())).parent
+    (extra / "torch.py").write_text("raise SystemExit")
+    (extra / "gradebook.db").write_text("mine")
+    (extra / "timestamp.txt").write_text("yesterday, I swear")
+    (root / "submitted" / "linked" / LESSON).mkdir(parents=True)
+    (root / "submitted" / "linked" / LESSON / f"{LESSON}.ipynb").symlink_to(
+        root / "nbgrader_config.py"
+    )
+    (root / "submitted" / "linked folder").mkdir()
+    (root / "submitted" / "linked folder" / LESSON).symlink_to(
+        root / "submitted" / "well-0" / LESSON
+    )
+    (root / "submitted" / "a pipe" / LESSON).mkdir(parents=True)
+    os.mkfifo(root / "submitted" / "a pipe" / LESSON / f"{LESSON}.ipynb")
+    (root / "submitted" / "a folder" / LESSON / f"{LESSON}.ipynb").mkdir(parents=True)
+    large = classes.hand_in(root, "too large", b"")
+    os.truncate(large, 2**30)
+    classes.hand_in(root, "weird [*] näme ;rm -rf", to_bytes(notebook()))
+    rows = grade_class(root, LESSON, jobs=2)
+    return root, classes.scores(root), rows
+
+
+def test_a_class_of_thirty_with_twenty_kinds_of_damage(damaged):
+    _, _, rows = damaged
+    assert len(rows) >= 30
+    assert len(REPAIRED) + len(NAMED) >= 20
+
+
+@pytest.mark.parametrize(
+    "name", [*WELL, *REPAIRED, "other name", "extra files", "weird [*] näme ;rm -rf"]
+)
+def test_what_can_be_repaired_earns_its_points(damaged, name):
+    _, scores, rows = damaged
+    assert rows[name].status == "graded", rows[name].note
+    assert scores[name] == FULL
+
+
+def test_repairs_are_told(damaged):
+    _, _, rows = damaged
+    assert "label" in rows["stripped labels and ids"].note
+    assert "missing" in rows["no checks"].note
+    assert "Untitled (1).ipynb" in rows["other name"].note
+    assert "timestamp.txt" in rows["extra files"].note
+    assert all(rows[name].note == "" for name in WELL)
+
+
+@pytest.mark.parametrize(
+    "name, says",
+    [(name, says) for name, (_, says) in NAMED.items()]
+    + [
+        ("two names", "a.ipynb, b.ipynb"),
+        ("only text", "no notebook"),
+        ("linked", "symbolic link"),
+        ("linked folder", "symbolic link"),
+        ("a pipe", "not a file"),
+        ("a folder", "not a file"),
+        ("too large", "1024 MB"),
+    ],
+)
+def test_what_cannot_be_repaired_is_named(damaged, name, says):
+    _, scores, rows = damaged
+    assert rows[name].status == "not graded"
+    assert says in rows[name].note
+    assert "\n" not in rows[name].note
+    assert name not in scores
+
+
+def test_nothing_of_the_grader_is_copied_to_students(damaged):
+    root, _, _ = damaged
+    kept = {p.name for p in (root / "autograded").rglob("*") if p.is_file()}
+    assert kept == {f"{LESSON}.ipynb"}
+
+
+def test_again_nothing_is_left_to_do(damaged):
+    root, _, rows = damaged
+    again = grade_class(root, LESSON, jobs=1)
+    assert {n: r.score for n, r in again.items()} == {n: r.score for n, r in rows.items()}
+    assert {r.status for r in again.values()} == {"unchanged", "not graded"}
+
+
+# ------------------------------------------------------------------------------ reading alone
+
+
+def test_the_last_copy_that_was_written_in_counts():
+    import nbformat
+
+    nb = notebook(edit=copy_answer)
+    found, _ = intake.read_cells(to_bytes(nb))
+    submission = intake.match(found, nbformat.reads(classes.SOURCE, as_version=4))
+    steps, checks = submission.steps()
+    texts = [s["source"] for s in steps if s["name"] == "score_step"]
+    assert texts == [classes.RIGHT["score_step"]]
+    assert set(checks) == set(FULL)
+    assert any("2 times" in note for note in submission.notes)
+
+
+def test_random_bytes_never_raise_anything_else():
+    rng, good = random.Random(0), bytearray(to_bytes(notebook()))
+    for _ in range(300):
+        data = bytearray(good[: rng.randrange(len(good))] if rng.random() < 0.3 else good)
+        for _ in range(rng.randrange(1, 30)):
+            if data:
+                data[rng.randrange(len(data))] = rng.randrange(256)
+        try:
+            found, _ = intake.read_cells(bytes(data))
+        except intake.Unreadable as error:
+            assert str(error)
+        else:
+            assert all(isinstance(c.source, str) for c in found)
+
+
+@pytest.mark.parametrize(
+    "stem, student",
+    [
+        ("ada_12345_998877_05_ppo", "ada"),
+        ("ada", "ada"),
+        ("Ada Lovelace_4711_assignsubmission_file_05_ppo", "Ada_Lovelace"),
+        ("ada_LATE_12_05_ppo", "ada"),
+        ("05_ppo", ""),
+    ],
+)
+def test_students_are_read_from_file_names(stem, student):
+    assert student_in(stem, "05_ppo") == student
+
+
+def test_a_folder_as_downloaded_is_collected(tmp_path):
+    root = classes.make(tmp_path / "class")
+    (tmp_path / "downloads" / "bob").mkdir(parents=True)
+    (tmp_path / "downloads" / f"ada_123_{LESSON}.ipynb").write_bytes(to_bytes(notebook()))
+    (tmp_path / "downloads" / "bob" / "my work.ipynb").write_bytes(to_bytes(notebook()))
+    assert sorted(collect(root, LESSON, tmp_path / "downloads")) == ["ada", "bob"]
+    rows = grade_class(root, LESSON, jobs=1)
+    assert [(r.student, r.score) for r in rows.values()] == [("ada", 28.0), ("bob", 28.0)]
+
+
+def test_what_cannot_be_graded_at_all_is_said(tmp_path):
+    with pytest.raises(ClassError, match="no classroom"):
+        grade_class(tmp_path, LESSON)
+    root = classes.make(tmp_path / "class")
+    with pytest.raises(ClassError, match="it has: 01_policy"):
+        grade_class(root, "99_nothing")
+    with pytest.raises(ClassError, match="handed in by nobody"):
+        grade_class(root, LESSON, students=("nobody",))
+
+
+# ------------------------------------------------------------------------------- interruption
+
+GRADE = (
+    "import sys; from pgcourse.classroom.grade import grade_class; "
+    "grade_class(sys.argv[1], sys.argv[2], jobs=2)"
+)
+
+
+def start(root):
+    return subprocess.Popen(
+        [sys.executable, "-c", GRADE, str(root), LESSON],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def some_class(root):
+    classes.make(root)
+    exercises = list(lesson_exercises(LESSON).values())
+    for i in range(8):
+        wrong = exercises[i % len(exercises)]
+        answers = {wrong.name: f"def {wrong.name}(*a):\n    return None"} if i % 2 else {}
+        classes.hand_in(root, f"student-{i}", to_bytes(notebook(answers)))
+    return root
+
+
+def books(root):
+    """All that nbgrader has written down: scores, and the outputs that feedback is made of."""
+    outputs = {
+        p.parent.parent.name: [c.get("outputs") for c in json.loads(p.read_text())["cells"]]
+        for p in (root / "autograded").rglob("*.ipynb")
+    }
+    return classes.scores(root), outputs
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_finishes_the_rest(tmp_path):
+    """kill -9 twenty times, then once to the end: the books of an undisturbed run."""
+    undisturbed = some_class(tmp_path / "undisturbed")
+    began = time.monotonic()
+    assert start(undisturbed).wait() == 0
+    whole = time.monotonic() - began
+    disturbed, rng = some_class(tmp_path / "disturbed"), random.Random(0)
+    # the same secret, so that the same words are said
+    secret = (undisturbed / "nbgrader_config.py").read_text().split("seed=")[1]
+    config = disturbed / "nbgrader_config.py"
+    config.write_text(config.read_text().split("seed=")[0] + "seed=" + secret)
+    kills = 0
+    while kills < 20:
+        process = start(disturbed)
+        time.sleep(rng.uniform(0.15, 1.0) * whole)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if kills < 20 and process.returncode == 0:  # it had finished: something new to do
+            stamps = sorted((disturbed / ".pgcourse" / "written" / LESSON).iterdir())
+            for stamp in rng.sample(stamps, len(stamps) // 2):
+                stamp.unlink()
+    assert start(disturbed).wait() == 0
+    assert books(disturbed) == books(undisturbed)
+    assert leftovers(disturbed) == []
+
+
+def leftovers(root):
+    """Processes that work on this class, or judge for nobody."""
+    time.sleep(1)
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(root) in line:
+            found.append(line)
+    return found
