@@ -990,12 +990,18 @@ plt.show()
 # `critic_loss`, `actor_loss`, `temperature_loss`, `polyak` and `logp`, like the keys of `mine`. Replace
 # only what is ill. *Up to a minute.*
 
-# %% solution="treat"
-patient = "C"
-### BEGIN SOLUTION
-treatment = {"target": soft_q_target}
-### END SOLUTION
-cured = clinic_sac.rerun(patient, total_steps=config.total_steps, **treatment)
+
+# %% solution="treatment"
+def treatment():
+    """A patient's letter, and the pieces to replace: {"name of the piece": your function}."""
+    ### BEGIN SOLUTION
+    return "C", {"target": soft_q_target}
+    ### END SOLUTION
+
+
+# %%
+patient, pieces = treatment()
+cured = clinic_sac.rerun(patient, total_steps=config.total_steps, **pieces)
 clinic_sac.show({patient: patients[patient], f"{patient}, treated": cured})
 plt.show()
 
