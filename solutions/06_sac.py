@@ -706,7 +706,7 @@ tuned = {target: one_state(hill, target, steps=fast(600, 60)) for target in aske
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2))
 for color, (target, run) in zip(plots.COLORS, tuned.items(), strict=False):
     show_tuning(axes, target, run, color)
-axes[0].legend(fontsize=8)
+fig.legend(loc="outside lower center", ncols=4, fontsize=9)
 fig.suptitle("The entropy that was asked for (dotted), and the price that brings it")
 plt.show()
 
