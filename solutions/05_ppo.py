@@ -502,6 +502,7 @@ plt.show()
 # move the policy hardly further than five did: each step that has taken its gain falls silent. Without it
 # the KL climbs by factors of a hundred and more. Some seed may profit for a while, because the direction was
 # right to begin with, but the rollout is evidence about a policy that no longer exists, and most seeds lose what they had.
+# (Thirty epochs are too many even with the clip: one rollout has only so much to teach, and some seeds lose a little.)
 #
 # Now in training: rollout after rollout, ten epochs each, the same big learning rate. Five seeds with the
 # clip, five without. These are big steps on purpose: with one epoch and a tiny learning rate nobody needs a
@@ -525,17 +526,18 @@ for ax, key in zip(axes.flat, ("return", "kl", "clip_fraction", "entropy"), stri
     plots.learning_curves(runs, key, ax=ax)
     if key != "return":
         ax.get_legend().remove()
-axes[0, 1].set_yscale("log")
+axes[0, 1].set(yscale="log", ylim=(1e-4, 20))
 plt.show()
 for name, results in runs.items():
     last = [round(float(r.history["return"][-5:].mean())) for r in results]
     print(f"{name:14s} return at the end, by seed: {last}")
 
 # %% [markdown]
-# Read the four panels together. Without the clip the KL of a single update is larger by orders of magnitude,
-# most ratios are outside the window (here the clip fraction only *counts*; nothing is clipped), the
-# entropy collapses within a few rollouts, and the return gets stuck or falls back. A policy
-# that is certain of the wrong thing no longer tries anything else, so it never recovers. That is the
+# Read the four panels together. Without the clip the KL of an update is larger by orders of magnitude
+# from the very first rollout, most ratios are outside the window (here the clip fraction only *counts*;
+# nothing is clipped), the entropy collapses within a few rollouts, and the return never gets off the ground. A policy
+# that is certain of the wrong thing no longer tries anything else, so it never recovers. (Where it is so certain
+# that it cannot change any more, KL and clip fraction fall to 0: that is not health.) That is the
 # collapse, and the clip is what prevents it.
 #
 # Note the other side as well: *with* the clip the clip fraction is not zero. The clip is no wall. It only removes
