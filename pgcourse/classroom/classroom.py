@@ -30,6 +30,7 @@ nbgrader and Formgrader read it when they are started in this directory:
 
 from pathlib import Path
 
+from pgcourse.classroom import pages
 from pgcourse.classroom.gradebook import configure
 
 here = Path(__file__).resolve().parent
@@ -43,6 +44,8 @@ c.ClearSolutions.code_stub = {{"python": {stub!r}}}
 # Submissions are judged outside their own process, in a sandbox, and with other numbers than the
 # learner's: the seed is this class's secret.
 configure(c, seed={seed!r})
+# mathematics in feedback and in Formgrader without a network
+pages.configure(c)
 '''
 
 
