@@ -19,6 +19,11 @@ COMMANDS = {
         "Train an agent by name; results are kept in runs/.",
     ),
     "plot": ("pgcourse.runs", "plot_command", "Draw the learning curves of saved runs."),
+    "progress": (
+        "pgcourse.classroom.progress",
+        "command",
+        "Which exercises pass in your saved notebooks.",
+    ),
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
     "grade": ("pgcourse.classroom.grade", "command", "Grade a class: parallel, sandboxed."),

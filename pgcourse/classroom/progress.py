@@ -1,0 +1,134 @@
+"""How far a learner is: every exercise in the saved notebooks, judged again, on this machine alone.
+
+Outputs that were saved are not believed: a function may have changed since its check ran. What is
+written is run as in a graded class, in a process of its own with limits of time and memory, but on
+the numbers of the notebook's own checks.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import nbformat
+import typer
+
+from pgcourse.checks import LESSONS, lesson_exercises
+from pgcourse.checks.core import VISIBLE_SEED
+from pgcourse.classroom.build import ROOT
+
+
+@dataclass(frozen=True)
+class Row:
+    """An exercise. state: "passed", "tried" or "not yet"; pitfall: the mistake's name, if it has one"""
+
+    lesson: str
+    exercise: str
+    state: str
+    score: float
+    points: float
+    pitfall: str = ""
+
+
+def progress(folder, root=ROOT, tell=None):
+    """Every exercise of every lesson, as the notebooks in this folder answer it.
+
+    folder  : holds 01_policy_gradient_theorem.ipynb and so on; one that is missing is not begun
+    root    : the clone, with the solved notebooks
+    tell    : called with the name of each lesson that is judged
+    returns : list of Row
+    """
+    rows = []
+    for lesson in LESSONS:
+        path, found = Path(folder) / f"{lesson}.ipynb", {}
+        if written(path):
+            if tell:
+                tell(lesson)
+            found = judged(path, lesson, root)
+        for name, exercise in lesson_exercises(lesson).items():
+            verdict = found.get(name)
+            if verdict is None or verdict["pitfall"] == "not written":
+                rows.append(Row(lesson, name, "not yet", 0.0, exercise.points))
+                continue
+            state = "passed" if verdict["passed"] else "tried"
+            score, mistake = verdict["score"], verdict["pitfall"] or ""
+            rows.append(Row(lesson, name, state, score, exercise.points, mistake))
+    return rows
+
+
+def written(path):
+    """Whether any exercise of the notebook has an answer; a fresh one need not be run."""
+    if not path.is_file():
+        return False
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except Exception:
+        return True  # whatever it is, it is not the fresh one; the judge says what it can use
+    return any(
+        cell.metadata.get("nbgrader", {}).get("solution")
+        and "NotImplementedError" not in cell.source
+        for cell in cells
+    )
+
+
+def judged(path, lesson, root):
+    """{exercise: verdict} of a saved notebook; {} where it cannot be read."""
+    from pgcourse.classroom import intake
+    from pgcourse.classroom.judge import Limits, grade_submission
+
+    source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+    try:  # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway
+        limits = Limits(unsafe=True)
+        result = grade_submission(path.read_bytes(), lesson, source, VISIBLE_SEED, limits)
+    except intake.Unreadable:
+        return {}
+    return result["exercises"]
+
+
+MARKS = {"passed": "[green]✓ passed[/]", "tried": "[yellow]… tried[/]", "not yet": "  not yet"}
+
+
+def table(rows):
+    """The rows as a rich Table: one section a lesson."""
+    from rich.table import Table
+
+    result = Table(title="Your way through the course")
+    for column in ("lesson", "exercise", "", "points", "mistake"):
+        result.add_column(column, justify="right" if column == "points" else "left")
+    before = None
+    for row in rows:
+        if before not in (None, row.lesson):
+            result.add_section()
+        lesson = row.lesson if row.lesson != before else ""
+        points = f"{row.score:g} of {row.points:g}"
+        result.add_row(lesson, row.exercise, MARKS[row.state], points, row.pitfall)
+        before = row.lesson
+    return result
+
+
+def summary(rows):
+    """One line: how much is done, and what is next."""
+    done = [row for row in rows if row.state == "passed"]
+    line = (
+        f"{len(done)} of {len(rows)} exercises pass, "
+        f"{sum(r.score for r in rows):g} of {sum(r.points for r in rows):g} points."
+    )
+    left = next((row for row in rows if row.state != "passed"), None)
+    return f"{line} Next: {left.exercise} in lesson {left.lesson}." if left else f"{line} All done!"
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(help="Where your notebooks are; by default course/ of the clone.")
+    ] = ROOT / "course",
+):
+    """Which exercises of which lesson pass in your saved notebooks (save them first)."""
+    from rich.console import Console
+
+    console = Console()
+    if not any(folder.glob("[0-9][0-9]_*.ipynb")):
+        typer.echo(f"No notebooks of the course in {folder}.", err=True)
+        raise typer.Exit(1)
+    with Console(stderr=True).status("") as status:
+        rows = progress(folder, tell=lambda lesson: status.update(f"judging {lesson}"))
+    console.print(table(rows))
+    console.print(summary(rows))
