@@ -15,7 +15,8 @@ RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 
 
 lab: setup
 	@root=; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
-	exec $(RUN) python -m jupyterlab $$root $(ARGS) course/01_policy_gradient_theorem.ipynb
+	exec $(RUN) python -m jupyterlab $$root \
+	  --LabApp.default_url=/lab/tree/course/01_policy_gradient_theorem.ipynb $(ARGS)
 
 test: setup
 	@exec $(RUN) python -m pytest -n 2 --dist loadfile $(ARGS)
