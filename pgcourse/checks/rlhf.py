@@ -532,7 +532,9 @@ SEQUENCE_SCORE = Exercise(
         ),
         Case(
             "a row without an answer",
-            lambda g: dict(values=normal(g, 2, 3), mask=hand_mask([0, 0, 0], [0, 1, 1])),
+            lambda g: dict(
+                values=normal(g, 2, 5), mask=hand_mask([0, 0, 0, 0, 0], [0, 1, 1, 0, 0])
+            ),
             "shapes",
             raises=True,
         ),
@@ -717,7 +719,9 @@ KL_SHAPED_REWARDS = Exercise(
         ),
         Case(
             "a row without a response token",
-            lambda g: answer_rewards(g, 2, 3) | dict(mask=hand_mask([0, 0, 0], [0, 1, 1])),
+            lambda g: (
+                answer_rewards(g, 2, 5) | dict(mask=hand_mask([0, 0, 0, 0, 0], [0, 1, 1, 0, 0]))
+            ),
             "shapes",
             raises=True,
         ),
@@ -1506,7 +1510,7 @@ RLOO_ADVANTAGES = Exercise(
         Case("two answers", lambda g: group_scores(g, 2, 3), "values", ("score",)),
         Case("many answers", lambda g: group_scores(g, 6, 5), "values"),
         Case("float64", lambda g: group_scores(g, 4, 2, F64), "values"),
-        Case("one answer", lambda g: group_scores(g, 1, 3), "shapes", raises=True),
+        Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
     ],
     pitfalls=[
         Pitfall(
@@ -1655,7 +1659,7 @@ GRPO_ADVANTAGES = Exercise(
             lambda g: dict(score=torch.tensor([[1.0, 2.0], [1.0, 4.0], [1.0, 9.0]])),
             "equal scores",
         ),
-        Case("one answer", lambda g: group_scores(g, 1, 3), "shapes", raises=True),
+        Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
     ],
     pitfalls=[
         Pitfall(
