@@ -1,6 +1,7 @@
 # make lab      JupyterLab with the first lesson      make lab ARGS=--no-browser   on a server
 # make test     everything that CI checks             make test ARGS="-k build"    a part of it
 # make grade    grade the example class               make bench                   side by side with the peers
+# make site     the executed lessons as pages in site/
 #
 # Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
 # More arguments for pip: make lab PIP_ARGS="--extra-index-url <address of the CPU builds of torch>"
@@ -11,7 +12,7 @@ PIP_ARGS ?=
 # never an activated environment's packages or kernels; .venv's programs (nbgrader calls alembic by name) first
 RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: lab test grade bench setup
+.PHONY: lab test grade bench site setup
 
 lab: setup
 	@root=; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
@@ -23,6 +24,9 @@ test: setup
 
 grade: setup
 	@exec $(RUN) python -m pgcourse.cli classroom example $(ARGS)
+
+site: setup
+	@exec $(RUN) python -m pgcourse.cli site $(ARGS)
 
 bench: setup
 	@exec $(RUN) python -m pgcourse.cli bench $(ARGS)

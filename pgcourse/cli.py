@@ -24,6 +24,7 @@ COMMANDS = {
         "command",
         "Which exercises pass in your saved notebooks.",
     ),
+    "site": ("pgcourse.classroom.site", "command", "The executed lessons as pages to read."),
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
     "grade": ("pgcourse.classroom.grade", "command", "Grade a class: parallel, sandboxed."),

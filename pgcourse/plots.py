@@ -2,6 +2,7 @@
 
 import base64
 import os
+import sys
 import tempfile
 from itertools import cycle
 from pathlib import Path
@@ -32,6 +33,48 @@ def style():
             "font.size": 11,
         }
     )
+    describe_pictures()
+
+
+def describe_pictures():
+    """In a notebook, give every figure from the next cell on a text for those who do not see it."""
+    from matplotlib.figure import Figure
+
+    ipython = sys.modules.get("IPython")  # whoever is not in a notebook need not have it
+    shell = ipython and ipython.get_ipython()
+    if shell is None or getattr(shell, "pgcourse_describes", False):
+        return
+    formatter = shell.display_formatter.formatters["image/png"]
+    plt.draw_if_interactive()  # loads the notebook's backend; after this cell it installs its own
+
+    def before_cell(_):
+        try:
+            draw = formatter.lookup_by_type(Figure)
+        except KeyError:
+            return
+        if not hasattr(draw, "described"):
+
+            def described(figure):
+                picture = draw(figure)
+                return picture if isinstance(picture, tuple) else (picture, {"alt": words(figure)})
+
+            described.described = True
+            formatter.for_type(Figure, described)
+
+    shell.pgcourse_describes = True
+    shell.events.register("pre_run_cell", before_cell)
+
+
+def words(figure):
+    """A figure's titles, axes and curves as a sentence."""
+    said = [figure.get_suptitle()]
+    for ax in figure.axes:
+        axes = " over ".join(filter(None, (ax.get_ylabel(), ax.get_xlabel())))
+        curves = (
+            ", ".join(t.get_text() for t in ax.get_legend().get_texts()) if ax.get_legend() else ""
+        )
+        said.append(": ".join(filter(None, (ax.get_title(), axes, curves))))
+    return " ".join("; ".join(filter(None, said)).split()) or "figure"
 
 
 def bootstrap_band(curves, level=0.95, draws=2000, seed=0):

@@ -65,3 +65,13 @@ def test_an_animation_for_a_notebook_holds_everything_itself():
     config = ppo.Config(n_envs=2, n_steps=8, minibatches=1, epochs=1, total_steps=1)
     html = plots.animate(ppo.train(config, progress=False).policy, "CartPole-v1", max_steps=6).data
     assert "data:image/webp;base64," in html and 'alt="CartPole-v1' in html and "http" not in html
+
+
+def test_a_figure_has_words_for_those_who_do_not_see_it():
+    figure, axes = plots.plt.subplots(1, 2)
+    figure.suptitle("Two runs")
+    axes[0].plot([1, 2], label="with clip")
+    axes[0].set(title="PPO", xlabel="steps", ylabel="return")
+    axes[0].legend()
+    assert plots.words(figure) == "Two runs; PPO: return over steps: with clip"
+    plots.plt.close(figure)

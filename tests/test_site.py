@@ -1,0 +1,79 @@
+"""The site: one lesson built for real; links lead somewhere, pictures have words, nothing is loaded."""
+
+import json
+import re
+
+import pytest
+
+from pgcourse.classroom.site import build_site, local_links, sections
+from tests.test_pages import text_outside_code
+
+LESSON = "01_policy_gradient_theorem"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGCOURSE_FAST", "1")
+        patch.delenv("MPLBACKEND", raising=False)
+        build_site(folder, [LESSON])
+    return folder
+
+
+def anchors(page):
+    return set(re.findall(r'\bid="([^"]+)"', page))
+
+
+@pytest.mark.slow
+def test_every_link_leads_somewhere(site):
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.iterdir()}
+    assert set(pages) == {"index.html", f"{LESSON}.html"}
+    links = [
+        (name, link) for name, page in pages.items() for link in re.findall(r'href="([^"]+)"', page)
+    ]
+    assert any(link == f"{LESSON}.html" for _, link in links)
+    for name, link in links:
+        if not link.startswith(("https://", "http://")):
+            target, _, anchor = link.partition("#")
+            page = pages[target or name]
+            assert not anchor or anchor in anchors(page), f"{name}: {link}"
+
+
+@pytest.mark.slow
+def test_the_index_finds_sections_that_are_there(site):
+    index = (site / "index.html").read_text(encoding="utf-8")
+    entries = json.loads(re.search(r'id="index">(.*?)</script>', index, re.S)[1])
+    there = anchors((site / f"{LESSON}.html").read_text(encoding="utf-8"))
+    assert len(entries) > 8 and all(entry["anchor"] in there for entry in entries)
+    assert any("softmax" in entry["text"] for entry in entries)
+
+
+@pytest.mark.slow
+def test_a_page_needs_nothing_and_says_what_its_pictures_show(site):
+    for path in site.iterdir():
+        page = path.read_text(encoding="utf-8")
+        text, loaded = text_outside_code(page)
+        assert loaded == [] and "<math " in page
+        assert not re.search(r"\\(frac|pi|theta)", text)
+    pictures = re.findall(r'<img[^>]*?alt="([^"]*)"', page := (site / f"{LESSON}.html").read_text())
+    assert len(pictures) == page.count("<img ") >= 3
+    assert all("No description" not in words and len(words) > 10 for words in pictures)
+    assert "SOLUTION" not in page and "✓ softmax" in page
+
+
+def test_links_between_notebooks_become_links_between_pages(root):
+    lessons = [root / "solutions" / "05_ppo.ipynb"]
+    body = (
+        '<a href="05_ppo.ipynb#clip">5</a> <a href="06_sac.ipynb">6</a> <a href="https://a.b">b</a>'
+    )
+    made = local_links(body, lessons)
+    assert made == '<a href="05_ppo.html">5</a> 6 <a href="https://a.b">b</a>'
+
+
+def test_sections_are_headings_with_their_text():
+    body = '<h1 id="A">A <b>b</b><a class="anchor-link" href="#A">¶</a></h1><p>one <i>two</i></p><h2 id="C">C</h2>'
+    assert sections(body) == [
+        {"anchor": "A", "title": "A b", "text": "one two"},
+        {"anchor": "C", "title": "C", "text": ""},
+    ]
