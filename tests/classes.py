@@ -4,10 +4,8 @@ import copy
 import json
 from pathlib import Path
 
-import nbformat
-
 from pgcourse.checks import lesson_exercises
-from pgcourse.classroom import classroom
+from pgcourse.classroom import classroom, gradebook
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.students import STUDENTS
 
@@ -58,9 +56,14 @@ def scores(root):
     }
 
 
-def feedback(root):
-    classroom.nbgrader(Path(root), "generate_feedback", LESSON)
+def feedback(root, student):
+    """Have nbgrader write a student's feedback. returns: its text"""
+    from nbgrader.apps.api import NbGraderAPI
 
-
-def autograded(root, student):
-    return nbformat.read(Path(root) / "autograded" / student / LESSON / f"{LESSON}.ipynb", 4)
+    room = gradebook.Classroom(root)
+    with gradebook.in_directory(room.root):
+        api = NbGraderAPI(coursedir=room.coursedir, config=room.app.config)
+        answer = api.generate_feedback(LESSON, student)
+    assert answer["success"], answer
+    page = room.root / "feedback" / student / LESSON / f"{LESSON}.html"
+    return page.read_text(encoding="utf-8")

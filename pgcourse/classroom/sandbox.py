@@ -79,9 +79,14 @@ def command(level, package, scratch, inner):
             argv += ["--ro-bind", path, path]
     for path in SYSTEM_FILES:
         argv += ["--ro-bind-try", path, path]
-    for path in libraries():
-        if not any(is_below(path, system) for system in SYSTEM):
-            argv += ["--ro-bind", path, path]
+    own = [p for p in libraries() if not any(is_below(p, system) for system in SYSTEM)]
+    for path in sorted(
+        {str(up) for p in (*own, package, scratch) for up in Path(p).parents} - {"/"}
+    ):
+        if path not in SYSTEM and not any(is_below(path, q) for q in (*own, *SYSTEM)):
+            argv += ["--perms", "0755", "--dir", path]  # else only root could pass through
+    for path in own:
+        argv += ["--ro-bind", path, path]
     for path in installed_copies():
         argv += ["--tmpfs", path]
     argv += ["--ro-bind", str(package), str(package), "--proc", "/proc", "--dev", "/dev"]

@@ -1,0 +1,582 @@
+"""What grading promises: isolation at each level, exact points for honest mistakes, one path for all."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pgcourse.checks import drivers, get, lesson_exercises
+from pgcourse.classroom import classroom, gradebook, intake, judge, sandbox, wire
+from pgcourse.classroom.build import ROOT
+from pgcourse.classroom.grade import grade_class
+from pgcourse.classroom.judge import Limits
+from tests import classes
+from tests.adversaries import RIGHT, SIGNATURE, attack, inside, whole
+from tests.classes import FULL, LESSON, notebook, to_bytes
+
+LEVELS = [level for level in ("bubblewrap", "landlock") if sandbox.fits(level)]
+
+
+@pytest.fixture(scope="module", params=LEVELS)
+def worker(request):
+    """A warm worker at each level that this machine has."""
+    made = judge.Worker(request.param, LESSON, ("torch",), Limits(seconds=60, memory=512))
+    yield made
+    made.close()
+
+
+def tried(worker, code):
+    """What code does in a worker: None, or the type of the error that stopped it."""
+    cells = [{"kind": "answer", "name": "cell", "source": code}]
+    run = judge.Run(worker, cells, {"cell": 1}, time.monotonic() + 60)
+    try:
+        error = run.prepare("cell")
+    except judge.Ended as end:
+        return end.name
+    finally:
+        run.hang_up()
+    return error and error["type"]
+
+
+# ------------------------------------------------------------------------------------ isolation
+
+
+def test_this_machine_isolates():
+    assert LEVELS, "neither bubblewrap nor Landlock: pgcourse grade would refuse here"
+
+
+def test_a_worker_computes(worker):
+    assert tried(worker, "import torch\nassert torch.ones(3).sum() == 3") is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import socket; socket.socket()",
+        "import socket; socket.create_connection(('127.0.0.1', {port}), 1)",
+        "open({home!r} + '/secret').read()",
+        "open({home!r} + '/new', 'w')",
+        "open({clone!r} + '/pgcourse/estimators.py').read()",
+        "open('/etc/passwd').read()",
+        "open('/usr/mine', 'w')",
+        "import sys; open(sys.prefix + '/mine', 'w')",
+        "import os; os.fork()",
+        "import os; os.execv('/bin/sh', ['sh'])",
+        "import subprocess; subprocess.run(['true'])",
+        "import os; os.kill(os.getppid(), 9)",
+        "import os; os.kill(-1, 0)",
+        "import os; os.setuid(0); open('/root/.profile')",
+        "import os; os.chmod('.', 0o777)",
+        "open('big', 'wb').write(bytes(2**27))",
+        "x = bytearray(2**30)",
+        "import torch; torch.ones(2**28)",
+        "x = [open('/dev/null') for i in range(1000)]",
+        "import ctypes; assert ctypes.CDLL(None).ptrace(16, 1, 0, 0) == 0",
+        "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",
+        "import os; os.listdir('/proc/1/cwd/')",
+    ],
+)
+def test_a_worker_cannot(worker, tmp_path, code):
+    (tmp_path / "secret").write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code = code.replace("{home!r}", repr(str(tmp_path))).replace("{port}", str(port))
+        assert tried(worker, code.replace("{clone!r}", repr(str(ROOT)))) is not None
+    assert [p.name for p in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_worker_has_the_rights_of_nobody(worker):
+    code = """
+import os
+status = open("/proc/self/status").read() if os.path.exists("/proc/self/status") else ""
+caps = [line for line in status.splitlines() if line.startswith("CapEff")]
+assert not caps or int(caps[0].split()[1], 16) == 0
+"""
+    # where /proc is closed there is nothing to read, which is as good
+    assert tried(worker, code) in (None, "PermissionError")
+    if os.getuid() == 0 and worker.level == "bubblewrap":
+        assert tried(worker, "import os; assert os.getuid() not in (0, 65534)") is None
+
+
+def test_nothing_is_left_for_the_next_submission(worker):
+    leave = "import os\nopen('left', 'w').write('x')\nopen(os.environ['HOME'] + '/.left', 'w')"
+    assert tried(worker, leave) is None
+    assert tried(worker, "import os\nassert os.listdir('.') == [], os.listdir('.')") is None
+    assert tried(worker, "import builtins\nbuiltins.left = 1") is None
+    assert tried(worker, "left") == "NameError"
+
+
+def test_a_worker_that_dies_is_replaced(worker):
+    assert tried(worker, "import os; os._exit(3)") == "cell killed"
+    assert tried(worker, "import ctypes; ctypes.string_at(0)") == "cell killed"
+    assert tried(worker, "x = 1") is None
+    worker.process.kill()
+    assert tried(worker, "x = 1") is None
+
+
+def test_the_whole_tree_ends_with_the_worker(worker):
+    run = judge.Run(worker, [], {}, time.monotonic() + 60)
+    run.session = worker.start()
+    wire.send(run.session, {"number": 1, "op": "load", "cells": []})
+    wire.receive(run.session, time.monotonic() + 20)
+    group = worker.process.pid
+    run.hang_up()
+    worker.stop()
+    time.sleep(0.3)
+    alive = [
+        p.name
+        for p in Path("/proc").glob("[0-9]*")
+        if in_session(p, group) or str(worker.home) in command_line(p)
+    ]
+    assert alive == []
+    worker.launch()
+
+
+def in_session(path, session):
+    try:
+        fields = (path / "stat").read_text().rpartition(")")[2].split()
+        return int(fields[3]) == session and fields[0] != "Z"
+    except OSError:
+        return False
+
+
+def command_line(path):
+    try:
+        return (path / "cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_where_nothing_isolates_it_refuses(monkeypatch):
+    monkeypatch.setattr(sandbox, "fits", lambda level: level == "none")
+    with pytest.raises(judge.NoIsolation, match="--unsafe-no-sandbox"):
+        judge.strongest(LESSON, (), Limits())
+
+
+def test_a_sandbox_that_leaks_is_not_believed(monkeypatch):
+    monkeypatch.setattr(sandbox, "fits", lambda level: level == "landlock")
+    monkeypatch.setattr(judge, "PROBE", "raise RuntimeError('the network')")
+    with pytest.raises(judge.NoIsolation, match="it leaks: the network"):
+        judge.strongest(LESSON, (), Limits())
+
+
+def test_unsafe_says_so_in_every_report(monkeypatch):
+    monkeypatch.setattr(sandbox, "fits", lambda level: level == "none")
+    worker = judge.strongest(LESSON, (), Limits(unsafe=True))
+    try:
+        assert worker.isolation == "NOT ISOLATED"
+        assert tried(worker, "import torch\nx = torch.ones(3)") is None
+    finally:
+        worker.close()
+
+
+def test_landlock_gives_the_same_points(monkeypatch):
+    judge.close_worker()
+    monkeypatch.setattr(sandbox, "fits", lambda level: level == "landlock")
+    wrong = notebook({"score_step": attack("")})
+    result = graded(wrong)
+    judge.close_worker()
+    assert result["isolation"] == "Landlock + seccomp"
+    assert points(result) == FULL | {"score_step": 0.0}
+
+
+@pytest.mark.skipif("bubblewrap" not in LEVELS, reason="bubblewrap plays the ordinary user")
+def test_an_ordinary_user_is_isolated_too():
+    """The grader as a user without any right: bubblewrap makes a user namespace of its own."""
+    code = (
+        "import os\n"
+        "from pgcourse.classroom import judge\n"
+        f"for level in {LEVELS!r}:\n"
+        f"    judge.Worker(level, {LESSON!r}, (), judge.Limits()).close()  # it proves itself\n"
+        "print(os.getuid())"
+    )
+    somebody = ["bwrap", "--unshare-user", "--uid", "1234", "--gid", "1234"]
+    somebody += ["--bind", "/", "/", "--dev-bind", "/dev", "/dev"]
+    argv = [*somebody, sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "1234\n"), done.stderr
+
+
+# ------------------------------------------------------------------- the worker knows no answer
+
+
+def test_the_package_of_a_worker_holds_no_answer(tmp_path):
+    for lesson in ("01_policy_gradient_theorem", "02_reinforce"):
+        judge.write_package(tmp_path / lesson, lesson)
+        text = "\n".join(p.read_text() for p in (tmp_path / lesson).rglob("*.py"))
+        for name, exercise in lesson_exercises(lesson).items():
+            assert f"{name} is what this lesson asks for" in text
+            body = answer_of(exercise.reference)
+            assert body not in " ".join(text.split())
+        assert "Pitfall(" not in text and "Exercise(" not in text
+
+
+def answer_of(fn):
+    from pgcourse.classroom.build import split_function
+
+    return " ".join(split_function(fn)[1].split())
+
+
+# -------------------------------------------------------------------------- honest, but wrong
+
+
+LIMITS = Limits(seconds=120, memory=1024)
+
+
+def graded(nb, seed="secret", limits=LIMITS):
+    return judge.grade_submission(to_bytes(nb), LESSON, classes.SOURCE, seed, limits)
+
+
+def points(result):
+    return {name: v["score"] for name, v in result["exercises"].items()}
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Exercises with one second for a call."""
+    quick = {n: replace(e, seconds=1.0) for n, e in lesson_exercises(LESSON).items()}
+    monkeypatch.setattr(judge, "lesson_exercises", lambda lesson: quick)
+    monkeypatch.setattr(judge, "GRACE", 1.0)
+    monkeypatch.setattr(judge, "CELL_SECONDS", 1.0)
+
+
+MISTAKES = {
+    "endless loop": (whole("while True:\n    pass"), "endless loop", "does a loop never end"),
+    "endless loop that catches all": (
+        whole(
+            "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
+        ),
+        "endless loop",
+        "does a loop never end",
+    ),
+    "uninterruptible loop": (whole("return 9 ** 9 ** 9"), "endless loop", "does a loop never end"),
+    "endless cell": ("while True:\n    pass", "cell stalls", "does not come to an end"),
+    "memory": (whole("return bytearray(2**34)"), "exception", "MemoryError"),
+    "tensor memory": (whole("return torch.ones(2**33)"), "exception", "memory"),
+    "exit": (whole("import os\nos._exit(0)"), "killed", "it ended itself"),
+    "exit of the cell": ("import os\nos._exit(0)", "cell killed", "it ended itself"),
+    "sys.exit": (whole("import sys\nsys.exit()"), "exception", "SystemExit"),
+    "segfault": (whole("import ctypes\nctypes.string_at(0)"), "killed", "SIGSEGV"),
+    "deep recursion": (
+        whole("return score_step(theta, action, ret, lr)"),
+        "exception",
+        "RecursionError",
+    ),
+    "bottomless recursion": (
+        whole(
+            "import sys\nsys.setrecursionlimit(10**8)\nf = lambda x: [f(x)]\nreturn sorted([1], key=f)"
+        ),
+        None,
+        "",
+    ),
+    "input": (whole("return theta + float(input('lr? '))"), "exception", "input() waits"),
+    "100 MB of prints": (whole("print('x' * 10**8)\nreturn None"), "returns nothing", "return"),
+    "syntax": ("def score_step(theta:\n    return", "syntax error", "no Python"),
+    "cell that raises": ("raise KeyError('x')", "cell raises", "KeyError"),
+    "not there": (
+        "def my_step(theta, action, ret, lr):\n    return theta",
+        "not a function",
+        "score_step",
+    ),
+    "a number": ("score_step = 3", "not a function", "score_step"),
+    "two arguments": (
+        "def score_step(theta, action):\n    return theta",
+        "exception",
+        "positional",
+    ),
+    "numpy": (whole("return theta.numpy()"), "wrong type", "tensor"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_costs_its_own_exercise_only(impatient, name):
+    cell, pitfall, says = MISTAKES[name]
+    result = graded(notebook({"score_step": cell}))
+    assert points(result) == FULL | {"score_step": 0.0}
+    verdict = result["exercises"]["score_step"]
+    if pitfall:
+        assert verdict["pitfall"] == pitfall
+    assert says in verdict["message"]
+
+
+def test_what_one_exercise_changes_does_not_reach_the_next():
+    cell = attack(
+        "import numpy as np\nimport random\nimport warnings\n"
+        "torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\n"
+        "torch.manual_seed(0)\nrandom.seed(0)\nnp.random.seed(0)\nwarnings.simplefilter('error')",
+        RIGHT,
+    )
+    inner = inside("torch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)", RIGHT)
+    assert points(graded(notebook({"score_step": cell}))) == FULL
+    found = points(graded(notebook({"score_step": inner})))
+    assert found.pop("score_step") < FULL["score_step"]
+    assert found == {n: p for n, p in FULL.items() if n != "score_step"}
+
+
+def test_helpers_and_constants_of_the_student_are_there():
+    def helper_above(nb):
+        at = next(i for i, c in enumerate(nb["cells"]) if c["id"] == "score_step")
+        cell = {
+            "cell_type": "code",
+            "id": "h",
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+        text = (
+            "import torch as th\nLITTLE = 0.0\nslow = print_and_train(1)\n"
+            "def helper(theta, lr, ret):\n    return theta + LITTLE - lr * ret * th.softmax(theta, -1)\n"
+            "raise SystemExit"
+        )
+        nb["cells"].insert(at, cell | {"source": text})
+
+    cell = (
+        SIGNATURE
+        + "    new = helper(theta, lr, ret)\n    new[action] += lr * ret\n    return new\n"
+    )
+    assert points(graded(notebook({"score_step": cell}, helper_above))) == FULL
+
+
+def test_cells_that_train_or_plot_are_not_run():
+    def training(nb):
+        for i in (3, 9, len(nb["cells"])):
+            text = "result = [0 for _ in iter(int, 1)]\nwhile True:\n    pass"
+            cell = {"cell_type": "code", "id": f"t{i}", "metadata": {}, "source": text}
+            nb["cells"].insert(i, cell)
+
+    began = time.monotonic()
+    assert points(graded(notebook(edit=training))) == FULL
+    assert time.monotonic() - began < 60
+
+
+def test_grading_is_a_pure_function():
+    wrong = notebook({"score_step": attack("")})
+    results = [graded(wrong) for _ in range(2)]
+    for result in results:
+        result.pop("seconds")
+    assert results[0] == results[1]
+    assert points(graded(wrong, seed="another")) == points(results[0])
+
+
+def test_the_time_of_a_submission_is_bounded(impatient):
+    loops = {name: f"def {name}(*args):\n    while True:\n        pass" for name in FULL}
+    began = time.monotonic()
+    result = graded(notebook(loops), limits=Limits(seconds=4, memory=1024))
+    assert time.monotonic() - began < 40  # the start of a warm worker included
+    assert sum(points(result).values()) == 0
+    assert result["exercises"]["exact_policy_gradient"]["pitfall"] == "no time left"
+
+
+# ----------------------------------------------------------------------- nothing secret comes out
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "raise RuntimeError(str(theta.tolist()) + str(seen))",
+        "return str(theta.tolist()) + str(seen)",
+        "assert False, seen",
+        "exec(f'def f(): raise KeyError({seen!r})')\nf()",
+        "raise type(str(theta.tolist()), (Exception,), {})",
+    ],
+)
+def test_no_secret_input_gets_into_words(leak):
+    """A function that writes every number it sees into its messages: the report holds visible ones only."""
+    tell = inside("seen.append(theta.tolist())\n" + leak, "")
+    first = whole("globals().setdefault('seen', []).append(theta.tolist())\n") + "    return None\n"
+    text = first.replace("score_step", "softmax").replace("theta, action, ret, lr", "theta")
+    result = graded(
+        notebook({"softmax": text, "score_step": "seen = globals().get('seen', [])\n" + tell})
+    )
+    said = "".join(v["message"] + v["traceback"] + v["why"] for v in result["exercises"].values())
+    secret = set()
+    for name in ("softmax", "score_step"):
+        exercise = get(name)
+        for i in range(len(exercise.cases)):
+            shown = set(numbers(exercise.inputs(i, "0")["theta"].tolist()))
+            secret |= set(numbers(exercise.inputs(i, "secret")["theta"].tolist())) - shown
+    assert secret
+    assert not [n for n in secret if n in said]
+
+
+def numbers(x):
+    if isinstance(x, list):
+        return [n for v in x for n in numbers(v)]
+    return [repr(x)] if len(repr(x)) > 5 else []
+
+
+def test_a_hard_coded_answer_earns_nothing_and_is_told():
+    exercise = get("score_step")
+    table = [
+        (a["theta"].tolist(), exercise.reference(**a).tolist())
+        for a in (exercise.inputs(i, "0") for i in range(len(exercise.cases)))
+    ]
+    cell = (
+        f"table = {table!r}\n"
+        + SIGNATURE
+        + (
+            "    for shown, right in table:\n        if theta.tolist() == shown:\n"
+            "            return torch.tensor(right, dtype=theta.dtype)\n    return theta.clone()\n"
+        )
+    )
+    verdict = graded(notebook({"score_step": cell}))["exercises"]["score_step"]
+    assert verdict["score"] == 0
+    assert verdict["pitfall"] == "right on the shown numbers only"
+
+
+# ------------------------------------------------------------------------------------- the wire
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"nonsense", b"[" * 10_000, b'{"tuple": 3}', b'{"tensor": ["float32", [3]]}', b'{"x": 1}',
+     b'{"tensor": ["object", [1]]}', b'{"tensor": ["float32", [-1]]}', b'{"dict": [[[], 1]]}',
+     b'{"tensor": ["float32", [1e3]]}', b'{"tuple": [], "dict": []}', b"1" * 5000, b'{"dict": [1]}',
+     b'{"tensor": ["float32", [0, 99999999999999999999999]]}', b"\xff\xfe"],
+)  # fmt: skip
+def test_what_is_no_message_is_refused(text):
+    with pytest.raises(wire.WireError):
+        wire.unpack(text, b"")
+
+
+def test_what_goes_in_comes_out():
+    import torch
+
+    data = {
+        "out": (1, 2.5, None, True, "é", [torch.arange(6.0).reshape(2, 3), torch.zeros(0, 2)]),
+        3: {"nested": torch.tensor([True, False]), "half": torch.ones(2).bfloat16()},
+    }
+    message = wire.pack(data)
+    size, _ = wire.HEADER.unpack(message[:8])
+    assert drivers.same_plain(wire.unpack(message[8 : 8 + size], message[8 + size :]), data)
+
+
+def test_what_is_not_plain_is_not_sent():
+    import torch
+
+    for thing in (
+        object(),
+        {1, 2},
+        torch.zeros(1).to_sparse(),
+        torch.zeros(1).expand(2**30),
+        "x" * 2**23,
+    ):
+        with pytest.raises(wire.WireError):
+            wire.pack({"out": thing})
+
+
+# -------------------------------------------------------------------------- one path, one book
+
+
+@pytest.fixture(scope="module")
+def small_class(tmp_path_factory):
+    root = classes.make(tmp_path_factory.mktemp("small") / "class")
+    classes.hand_in(root, "ada", to_bytes(notebook()))
+    classes.hand_in(root, "ben", to_bytes(notebook({"score_step": attack("")})))
+    grade_class(root, LESSON, jobs=1)
+    return root
+
+
+def test_nbgraders_own_command_takes_the_same_path(small_class):
+    """`nbgrader autograde` is what Formgrader's button runs, too."""
+    before = classes.scores(small_class)
+    cheat = notebook(
+        {"score_step": attack("")},
+        lambda nb: [
+            c.update(metadata=c["metadata"] | {"tags": ["skip-execution"]}) for c in nb["cells"]
+        ],
+    )
+    classes.hand_in(small_class, "cleo", to_bytes(cheat))
+    classroom.nbgrader(small_class, "autograde", LESSON, "--student", "cleo")
+    after = classes.scores(small_class)
+    assert after.pop("cleo") == FULL | {"score_step": 0.0}
+    assert after == before
+    assert "cleo" in gradebook.Store(small_class, LESSON).all()
+
+
+def test_formgraders_button_takes_the_same_path(small_class):
+    from nbgrader.apps.api import NbGraderAPI
+
+    classes.hand_in(small_class, "dora", b"\xef\xbb\xbf" + to_bytes(notebook()))
+    room = gradebook.Classroom(small_class)
+    with gradebook.in_directory(small_class):
+        api = NbGraderAPI(coursedir=room.coursedir, config=room.app.config)
+        answer = api.autograde(LESSON, "dora")
+    assert answer["success"], answer
+    assert classes.scores(small_class)["dora"] == FULL
+
+
+def test_one_student_again_and_a_new_version(small_class):
+    before = (small_class / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb").stat().st_mtime_ns
+    classes.hand_in(small_class, "ben", to_bytes(notebook()))
+    rows = grade_class(small_class, LESSON, jobs=1, students=("ben",))
+    assert list(rows) == ["ben"] and rows["ben"].status == "graded"
+    assert classes.scores(small_class)["ben"] == FULL
+    now = (small_class / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb").stat().st_mtime_ns
+    assert now == before
+
+
+def test_after_a_fix_of_the_assignment_all_are_graded_again(tmp_path):
+    """The instructor doubles an exercise's points, releases again, grades again."""
+    import nbformat
+
+    root = classes.make(tmp_path / "class")
+    classes.hand_in(root, "ada", to_bytes(notebook()))
+    grade_class(root, LESSON, jobs=1)
+    source = root / "source" / LESSON / f"{LESSON}.ipynb"
+    nb = nbformat.read(source, as_version=4)
+    cell = next(c for c in nb.cells if c.id == "check_score_step")
+    cell.metadata["nbgrader"]["points"] = 8.0
+    nbformat.write(nb, source)
+    classroom.nbgrader(root, "generate_assignment", LESSON, "--force")
+    rows = grade_class(root, LESSON, jobs=1)
+    assert rows["ada"].status == "graded"
+    assert classes.scores(root)["ada"] == FULL | {"score_step": 8.0}
+
+
+def test_late_penalties_are_nbgraders(tmp_path):
+    """A plugin in nbgrader_config.py, as nbgrader documents it: a point for each day."""
+    root = classes.make(tmp_path / "class")
+    config = root / "nbgrader_config.py"
+    (root / "late.py").write_text(
+        "from nbgrader.plugins import BasePlugin\n\n\n"
+        "class PointPerDay(BasePlugin):\n"
+        "    def late_submission_penalty(self, student_id, score, total_seconds_late):\n"
+        "        return min(score, total_seconds_late // 86_400)\n"
+    )
+    config.write_text(
+        config.read_text() + "\nimport sys\nsys.path.insert(0, str(here))\n"
+        "c.AssignLatePenalties.plugin_class = 'late.PointPerDay'\n"
+    )
+    with gradebook.Classroom(root).gradebook() as book:
+        book.update_or_create_assignment(LESSON, duedate="2026-01-01 00:00:00 UTC")
+    for name, day in (("ada", 1), ("ben", 4)):
+        path = classes.hand_in(root, name, to_bytes(notebook()))
+        (path.parent / "timestamp.txt").write_text(f"2026-01-0{day} 00:00:00 UTC")
+    grade_class(root, LESSON, jobs=1)
+    with gradebook.Classroom(root).gradebook() as book:
+        found = {n: book.find_submission(LESSON, n) for n in ("ada", "ben")}
+        late = {n: (s.late_submission_penalty, s.score) for n, s in found.items()}
+    assert late == {"ada": (0.0, 28.0), "ben": (3.0, 28.0)}
+    classroom.nbgrader(root, "export", "--to", "grades.csv")
+    with open(root / "grades.csv") as file:
+        rows = {row["student_id"]: row for row in csv.DictReader(file)}
+    assert [float(rows[n]["late_submission_penalty"]) for n in ("ada", "ben")] == [0.0, 3.0]
+
+
+def test_two_at_once_do_not_write_one_book(small_class):
+    from pgcourse.classroom.grade import ClassError, only_writer
+
+    with only_writer(small_class), pytest.raises(ClassError, match="Another"):
+        grade_class(small_class, LESSON)
+
+
+def test_unreadable_is_no_judges_failure():
+    with pytest.raises(intake.Unreadable):
+        judge.grade_submission(b"{", LESSON, classes.SOURCE, "secret")
