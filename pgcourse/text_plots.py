@@ -64,6 +64,7 @@ def panels(histories):
             color, marker = (BLUE, RED, GREEN, ORANGE)[i % 4], "osD^"[i % 4]
             ax.plot(steps, [s[key] for s in history], marker + "-", color=color, ms=4, label=label)
             ax.set(title=name, xlabel="iteration", ylabel=unit)
+    axes[2].set_ylim(0, 1)
     if len(histories) > 1:
         axes[0].legend()
     return fig

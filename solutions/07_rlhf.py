@@ -370,13 +370,17 @@ def worth_of_words(answer, reward_model):
 
 
 text_plots.colored_text([
-    worth_of_words("the plot was brilliant and i adored the actor .", reward_model),
-    worth_of_words("the plot was not brilliant and i hated the actor .", reward_model),
+    worth_of_words("luckily , the plot was brilliant .", reward_model),
+    worth_of_words("sadly , the plot was dull .", reward_model),
     worth_of_words("brilliant brilliant superb brilliant superb superb .", reward_model),
 ])
 
+# %%
+claims = ["the plot was brilliant .", "the plot was not brilliant .", "the plot was not dull .", "the plot was dull ."]
+text_plots.table(("answer", "score (standard deviations)"), [(c, worth_of_words(c, reward_model)[0]) for c in claims])
+
 # %% [markdown]
-# It learned the words that people like, and "not". And look at the third line: word salad scores well, for nobody ever
+# It learned which words people like, and what "not" does to them. And look at the third line of the colored words: word salad scores well, for nobody ever
 # voted on word salad. A reward model is only right *near what it has seen*. That is the flaw that a strong optimizer will find.
 #
 # ## The reward, token by token
@@ -480,7 +484,7 @@ text_plots.table(
 # it is. It has never heard of language: it gets a time-major rollout, a mask, and a policy with `evaluate(obs, act)`.
 #
 # So let us take *yours*. The next cell looks into your saved `05_ppo.ipynb`, beside this notebook, for the `ppo_update` and `ppo_clip_loss` that you
-# wrote there. If they pass their checks, everything from here on runs on them; otherwise the package's stand in.
+# wrote there. If they pass their checks, everything from here on runs on them; otherwise the package's stand in. *About 10 seconds.*
 
 # %%
 ppo_update, ppo_clip_loss = own("05_ppo", "ppo_update", "ppo_clip_loss")
@@ -625,8 +629,8 @@ print("black star: your run with β = 0.1; black cross: your run with β = 0")
 # %% [markdown]
 # The left panel only rises. The middle one does not: with $\beta = 0$ every seed goes over the cliff within a few steps, and its gold ends near −1
 # at the highest scores of all. A price of 0.1 to 0.3 stops near the top; a high one ($\beta = 1$) stays so close to the reference that little is
-# gained. Three seeds tell one story each time. Best-of-n is hard to beat for its KL, since it never writes anything that the reference would not; it
-# pays with $n$ times the sampling, for every answer, for ever.
+# gained. Three seeds tell one story each time. Best-of-n is hard to beat for its KL, since it never writes anything that the reference would not; but
+# its gold, too, stops growing at about $n = 8$ while the score goes on, and it pays with $n$ times the sampling, for every answer, for ever.
 #
 # ## A language small enough to enumerate
 #
@@ -708,6 +712,7 @@ for name, step in mistakes.items():
     )
     ends[name] = tiny.kl_to_optimum(broken)
 plt.barh(list(ends), list(ends.values()), color=[plots.GREEN] + [plots.RED] * (len(ends) - 1))
+plt.bar_label(plt.gca().containers[0], fmt="%.2f", padding=3)
 plt.axvline(tiny.kl_to_optimum(tiny.reference), color="black", ls=":", label="the reference, untrained")
 plt.gca().invert_yaxis()
 plt.xlabel("KL to the optimum (nats; less is better)")
@@ -784,6 +789,7 @@ contenders = {
 }
 for name, method in contenders.items():
     curves[name], _ = tiny_language.kl_curve(tiny, method, every=fast(5, 10))
+plt.figure(figsize=(9, 3.8))
 for i, (name, curve) in enumerate(curves.items()):
     last = curve[-1][0]
     plt.plot([x / last for x, _ in curve], [y for _, y in curve], "os^Dv"[i] + "-", ms=4, markevery=5, label=f"{name}: {curve[-1][1]:.2f}")
@@ -791,7 +797,7 @@ plt.yscale("log")
 plt.xlabel("training (share)")
 plt.ylabel("KL to the optimum (nats)")
 plt.title("Distance from the exact optimum")
-plt.legend()
+plt.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="at the end")
 plt.show()
 
 # %% [markdown]
