@@ -28,6 +28,7 @@ COMMANDS = {
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
     "grade": ("pgcourse.classroom.grade", "command", "Grade a class: parallel, sandboxed."),
+    "report": ("pgcourse.classroom.report", "command", "Scores and mistakes of a class."),
 }
 
 

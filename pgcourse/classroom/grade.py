@@ -24,6 +24,8 @@ from pgcourse.classroom import intake
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
 from pgcourse.classroom.judge import DEFAULT, Limits, NoIsolation, grade_submission
 
+PATIENCE = 20  # seconds for a Dask scheduler to answer
+
 
 @dataclass(frozen=True)
 class Row:
@@ -242,7 +244,10 @@ class Pool:
         self.executor = self.make()
 
     def close(self):
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self.executor, ProcessPoolExecutor):
+            self.executor.shutdown(wait=False, cancel_futures=True)
+        else:
+            self.executor.shutdown(wait=False)
 
 
 @contextlib.contextmanager
@@ -254,7 +259,7 @@ def executor(scheduler, jobs):
         except ImportError:
             raise ClassError("--scheduler needs Dask: pip install 'pgcourse[dask]'.") from None
         try:
-            client = Client(scheduler, timeout=20)
+            client = Client(scheduler, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise ClassError(f"No Dask scheduler answers at {scheduler}: {error}.") from None
         with client:

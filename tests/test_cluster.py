@@ -1,0 +1,48 @@
+"""A Dask cluster grades as the pool here does, also when one of its workers is killed half-way."""
+
+import os
+import signal
+
+import pytest
+
+from pgcourse.classroom.grade import ClassError, grade_class
+from tests import classes
+from tests.adversaries import attack
+from tests.classes import FULL, LESSON, notebook, to_bytes
+
+distributed = pytest.importorskip("distributed", reason="Dask is an optional extra")
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_of_which_one_is_killed(tmp_path):
+    root = classes.make(tmp_path / "class")
+    for i in range(8):
+        answers = {"score_step": attack("")} if i % 2 else {}
+        classes.hand_in(root, f"student-{i}", to_bytes(notebook(answers)))
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=2, processes=True, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())
+        killed = []
+
+        def tell(done, total, row):
+            if done == 2:
+                os.kill(pids[0], signal.SIGKILL)
+                killed.append(pids[0])
+
+        rows = grade_class(root, LESSON, scheduler=cluster.scheduler_address, tell=tell)
+    assert killed
+    assert {row.status for row in rows.values()} == {"graded"}
+    expected = {f"student-{i}": FULL | ({"score_step": 0.0} if i % 2 else {}) for i in range(8)}
+    assert classes.scores(root) == expected
+
+
+def test_a_scheduler_that_is_not_there_is_named(tmp_path, monkeypatch):
+    root = classes.make(tmp_path / "class")
+    classes.hand_in(root, "ada", to_bytes(notebook()))
+    monkeypatch.setattr("pgcourse.classroom.grade.PATIENCE", 2)
+    with pytest.raises(ClassError, match="No Dask scheduler answers"):
+        grade_class(root, LESSON, scheduler="tcp://127.0.0.1:9")
