@@ -90,17 +90,18 @@ def main(seeds, only, peers, out):
     try:
         for terms, algo, env, target in rows:
             job = {"terms": terms, "algo": algo, "env": env}
-            measured = {"ours": [], "theirs": []}
+            row = {**job, "target": target, "ours": [], "theirs": []}
+            results[f"{terms} {algo} {env}"] = row
             for seed in range(seeds):
                 bar.set_postfix_str(f"{algo} {env} ({terms})")
-                measured["ours"].append(ours.ask(seed=seed, **job))
+                row["ours"].append(ours.ask(seed=seed, **job))
                 bar.update()
                 if target:
-                    measured["theirs"].append(theirs.ask(seed=seed, **job))
+                    row["theirs"].append(theirs.ask(seed=seed, **job))
                     bar.update()
-            results[f"{terms} {algo} {env}"] = {**job, "target": target, **measured}
-            results["about"] = about()
-            write(out, results)  # row by row: an interrupted benchmark keeps what it has
+                row["load"] = round(os.getloadavg()[0], 1)
+                results["about"] = about()
+                write(out, results)  # seed by seed: an interrupted benchmark keeps what it has
         if not only:
             results["latency"] = latency()
             write(out, results)
@@ -126,7 +127,6 @@ def about():
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
         **{name: version(name) for name in names},
     }
 
@@ -147,7 +147,7 @@ def latency():
     from pgcourse import checks
 
     times = []
-    for exercise in checks.all_exercises():
+    for exercise in checks.all_exercises().values():
         began = time.process_time()
         checks.judge(exercise.reference, exercise)
         times.append(time.process_time() - began)
@@ -181,11 +181,13 @@ def markdown(results):
         "CPU seconds of one process with one torch thread, median over seeds, without imports and",
         "without the time for looking. Solved: the mean of 20 fresh deterministic episodes reaches",
         "475 (CartPole), -100 (Acrobot) or -200 (Pendulum), and that of 100 more confirms it.",
-        "A seed that is not solved within its steps counts as infinitely slow.",
+        "A seed that is not solved within its steps counts as infinitely slow. Load is how many",
+        "processes wanted the machine when the row ended: above the number of cores, wall seconds say",
+        "little, CPU seconds are inflated on both sides, and only the ratio within a row means much.",
         "",
         "| task | terms | CPU s | wall s | env steps | solved | SB3 CPU s | SB3 wall s | SB3 steps "
-        "| SB3 solved | ratio | target |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| SB3 solved | ratio | target | load |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in compared(results):
         cells = [f"{row['algo']} {row['env']}", TERMS[row["terms"]]]
@@ -203,13 +205,14 @@ def markdown(results):
             cells += [f"{ratio:.1f}x" if np.isfinite(ratio) else "", f"{row['target']}x"]
         else:
             cells += ["", ""]
+        cells.append(str(row["load"]))
         lines.append("| " + " | ".join(cells) + " |")
     if "latency" in results:
         lines += ["", "| CPU seconds | |", "|---|---|"]
         lines += [f"| {name} | {x:.2f} |" for name, x in results["latency"].items()]
     if "about" in results:
         facts = ", ".join(f"{key} {value}" for key, value in results["about"].items())
-        lines += ["", f"Measured: {facts}. The load is what else the machine was doing."]
+        lines += ["", f"Measured: {facts}."]
     return "\n".join(lines) + "\n"
 
 
@@ -220,7 +223,7 @@ def write(out, results):
 
 
 def draw(results, path):
-    """Seconds until solved, on a logarithmic axis; every seed a dot, the median a bar."""
+    """Seconds until solved, on a logarithmic axis; every seed a dot, the median a stroke."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -240,12 +243,12 @@ def draw(results, path):
             middle = median(row[side], "cpu")
             if np.isfinite(middle):
                 label = name if y == 0 else None
-                ax.barh(y + shift, middle, 0.32, color=color, alpha=0.6, label=label)
+                ax.plot(middle, y + shift, "|", color=color, ms=18, mew=4, label=label)
             ax.plot(times, [y + shift] * len(times), ".", color=color)
     ax.set_xscale("log")
     ax.set_yticks(range(len(rows)), [f"{r['algo']} {r['env']}\n{TERMS[r['terms']]}" for r in rows])
     ax.invert_yaxis()
-    ax.set_xlabel("CPU seconds until solved (logarithmic; dots: seeds, bars: median)")
-    ax.legend()
+    ax.set_xlabel("CPU seconds until solved (logarithmic; dots: seeds, strokes: medians)")
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     fig.savefig(path, dpi=120)
     plt.close(fig)
