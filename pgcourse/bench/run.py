@@ -247,7 +247,7 @@ def draw(results, path):
             ax.plot(times, [y + shift] * len(times), ".", color=color)
     ax.set_xscale("log")
     ax.set_yticks(range(len(rows)), [f"{r['algo']} {r['env']}\n{TERMS[r['terms']]}" for r in rows])
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel("CPU seconds until solved (logarithmic; dots: seeds, strokes: medians)")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     fig.savefig(path, dpi=120)
