@@ -170,4 +170,4 @@ def test_truncation_matters_to_the_loop():
 
     config = ppo.Config(env="Pendulum-v1", n_steps=250, total_steps=8_000, epochs=1)
     ppo.train(config, advantage=spy, progress=False)
-    assert seen == [(False, True)]
+    assert seen and set(seen) == {(False, True)}  # in every rollout
