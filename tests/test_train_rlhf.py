@@ -174,7 +174,7 @@ def test_checkpoints_are_small():
 
 def test_reward_model_training_learns_from_the_votes(language_model):
     """Votes turned round give a reward model turned round: it is the votes that it learns."""
-    pairs, held_out = collect_votes(language_model, 480, 1), collect_votes(language_model, 150, 2)
+    pairs, held_out = collect_votes(language_model, 400, 1), collect_votes(language_model, 100, 2)
     turned = Pairs(pairs.tokens, pairs.mask, ~pairs.first)
     scores = [
         accuracy(
