@@ -58,7 +58,7 @@ def test_the_seed_is_secret_and_new_for_every_classroom(fixture_root, tmp_path):
         (classroom.new(tmp_path / name, report=quiet) / "nbgrader_config.py").read_text()
         for name in ("one", "two")
     )
-    assert "PGCOURSE_SEED" in one and one.replace("'one'", "'two'") != two
+    assert "seed=" in one and one.replace("'one'", "'two'") != two
 
 
 def test_a_classroom_in_the_clone_is_refused(fixture_root):

@@ -26,7 +26,7 @@ LEVELS = [level for level in ("bubblewrap", "landlock") if sandbox.fits(level)]
 @pytest.fixture(scope="module", params=LEVELS)
 def worker(request):
     """A warm worker at each level that this machine has."""
-    made = judge.Worker(request.param, LESSON, ("torch",), Limits(seconds=60, memory=512))
+    made = judge.Worker(request.param, tuple(FULL), ("torch",), Limits(seconds=60, memory=512))
     yield made
     made.close()
 
@@ -156,19 +156,19 @@ def command_line(path):
 def test_where_nothing_isolates_it_refuses(monkeypatch):
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "none")
     with pytest.raises(judge.NoIsolation, match="--unsafe-no-sandbox"):
-        judge.strongest(LESSON, (), Limits())
+        judge.strongest(tuple(FULL), (), Limits())
 
 
 def test_a_sandbox_that_leaks_is_not_believed(monkeypatch):
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "landlock")
     monkeypatch.setattr(judge, "PROBE", "raise RuntimeError('the network')")
     with pytest.raises(judge.NoIsolation, match="it leaks: the network"):
-        judge.strongest(LESSON, (), Limits())
+        judge.strongest(tuple(FULL), (), Limits())
 
 
 def test_unsafe_says_so_in_every_report(monkeypatch):
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "none")
-    worker = judge.strongest(LESSON, (), Limits(unsafe=True))
+    worker = judge.strongest(tuple(FULL), (), Limits(unsafe=True))
     try:
         assert worker.isolation == "NOT ISOLATED"
         assert tried(worker, "import torch\nx = torch.ones(3)") is None
@@ -193,7 +193,7 @@ def test_an_ordinary_user_is_isolated_too():
         "import os\n"
         "from pgcourse.classroom import judge\n"
         f"for level in {LEVELS!r}:\n"
-        f"    judge.Worker(level, {LESSON!r}, (), judge.Limits()).close()  # it proves itself\n"
+        f"    judge.Worker(level, {tuple(FULL)!r}, (), judge.Limits()).close()  # it proves itself\n"
         "print(os.getuid())"
     )
     somebody = ["bwrap", "--unshare-user", "--uid", "1234", "--gid", "1234"]
@@ -208,7 +208,7 @@ def test_an_ordinary_user_is_isolated_too():
 
 def test_the_package_of_a_worker_holds_no_answer(tmp_path):
     for lesson in ("01_policy_gradient_theorem", "02_reinforce"):
-        judge.write_package(tmp_path / lesson, lesson)
+        judge.write_package(tmp_path / lesson, lesson_exercises(lesson))
         text = "\n".join(p.read_text() for p in (tmp_path / lesson).rglob("*.py"))
         for name, exercise in lesson_exercises(lesson).items():
             assert f"{name} is what this lesson asks for" in text
@@ -230,7 +230,7 @@ LIMITS = Limits(seconds=120, memory=1024)
 
 
 def graded(nb, seed="secret", limits=LIMITS):
-    return judge.grade_submission(to_bytes(nb), LESSON, classes.SOURCE, seed, limits)
+    return judge.grade_submission(to_bytes(nb), classes.SOURCE, seed, limits)
 
 
 def points(result):
@@ -241,7 +241,7 @@ def points(result):
 def impatient(monkeypatch):
     """Exercises with one second for a call."""
     quick = {n: replace(e, seconds=1.0) for n, e in lesson_exercises(LESSON).items()}
-    monkeypatch.setattr(judge, "lesson_exercises", lambda lesson: quick)
+    monkeypatch.setattr(judge, "exercises_in", lambda source: quick)
     monkeypatch.setattr(judge, "GRACE", 1.0)
     monkeypatch.setattr(judge, "CELL_SECONDS", 1.0)
 
@@ -579,4 +579,4 @@ def test_two_at_once_do_not_write_one_book(small_class):
 
 def test_unreadable_is_no_judges_failure():
     with pytest.raises(intake.Unreadable):
-        judge.grade_submission(b"{", LESSON, classes.SOURCE, "secret")
+        judge.grade_submission(b"{", classes.SOURCE, "secret")

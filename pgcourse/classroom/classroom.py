@@ -124,7 +124,14 @@ def nbgrader(directory, *args):
 
 def autograde(directory, lesson):
     """Grade every submission of a lesson that is in the course directory."""
-    nbgrader(directory, "autograde", lesson)
+    from pgcourse.classroom.grade import grade_class
+    from pgcourse.classroom.gradebook import ClassError
+    from pgcourse.classroom.judge import NoIsolation
+
+    try:
+        grade_class(directory, lesson)
+    except (ClassError, NoIsolation) as error:
+        raise ClassroomError(str(error)) from None
 
 
 # ----------------------------------------------------------------------------------- example
@@ -261,8 +268,9 @@ def new_command(
     directory = run(lambda report: new(directory, report=report))
     typer.echo(
         f"The classroom is ready: {directory}\n"
-        "Hand out what is in release/, collect into submitted/<student>/<lesson>/, then in there:\n"
-        "  nbgrader autograde <lesson>; nbgrader generate_feedback <lesson>; nbgrader export"
+        "Hand out what is in release/, collect into submitted/<student>/<lesson>/, then:\n"
+        f"  pgcourse grade {directory.name} <lesson>; pgcourse report {directory.name} <lesson>\n"
+        "  nbgrader generate_feedback <lesson>; nbgrader export"
     )
 
 

@@ -113,13 +113,13 @@ def prepare(room, student, lesson, source, seed, limits, store, force, done):
     except OSError as error:
         done(Row(student, "not graded", note=f"it cannot be read: {error.strerror}"))
         return None
-    key = result_key(data, lesson, source, seed, limits)
+    key = result_key(data, source, seed, limits)
     known = stored if stored.get("key") == key and "exercises" in stored and not force else None
     stamp = written_stamp(room.root, lesson, student)
     if known and stamp == [key, timestamp]:
         done(row_of(student, "unchanged", known))
         return None
-    task = (data, lesson, source, seed, limits)
+    task = (data, source, seed, limits)
     return Job(student, data, key, timestamp, notes + more, task, known)
 
 

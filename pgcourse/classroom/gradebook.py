@@ -73,11 +73,11 @@ class SubmissionExporter(NotebookExporter):
             return super().from_filename(filename, resources, **kw)
         about, coursedir = resources["nbgrader"], self.parent.coursedir
         refuse_links(Path(filename).parent)
-        data, lesson = intake.read_bytes(filename), about["notebook"]
-        source = source_text(coursedir, about["assignment"], lesson)
+        data = intake.read_bytes(filename)
+        source = source_text(coursedir, about["assignment"], about["notebook"])
         limits = Limits(self.seconds, self.memory, self.unsafe)
         store = Store(coursedir.root, about["assignment"])
-        result = store.result(about["student"], data, lesson, source, self.seed, limits)
+        result = store.result(about["student"], data, source, self.seed, limits)
         nb = as_notebook(data, nbformat.reads(source, as_version=4), result)
         return self.from_notebook_node(nb, resources, **kw)
 
@@ -204,12 +204,12 @@ class Store:
     def __init__(self, root, lesson):
         self.folder = Path(root) / ".pgcourse" / "results" / lesson
 
-    def result(self, student, data, lesson, source, seed, limits):
+    def result(self, student, data, source, seed, limits):
         """The stored result for exactly these bytes, or a fresh one, which is stored."""
-        key = result_key(data, lesson, source, seed, limits)
+        key = result_key(data, source, seed, limits)
         stored = self.read(student)
         if stored.get("key") != key or "exercises" not in stored:
-            stored = {"key": key, **grade_submission(data, lesson, source, seed, limits)}
+            stored = {"key": key, **grade_submission(data, source, seed, limits)}
             self.write(student, stored)
         return stored
 
@@ -230,10 +230,10 @@ class Store:
         return {p.stem: self.read(p.stem) for p in sorted(self.folder.glob("*.json"))}
 
 
-def result_key(data, lesson, source, seed, limits):
+def result_key(data, source, seed, limits):
     """Names what a result depends on."""
-    parts = (data, lesson.encode(), source.encode(), seed.encode(), repr(limits).encode())
-    digest = hashlib.sha256(fingerprint(lesson).encode())
+    parts = (data, source.encode(), seed.encode(), repr(limits).encode())
+    digest = hashlib.sha256(fingerprint(source).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """The judge's side of a graded run: a submission's bytes in, points and words out.
 
-`grade_submission` is a pure function of (bytes, lesson, source, seed, limits). It has the submitted
+`grade_submission` is a pure function of (bytes, source, seed, limits). It has the submitted
 functions called in a worker (`worker`, in a `sandbox`), one case at a time, and decides here, where
 no submitted code ever runs. Points come from inputs made from the secret seed. Words come from
 the visible seed, in a fresh process that never saw a secret number: so whatever a submission
@@ -8,7 +8,6 @@ writes into its messages, there is nothing in it to learn from.
 """
 
 import ast
-import atexit
 import contextlib
 import os
 import random
@@ -23,12 +22,13 @@ import time
 import zlib
 from dataclasses import dataclass, replace
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import nbformat
 
 import pgcourse
-from pgcourse.checks import LESSONS, drivers, lesson_exercises
+from pgcourse.checks import drivers, get
 from pgcourse.checks.core import VISIBLE_SEED, Verdict
 from pgcourse.classroom import intake, sandbox, wire
 
@@ -56,11 +56,10 @@ class NoIsolation(Exception):
 # ---------------------------------------------------------------------------------- the function
 
 
-def grade_submission(data, lesson, source, seed, limits=DEFAULT):
+def grade_submission(data, source, seed, limits=DEFAULT):
     """Grade one submission.
 
     data    : bytes of the submitted notebook
-    lesson  : name of the lesson, "05_ppo"
     source  : text of the instructor's source notebook: what is run and asked comes from here
     seed    : str, the class's secret
     returns : dict of plain data: exercises {name: {score, points, passed, pitfall, message, why, parts,
@@ -68,18 +67,18 @@ def grade_submission(data, lesson, source, seed, limits=DEFAULT):
     raises  : intake.Unreadable, NoIsolation
     """
     with ONE_AT_A_TIME:
-        return grade_one(data, lesson, source, seed, limits)
+        return grade_one(data, source, seed, limits)
 
 
-def grade_one(data, lesson, source, seed, limits):
+def grade_one(data, source, seed, limits):
     started = time.monotonic()
     cells, notes = intake.read_cells(data)
+    asked = exercises_in(source)
     source = nbformat.reads(source, as_version=4)
     submission = intake.match(cells, source)
     steps, checks = submission.steps()
-    every = lesson_exercises(lesson)
-    exercises = {name: every[name] for name in checks if name in every}
-    worker = warm_worker(lesson, tuple(intake.imports(source)), limits)
+    exercises = {name: asked[name] for name in checks if name in asked}
+    worker = warm_worker(tuple(asked), tuple(intake.imports(source)), limits)
     run = Run(worker, steps, checks, started + limits.seconds)
     verdicts = run.judge(exercises, seed)
     verdicts = {n: replace(v, traceback="", example="") for n, v in verdicts.items()}
@@ -89,12 +88,23 @@ def grade_one(data, lesson, source, seed, limits):
         for name in unnamed:
             verdicts[name] = in_words(verdicts[name], spoken[name], seed)
     return {
-        "lesson": lesson,
         "exercises": {name: as_plain(verdict) for name, verdict in verdicts.items()},
         "notes": notes + submission.notes,
         "isolation": worker.isolation,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+@cache
+def exercises_in(source):
+    """{name: Exercise} of the checks in a source notebook (its text), as far as there are any."""
+    found = {}
+    for cell in nbformat.reads(source, as_version=4).cells:
+        if intake.is_check(cell):
+            name = intake.id_of(cell).removeprefix("check_")
+            with contextlib.suppress(KeyError):
+                found[name] = get(name)
+    return found
 
 
 def needs_words(verdict):
@@ -358,25 +368,28 @@ def checked_error(error):
 WORKERS = {}  # one warm worker a process
 
 
-def warm_worker(lesson, modules, limits):
-    """The warm worker of this process for a lesson; another lesson or other limits replace it."""
-    key = (os.getpid(), lesson, modules, limits)
+def warm_worker(asked, modules, limits):
+    """The warm worker of this process; other exercises or limits replace it."""
+    key = (os.getpid(), asked, modules, limits)
     worker = WORKERS.get("warm")
     if worker is None or worker.key != key or not worker.alive():
         close_worker()
-        worker = WORKERS["warm"] = strongest(lesson, modules, limits)
+        worker = WORKERS["warm"] = strongest(asked, modules, limits)
         worker.key = key
     return worker
 
 
-@atexit.register
 def close_worker():
     worker = WORKERS.pop("warm", None)
     if worker and worker.key[0] == os.getpid():  # not in a forked copy of this process
         worker.close()
 
 
-def strongest(lesson, modules, limits, levels=sandbox.LEVELS):
+# unlike atexit, this is heard in the processes of a pool, too
+Finalize(None, close_worker, exitpriority=100)
+
+
+def strongest(asked, modules, limits, levels=sandbox.LEVELS):
     """A worker at the strongest level that works. raises: NoIsolation, with what was tried."""
     failed = []
     for level in levels:
@@ -386,7 +399,7 @@ def strongest(lesson, modules, limits, levels=sandbox.LEVELS):
             failed.append(f"{level} is not there")
             continue
         try:
-            return Worker(level, lesson, modules, limits)
+            return Worker(level, asked, modules, limits)
         except WorkerFailed as error:
             failed.append(f"{level}: {error}")
     raise NoIsolation(
@@ -406,17 +419,29 @@ NAMES = {
 }
 
 
+HOME = "pgcourse-worker-"
+
+
+def remove_homes_of_the_dead():
+    """Directories of workers whose judge was killed before it could tidy up."""
+    for path in Path(tempfile.gettempdir()).glob(f"{HOME}[0-9]*-*"):
+        owner = path.name.removeprefix(HOME).split("-")[0]
+        if sys.platform == "linux" and not Path("/proc", owner).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class Worker:
     """A warm process and its control socket."""
 
-    def __init__(self, level, lesson, modules, limits):
+    def __init__(self, level, asked, modules, limits):
         self.level, self.isolation = level, NAMES[level]
         self.limits, self.process, self.control = limits, None, None
-        self.home = Path(tempfile.mkdtemp(prefix="pgcourse-worker-"))
+        remove_homes_of_the_dead()
+        self.home = Path(tempfile.mkdtemp(prefix=f"{HOME}{os.getpid()}-"))
         self.home.chmod(0o755)
         self.modules = modules
         (self.home / "scratch").mkdir()
-        write_package(self.home / "package", lesson)
+        write_package(self.home / "package", asked)
         try:
             self.launch()
             self.prove()
@@ -526,9 +551,11 @@ class Worker:
 
     def stop(self):
         if self.control:
-            self.control.close()
+            self.control.close()  # the warm process ends when nobody is there
             self.control = None
         if self.process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -594,14 +621,13 @@ judge = check
 STUB = "raise NotImplementedError({!r})"
 
 
-def write_package(target, lesson):
-    """A copy of pgcourse for a worker: functions that the lesson grades raise, checks know no answer."""
-    graded = set(lesson_exercises(lesson))
+def write_package(target, asked):
+    """A copy of pgcourse for a worker: the functions that are asked for raise, checks know no answer."""
     root = Path(pgcourse.__file__).parent
     (target / "pgcourse" / "checks").mkdir(parents=True)
     (target / "pgcourse" / "classroom").mkdir()
     for path in sorted(root.glob("*.py")):
-        text = without_answers(path.read_text(encoding="utf-8"), graded)
+        text = without_answers(path.read_text(encoding="utf-8"), asked)
         (target / "pgcourse" / path.name).write_text(text, encoding="utf-8")
     (target / "pgcourse" / "checks" / "__init__.py").write_text(CHECKS, encoding="utf-8")
     (target / "pgcourse" / "classroom" / "__init__.py").write_text("", encoding="utf-8")
@@ -611,13 +637,13 @@ def write_package(target, lesson):
         shutil.copy(root / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
 
 
-def without_answers(text, graded):
-    """The text of a module with the body of each graded function replaced by one that says so."""
+def without_answers(text, asked):
+    """The text of a module with the body of each function that is asked for replaced by one that says so."""
     lines = text.split("\n")
     found = [
         node
         for node in ast.parse(text).body
-        if isinstance(node, ast.FunctionDef) and node.name in graded
+        if isinstance(node, ast.FunctionDef) and node.name in asked
     ]
     for node in reversed(found):
         says = (
@@ -629,13 +655,12 @@ def without_answers(text, graded):
 
 
 @cache
-def fingerprint(lesson):
-    """Changes when the lesson's checks or the judge do: a result of another version is not reused."""
-    modules = [sys.modules[e.reference.__module__] for e in lesson_exercises(lesson).values()]
+def fingerprint(source):
+    """Changes when the checks or the judge do: a result of another version is not reused."""
     root = Path(pgcourse.__file__).parent
-    files = {Path(m.__file__) for m in modules} | set(root.glob("checks/*drivers.py"))
-    files |= {
-        root / "checks" / name for name in ("core.py", "make_inputs.py", f"{LESSONS[lesson]}.py")
-    }
+    modules = {e.reference.__module__ for e in exercises_in(source).values()}
+    modules |= {case.inputs.__module__ for e in exercises_in(source).values() for case in e.cases}
+    files = {Path(sys.modules[name].__file__) for name in modules}
+    files |= set(root.glob("checks/*drivers.py")) | {root / "checks" / "core.py"}
     files |= {root / "classroom" / f"{name}.py" for name in ("judge", "worker", "wire", "intake")}
     return f"{zlib.crc32(b''.join(p.read_bytes() for p in sorted(files))):08x}"

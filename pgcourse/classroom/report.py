@@ -158,10 +158,12 @@ def harmless(x):
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8886; --hot: 0, 114, 178; --good: #009E73; --bad: #D55E00 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; margin: 1rem 0 2rem; display: block; overflow-x: auto }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right }
-th:first-child, td:first-child, td.text { text-align: left } td.all { color: var(--good) }
+.chips span { display: inline-block; margin: .1rem; padding: .1rem .5rem; border-radius: .3rem }
+td:first-child, td:nth-child(2) { white-space: nowrap }
+th:first-child, td:first-child, th.text, td.text { text-align: left } td.all { color: var(--good) }
 td.none { color: var(--bad) } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
 .warning { border-left: .4em solid var(--bad); padding: .3em .8em; font-weight: 600 }
 small { opacity: .75 }
@@ -215,13 +217,12 @@ def heat_map(report):
     for name, counts in mistakes.items():
         right = graded - sum(counts.values())
         cells = [f"<td>{esc(name)}</td>", f"<td>{right} of {graded}</td>"]
-        for what, n in counts.most_common():
-            share = n / max(graded, 1)
-            cells.append(
-                f"<td class='text' style='background:rgba(var(--hot),{0.12 + 0.6 * share:.2f})'>"
-                f"{esc(what)} <b>{n}</b></td>"
-            )
-        rows.append(row(cells))
+        chips = "".join(
+            f"<span style='background:rgba(var(--hot),{0.12 + 0.6 * n / max(graded, 1):.2f})'>"
+            f"{esc(what)} <b>{n}</b></span>"
+            for what, n in counts.most_common()
+        )
+        rows.append(row([*cells, f"<td class='text chips'>{chips}</td>"]))
     head = row(
         [
             "<th>exercise</th>",
