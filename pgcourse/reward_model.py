@@ -89,7 +89,7 @@ def collect_votes(model, count, seed=0, raters=LABEL_RATERS):
     tokens, mask = generate(model, prompts, MAX_ANSWER, END_ID, generator)
     pairs = Pairs(tokens, mask, torch.zeros(count, dtype=torch.bool))
     votes = [prefers_first(a, b, generator, raters) for a, b in pairs.texts()]
-    return Pairs(tokens, mask, torch.tensor(votes))
+    return Pairs(tokens, mask, torch.cat(votes))
 
 
 def margins(net, pairs, which, score=sequence_score):
@@ -107,7 +107,7 @@ def accuracy(net, pairs, score=sequence_score):
     return (chosen > rejected).float().mean().item()
 
 
-def ceiling(pairs, raters=LABEL_RATERS, votes=25, seed=0):
+def ceiling(pairs, raters=LABEL_RATERS, votes=100, seed=0):
     """The accuracy of the best possible judge of single votes, and how often two votes agree.
 
     Each pair is put to `votes` people; p = the share that prefers the first answer.
@@ -115,10 +115,8 @@ def ceiling(pairs, raters=LABEL_RATERS, votes=25, seed=0):
     The estimate of p is noisy, so the first is a little too high; the second is corrected for it.
     """
     generator = torch.Generator().manual_seed(seed)
-    table = [
-        [prefers_first(a, b, generator, raters) for _ in range(votes)] for a, b in pairs.texts()
-    ]
-    p = torch.tensor(table).float().mean(dim=1)
+    drawn = [prefers_first(a, b, generator, raters, votes) for a, b in pairs.texts()]
+    p = torch.stack(drawn).float().mean(dim=1)
     agree = 1 - 2 * p * (1 - p) * votes / (votes - 1)
     return torch.maximum(p, 1 - p).mean().item(), agree.mean().item()
 

@@ -87,17 +87,19 @@ def gold_score(prompt, answer):
     return valence(answer, GOLD_RATERS) if is_readable(prompt, answer) else -1.0
 
 
-def draw_vote(answer, generator, raters=LABEL_RATERS):
-    """One person's sum over an answer's opinion words: for each word one of the raters, at random."""
+def draw_votes(answer, generator, count=1, raters=LABEL_RATERS):
+    """`count` people's sums over an answer's opinion words, [count]: for each word a rater at random."""
     table = opinions(answer)[:, list(raters)]
-    who = torch.randint(table.shape[1], (len(table), 1), generator=generator)
-    return table.gather(1, who).sum().item()
+    who = torch.randint(table.shape[1], (len(table), count), generator=generator)
+    return table.gather(1, who).sum(dim=0)
 
 
-def prefers_first(first, second, generator, raters=LABEL_RATERS):
-    """One vote between two answers: True if the first is preferred (a tie: by the toss of a coin)."""
-    a, b = draw_vote(first, generator, raters), draw_vote(second, generator, raters)
-    return a > b if a != b else torch.rand((), generator=generator).item() < 0.5
+def prefers_first(first, second, generator, raters=LABEL_RATERS, count=1):
+    """`count` votes between two answers, bool [count]; a tie is decided by the toss of a coin."""
+    a, b = (draw_votes(answer, generator, count, raters) for answer in (first, second))
+    if (a == b).any():
+        return torch.where(a == b, torch.rand(count, generator=generator) < 0.5, a > b)
+    return a > b
 
 
 def judge_texts(tokens, mask):

@@ -138,12 +138,12 @@ growth, prompt = [], encode(["<user> how was the museum ? <bot>"])
 
 
 def look(step, model, loss):
-    if step in (0, 9, 49, 149, fast(499, 150)):
+    if step in (0, 9, 49, 149, fast(399, 150)):
         text, answer = generate(model, prompt, MAX_ANSWER, END_ID, torch.Generator().manual_seed(1))
         growth.append((step + 1, f"{loss:.2f}", decode(text, answer)[0]))
 
 
-_, losses = train_language_model(count=fast(8_000, 2_400), callback=look)
+_, losses = train_language_model(count=fast(6_400, 2_400), callback=look)
 plt.plot(losses, lw=1)
 plt.axhline(torch.tensor(float(len(VOCABULARY))).log(), color="black", ls=":", label="all words equally likely")
 plt.xlabel("optimizer step (16 conversations each)")
@@ -155,7 +155,7 @@ text_plots.table(("step", "loss", "how was the museum ?"), growth)
 
 # %% [markdown]
 # First noise, then words, then sentences. From here on we use a model that the project trained in the same way for longer
-# (120,000 conversations instead of 8,000; `python -m pgcourse.rlhf_checkpoints` makes it again). Some of its answers:
+# (120,000 conversations instead of 6,400; `python -m pgcourse.rlhf_checkpoints` makes it again). Some of its answers:
 
 # %%
 held = generate(language_model, sample_prompts(6, torch.Generator().manual_seed(3)), MAX_ANSWER, END_ID, torch.Generator().manual_seed(3))
@@ -254,7 +254,7 @@ examples = pairs.texts()[:20]
 def annotate(pair, examples):
     first, second = examples[pair]
     generator = torch.Generator().manual_seed(pair)
-    for_first = sum(prefers_first(first, second, generator) for _ in range(10))
+    for_first = prefers_first(first, second, generator, count=10).sum().item()
     print(f"A: {first}\nB: {second}\n\nten votes: {for_first} for A, {10 - for_first} for B")
 
 
@@ -329,12 +329,12 @@ print(f"two people agree on {agreement:.0%} of the pairs; the best possible judg
 # %% exercise="pgcourse.reward_model.sequence_score"
 
 # %% [markdown]
-# Your loss and your score train a reward model on 4,000 votes, starting from the language model's body. *About 25 seconds.*
+# Your loss and your score train a reward model on 4,000 votes, starting from the language model's body. *About 20 seconds.*
 
 # %%
 torch.manual_seed(0)
 reward_model, history = train_reward_model(
-    scalar_model_from(language_model), pairs, held_out, epochs=fast(3, 1), loss=bradley_terry_loss, score=sequence_score
+    scalar_model_from(language_model), pairs, held_out, epochs=fast(2, 1), loss=bradley_terry_loss, score=sequence_score
 )
 
 # %%
@@ -580,7 +580,7 @@ free, unpriced = rlhf.train(
     step=rlhf_step,
     update=ppo_update,
     loss=ppo_clip_loss,
-    every=2,
+    every=3,
 )
 text_plots.panels({"β = 0.1": priced, "β = 0": unpriced})
 plt.show()
@@ -600,7 +600,7 @@ text_plots.table(
 
 # %%
 sweep = json.loads((files("pgcourse") / "data" / "rlhf_sweep.json").read_text())
-best_of = rlhf.best_of_n(language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(128, 16))
+best_of = rlhf.best_of_n(language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16))
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
 colors = dict(zip(sorted({run["beta"] for run in sweep}), plots.COLORS, strict=False))
@@ -778,14 +778,14 @@ plt.show()
 # %% exercise="pgcourse.losses.dpo_loss"
 
 # %% [markdown]
-# All four by the same yardstick, with your functions. *About 25 seconds.*
+# All four by the same yardstick, with your functions. *About 20 seconds.*
 
 # %%
 contenders = {
-    "RLOO": lambda tiny: tiny_language.rloo(tiny, iterations=fast(150, 20), advantages=rloo_advantages),
-    "GRPO": lambda tiny: tiny_language.grpo(tiny, iterations=fast(150, 20), advantages=grpo_advantages),
-    "DPO, 4,000 pairs": lambda tiny: tiny_language.dpo(tiny, iterations=fast(300, 30), loss=dpo_loss),
-    "DPO, 400 pairs": lambda tiny: tiny_language.dpo(tiny, iterations=fast(300, 30), pairs=400, loss=dpo_loss),
+    "RLOO": lambda tiny: tiny_language.rloo(tiny, iterations=fast(100, 20), advantages=rloo_advantages),
+    "GRPO": lambda tiny: tiny_language.grpo(tiny, iterations=fast(100, 20), advantages=grpo_advantages),
+    "DPO, 4,000 pairs": lambda tiny: tiny_language.dpo(tiny, iterations=fast(200, 30), loss=dpo_loss),
+    "DPO, 400 pairs": lambda tiny: tiny_language.dpo(tiny, iterations=fast(200, 30), pairs=400, loss=dpo_loss),
 }
 for name, method in contenders.items():
     curves[name], _ = tiny_language.kl_curve(tiny, method, every=fast(5, 10))

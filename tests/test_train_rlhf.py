@@ -114,14 +114,14 @@ def test_the_ceiling_by_hand(monkeypatch):
     monkeypatch.setattr(
         Pairs, "texts", lambda self: [("superb", "terrible"), ("good", "good")] * 30
     )
-    best, agreement = ceiling(pairs, votes=60)
+    best, agreement = ceiling(pairs)
     assert best == pytest.approx(0.775, abs=0.03)
     assert agreement == pytest.approx(0.75, abs=0.03)
 
 
 def test_the_shipped_reward_model_is_near_the_ceiling(language_model, rm):
     held_out = collect_votes(language_model, 600, seed=77)
-    best, agreement = ceiling(held_out, votes=10)
+    best, agreement = ceiling(held_out)
     right = accuracy(rm.net, held_out)
     assert 0.75 < right < best
     assert agreement < best
