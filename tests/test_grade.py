@@ -570,6 +570,40 @@ def test_late_penalties_are_nbgraders(tmp_path):
     assert [float(rows[n]["late_submission_penalty"]) for n in ("ada", "ben")] == [0.0, 3.0]
 
 
+def test_cells_of_the_instructor_wait_for_a_person(tmp_path):
+    """A manually graded question, and a test cell that no judge knows."""
+    import nbformat
+
+    root = classes.make(tmp_path / "class")
+    source = root / "source" / LESSON / f"{LESSON}.ipynb"
+    nb = nbformat.read(source, as_version=4)
+    common = {"grade": True, "points": 3.0, "schema_version": 3, "task": False}
+    essay = nbformat.v4.new_markdown_cell("Why?", id="essay")
+    essay.metadata["nbgrader"] = common | {"grade_id": "essay", "solution": True, "locked": False}
+    test = nbformat.v4.new_code_cell("assert True", id="own")
+    test.metadata["nbgrader"] = common | {"grade_id": "own", "solution": False, "locked": True}
+    nb.cells += [essay, test]
+    nbformat.write(nb, source)
+    classroom.nbgrader(root, "generate_assignment", LESSON, "--force")
+
+    def answer(nb):
+        about = {"nbgrader": essay.metadata["nbgrader"]}
+        cell = {"cell_type": "markdown", "id": "essay", "metadata": about, "source": "Because."}
+        nb["cells"].append(cell)
+
+    classes.hand_in(root, "ada", to_bytes(notebook(edit=answer)))
+    grade_class(root, LESSON, jobs=1)
+    with gradebook.Classroom(root).gradebook() as book:
+        grades = {
+            g.name: g for n in book.find_submission(LESSON, "ada").notebooks for g in n.grades
+        }
+        waiting = {name for name, grade in grades.items() if grade.needs_manual_grade}
+        assert waiting == {"essay", "own"}
+        assert sum(grade.score for grade in grades.values()) == 28
+    made = nbformat.read(root / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb", as_version=4)
+    assert {c.id: c.source for c in made.cells}["essay"] == "Because."
+
+
 def test_two_at_once_do_not_write_one_book(small_class):
     from pgcourse.classroom.grade import ClassError, only_writer
 

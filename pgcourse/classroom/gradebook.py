@@ -50,7 +50,7 @@ def configure(c, seed):
     c.Autograde.sanitize_preprocessors = [OverwriteCells, CheckCellMetadata]
     c.Autograde.autograde_preprocessors = [
         ShowVerdicts,
-        SaveAutoGrades,
+        SavePoints,
         AssignLatePenalties,
         CheckCellMetadata,
     ]
@@ -138,11 +138,26 @@ class ShowVerdicts(NbGraderPreprocessor):
         return nb, resources
 
 
+class SavePoints(SaveAutoGrades):
+    """nbgrader's own, but what no judge knows waits for a person."""
+
+    def _add_score(self, cell, resources):
+        super()._add_score(cell, resources)
+        if any(output.get("ename") == NOT_GRADED for output in cell.get("outputs", ())):
+            ids = (self.notebook_id, self.assignment_id, self.student_id)
+            grade = self.gradebook.find_grade(cell.metadata["nbgrader"]["grade_id"], *ids)
+            grade.auto_score, grade.needs_manual_grade = None, True
+            self.gradebook.db.commit()
+
+
+NOT_GRADED = "NotGraded"
+
+
 def outputs(name, verdict, points):
     """The outputs of a check cell, in the forms that nbgrader understands."""
     if verdict is None:  # without an output, nbgrader would give full marks
         says = f"pgcourse has no exercise called {name}; grade this by hand."
-        return [new_output("error", ename="NotGraded", evalue=says, traceback=[says])]
+        return [new_output("error", ename=NOT_GRADED, evalue=says, traceback=[says])]
     card = new_output(
         "display_data",
         data={"text/html": card_html(name, verdict), "text/plain": card_text(name, verdict)},

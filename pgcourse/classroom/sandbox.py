@@ -15,13 +15,17 @@ import contextlib
 import ctypes
 import os
 import platform
-import resource
 import shutil
 import signal
 import struct
 import sys
 import sysconfig
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows: nothing here works, and nothing is tried
+    resource = None
 
 LEVELS = ("bubblewrap", "landlock", "none")
 SCRATCH_BYTES = 64 * 2**20  # files that a worker may hold in its scratch directory
@@ -32,7 +36,7 @@ THREADS = 128
 def fits(level):
     """Whether this machine could have the level (a worker that starts proves it)."""
     if level == "none":
-        return True
+        return resource is not None
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     return bool(shutil.which("bwrap")) if level == "bubblewrap" else landlock_version() > 0
