@@ -163,7 +163,9 @@ plt.show()
 theta = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
 leaf = theta.clone().requires_grad_()
 torch.log_softmax(leaf, dim=0)[1].backward()
-print("largest difference to autograd:", (grad_log_softmax(theta, 1) - leaf.grad).abs().max().item())
+print(
+    "largest difference to autograd:", (grad_log_softmax(theta, 1) - leaf.grad).abs().max().item()
+)
 
 pi = softmax(theta)
 mean_score = sum(pi[a] * grad_log_softmax(theta, a) for a in range(3))
@@ -495,6 +497,7 @@ plt.show()
 # `score_function_gradient` once per switch; random search gets the best of three nudge sizes.
 #
 # *About 10 seconds.*
+
 
 # %%
 def play(theta, n, generator):

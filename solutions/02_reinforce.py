@@ -289,6 +289,7 @@ plt.show()
 #
 # *About 10 seconds.*
 
+
 # %%
 def total_return_gradient(theta, episodes, gamma):
     """Credits every step with the whole episode's return; unbiased as well."""
@@ -373,7 +374,10 @@ T = 8
 mdp, theta = corridor(length=T), torch.zeros(T, 2, dtype=torch.float64)
 exact = exact_policy_gradient(mdp, theta).flatten()
 grads = per_episode(
-    reinforce_surrogate_gradient, sample_episodes(mdp, softmax(theta), fast(2048, 512), generator), theta, 1.0
+    reinforce_surrogate_gradient,
+    sample_episodes(mdp, softmax(theta), fast(2048, 512), generator),
+    theta,
+    1.0,
 )
 sizes = [1, 4, 16, 64, 256]
 measured = []
@@ -384,7 +388,9 @@ predicted = [standard_error(grads) * math.sqrt(len(grads) / size) for size in si
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
 left.loglog(horizons, cost, "o-")
-left.set(xlabel="horizon T (steps)", ylabel="episodes for a 10 % error", title="The price of precision")
+left.set(
+    xlabel="horizon T (steps)", ylabel="episodes for a 10 % error", title="The price of precision"
+)
 left.set_xscale("log", base=2)
 right.loglog(sizes, measured, "o", label="measured distance")
 right.loglog(sizes, predicted, "k:", label="√(V / N)")

@@ -56,7 +56,13 @@ from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
 from pgcourse.pretraining import load_language_model, train_language_model
-from pgcourse.reward_model import calibration, ceiling, collect_votes, scalar_model_from, train_reward_model
+from pgcourse.reward_model import (
+    calibration,
+    ceiling,
+    collect_votes,
+    scalar_model_from,
+    train_reward_model,
+)
 from pgcourse.rlhf import as_rollout
 from pgcourse.tensors import same_shape
 from pgcourse.transformer import generate
@@ -90,18 +96,38 @@ from pgcourse.rollout import Collector
 
 language_model = load_language_model().requires_grad_(False)
 
-data = Collector("CartPole-v1", 32, seed=0).collect(ppo.ActorCritic(*[
-    make(Collector("CartPole-v1", 1, 0).env, (64, 64)) for make in (ppo.make_actor, ppo.make_critic)
-]), 32)
+data = Collector("CartPole-v1", 32, seed=0).collect(
+    ppo.ActorCritic(
+        *[
+            make(Collector("CartPole-v1", 1, 0).env, (64, 64))
+            for make in (ppo.make_actor, ppo.make_critic)
+        ]
+    ),
+    32,
+)
 prompts = sample_prompts(128, torch.Generator().manual_seed(0))
-tokens, mask = generate(language_model, prompts, MAX_ANSWER, END_ID, torch.Generator().manual_seed(0))
+tokens, mask = generate(
+    language_model, prompts, MAX_ANSWER, END_ID, torch.Generator().manual_seed(0)
+)
 conversation = as_rollout(tokens, mask=mask)
 text_plots.table(
     ("", "CartPole", "language"),
     [
-        ("obs", f"float {list(data['obs'].shape)}: 32 steps, 32 carts, 4 numbers", f"int {list(conversation['obs'].shape)}: steps, conversations (the last token read)"),
-        ("act", f"int {list(data['act'].shape)}: 0 or 1", f"int {list(conversation['act'].shape)}: 0 … {len(VOCABULARY) - 1}"),
-        ("mask", f"bool {list(data['mask'].shape)}: {data['mask'].float().mean():.0%} are steps", f"bool {list(conversation['mask'].shape)}: {conversation['mask'].float().mean():.0%} are answer; prompt and padding are not"),
+        (
+            "obs",
+            f"float {list(data['obs'].shape)}: 32 steps, 32 carts, 4 numbers",
+            f"int {list(conversation['obs'].shape)}: steps, conversations (the last token read)",
+        ),
+        (
+            "act",
+            f"int {list(data['act'].shape)}: 0 or 1",
+            f"int {list(conversation['act'].shape)}: 0 … {len(VOCABULARY) - 1}",
+        ),
+        (
+            "mask",
+            f"bool {list(data['mask'].shape)}: {data['mask'].float().mean():.0%} are steps",
+            f"bool {list(conversation['mask'].shape)}: {conversation['mask'].float().mean():.0%} are answer; prompt and padding are not",
+        ),
     ],
 )
 
@@ -145,7 +171,12 @@ def look(step, model, loss):
 
 _, losses = train_language_model(count=fast(6_400, 2_400), callback=look)
 plt.plot(losses, lw=1)
-plt.axhline(torch.tensor(float(len(VOCABULARY))).log(), color="black", ls=":", label="all words equally likely")
+plt.axhline(
+    torch.tensor(float(len(VOCABULARY))).log(),
+    color="black",
+    ls=":",
+    label="all words equally likely",
+)
 plt.xlabel("optimizer step (16 conversations each)")
 plt.ylabel("loss (nats per token)")
 plt.title("Learning to write: predict the next token")
@@ -158,8 +189,16 @@ text_plots.table(("step", "loss", "how was the museum ?"), growth)
 # (120,000 conversations instead of 6,400; `python -m pgcourse.rlhf_checkpoints` makes it again). Some of its answers:
 
 # %%
-held = generate(language_model, sample_prompts(6, torch.Generator().manual_seed(3)), MAX_ANSWER, END_ID, torch.Generator().manual_seed(3))
-text_plots.table(("prompt", "answer"), list(zip(decode(held[0], ~held[1]), decode(*held), strict=True)))
+held = generate(
+    language_model,
+    sample_prompts(6, torch.Generator().manual_seed(3)),
+    MAX_ANSWER,
+    END_ID,
+    torch.Generator().manual_seed(3),
+)
+text_plots.table(
+    ("prompt", "answer"), list(zip(decode(held[0], ~held[1]), decode(*held), strict=True))
+)
 
 # %% [markdown]
 # It praises and complains in equal parts, as its corpus did. Our goal: an assistant that people *like* to read.
@@ -198,7 +237,9 @@ text_plots.table(("prompt", "answer"), list(zip(decode(held[0], ~held[1]), decod
 # The log-probability of each word of an answer, by your function. What surprises the model is strongly colored:
 
 # %%
-surprise = encode(["<user> how was the museum ? <bot> the guide was charming and the guide was delicious . <end>"])
+surprise = encode(
+    ["<user> how was the museum ? <bot> the guide was charming and the guide was delicious . <end>"]
+)
 with torch.no_grad():
     logp = token_logp(language_model(surprise), surprise)
 words = decode(surprise)[0].split()
@@ -214,9 +255,15 @@ with torch.no_grad():
 shifted = token_logp(logits, tokens)[mask]
 unshifted = F.log_softmax(logits, -1).gather(-1, tokens[..., None])[..., 0][mask]
 fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True)
-for ax, x, name in zip(axes, (shifted, unshifted), ("with the shift", "without: nonsense"), strict=True):
+for ax, x, name in zip(
+    axes, (shifted, unshifted), ("with the shift", "without: nonsense"), strict=True
+):
     ax.hist(x.numpy(), bins=40, color=plots.BLUE if ax is axes[0] else plots.RED)
-    ax.set(title=f"{name} (mean {x.mean():.1f})", xlabel="log-probability of the tokens it sampled (nats)", ylabel="tokens")
+    ax.set(
+        title=f"{name} (mean {x.mean():.1f})",
+        xlabel="log-probability of the tokens it sampled (nats)",
+        ylabel="tokens",
+    )
 plt.show()
 
 # %% [markdown]
@@ -238,7 +285,11 @@ fig, axes = plt.subplots(1, 5, figsize=(11, 2.4), sharey=True)
 for ax, word in zip(axes, ("superb", "safe", "empty", "disaster", "awful"), strict=True):
     row = torch.tensor(ratings()[word]).float()
     ax.hist(row.numpy(), bins=torch.arange(-4.5, 5).numpy(), color=plots.BLUE)
-    ax.set(title=f"“{word}” (sd {row.std(correction=0):.1f})", xlabel="rating", xticks=[-4, -2, 0, 2, 4])
+    ax.set(
+        title=f"“{word}” (sd {row.std(correction=0):.1f})",
+        xlabel="rating",
+        xticks=[-4, -2, 0, 2, 4],
+    )
 axes[0].set_ylabel("people, of 10")
 plt.show()
 
@@ -271,7 +322,9 @@ except ImportError:
 # %%
 held_out = collect_votes(language_model, fast(1_000, 200), seed=2)
 best_judge, agreement = ceiling(held_out)
-print(f"two people agree on {agreement:.0%} of the pairs; the best possible judge is right on {best_judge:.0%}")
+print(
+    f"two people agree on {agreement:.0%} of the pairs; the best possible judge is right on {best_judge:.0%}"
+)
 
 # %% [markdown]
 # ## A reward model from votes
@@ -334,7 +387,12 @@ print(f"two people agree on {agreement:.0%} of the pairs; the best possible judg
 # %%
 torch.manual_seed(0)
 reward_model, history = train_reward_model(
-    scalar_model_from(language_model), pairs, held_out, epochs=fast(2, 1), loss=bradley_terry_loss, score=sequence_score
+    scalar_model_from(language_model),
+    pairs,
+    held_out,
+    epochs=fast(2, 1),
+    loss=bradley_terry_loss,
+    score=sequence_score,
 )
 
 # %%
@@ -343,18 +401,33 @@ left.plot(history["pairs"], history["accuracy"], "o-", ms=4, label="your reward 
 left.axhline(best_judge, color="black", ls=":", label="best possible judge")
 left.axhline(agreement, color=plots.RED, ls="--", label="one person predicts another")
 left.axhline(0.5, color="gray", lw=1)
-left.set(xlabel="pairs seen", ylabel="votes predicted (share, held out)", title="Accuracy has a ceiling: people disagree")
+left.set(
+    xlabel="pairs seen",
+    ylabel="votes predicted (share, held out)",
+    title="Accuracy has a ceiling: people disagree",
+)
 left.legend(loc="lower right")
 predicted, observed, count = calibration(reward_model.net, held_out)
 right.plot([0, 1], [0, 1], color="black", ls=":", label="perfectly calibrated")
-right.scatter(predicted, observed, s=[20 + 180 * n / max(count) for n in count], color=plots.BLUE, label="your reward model (area: pairs)")
-right.set(xlabel="predicted P(first is preferred)", ylabel="share of votes for the first", title="Calibration")
+right.scatter(
+    predicted,
+    observed,
+    s=[20 + 180 * n / max(count) for n in count],
+    color=plots.BLUE,
+    label="your reward model (area: pairs)",
+)
+right.set(
+    xlabel="predicted P(first is preferred)",
+    ylabel="share of votes for the first",
+    title="Calibration",
+)
 right.legend(loc="upper left")
 plt.show()
 print(f"held-out accuracy {history['accuracy'][-1]:.1%}; ceiling {best_judge:.1%}")
 
 # %% [markdown]
 # What did it learn? Leave out one word of an answer at a time, and color each word by what the score loses without it:
+
 
 # %%
 def worth_of_words(answer, reward_model):
@@ -369,15 +442,25 @@ def worth_of_words(answer, reward_model):
     return f"score {scores[0]:+.1f}", words, (scores[0] - scores[1:]).tolist()
 
 
-text_plots.colored_text([
-    worth_of_words("luckily , the plot was brilliant .", reward_model),
-    worth_of_words("sadly , the plot was dull .", reward_model),
-    worth_of_words("brilliant brilliant superb brilliant superb superb .", reward_model),
-])
+text_plots.colored_text(
+    [
+        worth_of_words("luckily , the plot was brilliant .", reward_model),
+        worth_of_words("sadly , the plot was dull .", reward_model),
+        worth_of_words("brilliant brilliant superb brilliant superb superb .", reward_model),
+    ]
+)
 
 # %%
-claims = ["the plot was brilliant .", "the plot was not brilliant .", "the plot was not dull .", "the plot was dull ."]
-text_plots.table(("answer", "score (standard deviations)"), [(c, worth_of_words(c, reward_model)[0]) for c in claims])
+claims = [
+    "the plot was brilliant .",
+    "the plot was not brilliant .",
+    "the plot was not dull .",
+    "the plot was dull .",
+]
+text_plots.table(
+    ("answer", "score (standard deviations)"),
+    [(c, worth_of_words(c, reward_model)[0]) for c in claims],
+)
 
 # %% [markdown]
 # It learned which words people like, and what "not" does to them. And look at the third line of the colored words: word salad scores well, for nobody ever
@@ -460,8 +543,16 @@ text_plots.table(("answer", "score (standard deviations)"), [(c, worth_of_words(
 # that there is a KL to pay.
 
 # %%
-warm, _ = rlhf.train(language_model, reward_model, rlhf.Config(iterations=3, conversations=64), progress=False)
-one, its_mask = generate(warm.actor, encode(["<user> how was the museum ? <bot>"]), MAX_ANSWER, END_ID, torch.Generator().manual_seed(4))
+warm, _ = rlhf.train(
+    language_model, reward_model, rlhf.Config(iterations=3, conversations=64), progress=False
+)
+one, its_mask = generate(
+    warm.actor,
+    encode(["<user> how was the museum ? <bot>"]),
+    MAX_ANSWER,
+    END_ID,
+    torch.Generator().manual_seed(4),
+)
 with torch.no_grad():
     logp, logp_ref = token_logp(warm.actor(one), one), token_logp(language_model(one), one)
     val, score = warm.values(one), reward_model(one, its_mask)
@@ -538,7 +629,13 @@ print(f"KL to the reference before the first step:  {log['kl']:.1e}")
 live = text_plots.LivePanels()
 config = rlhf.Config(beta=0.1, iterations=fast(25, 5), conversations=fast(128, 48))
 trained, priced = rlhf.train(
-    language_model, reward_model, config, step=rlhf_step, update=ppo_update, loss=ppo_clip_loss, callback=live
+    language_model,
+    reward_model,
+    config,
+    step=rlhf_step,
+    update=ppo_update,
+    loss=ppo_clip_loss,
+    callback=live,
 )
 
 # %%
@@ -550,7 +647,10 @@ live.answers(priced, number=1)
 # %%
 text_plots.table(
     ("prompt", "before", "after RLHF"),
-    [(p.removeprefix("<user> ").removesuffix(" <bot>"), a, b) for (p, a), (_, b) in list(zip(before["texts"], after["texts"], strict=True))[:8]],
+    [
+        (p.removeprefix("<user> ").removesuffix(" <bot>"), a, b)
+        for (p, a), (_, b) in list(zip(before["texts"], after["texts"], strict=True))[:8]
+    ],
 )
 
 # %% [markdown]
@@ -560,11 +660,20 @@ text_plots.table(
 # the reference, blue less.
 
 # %%
-some, some_mask = generate(trained.actor, sample_prompts(5, torch.Generator().manual_seed(8)), MAX_ANSWER, END_ID, torch.Generator().manual_seed(8))
+some, some_mask = generate(
+    trained.actor,
+    sample_prompts(5, torch.Generator().manual_seed(8)),
+    MAX_ANSWER,
+    END_ID,
+    torch.Generator().manual_seed(8),
+)
 with torch.no_grad():
     price = token_logp(trained.actor(some), some) - token_logp(language_model(some), some)
 text_plots.colored_text(
-    [(f"KL {p[m].sum():.1f}", decode(t[None], m[None])[0].split(), p[m].tolist()) for t, m, p in zip(some, some_mask, price, strict=True)]
+    [
+        (f"KL {p[m].sum():.1f}", decode(t[None], m[None])[0].split(), p[m].tolist())
+        for t, m, p in zip(some, some_mask, price, strict=True)
+    ]
 )
 
 # %% [markdown]
@@ -586,7 +695,10 @@ text_plots.panels({"β = 0.1": priced, "β = 0": unpriced})
 plt.show()
 text_plots.table(
     ("prompt", "β = 0.1", "β = 0"),
-    [(p.removeprefix("<user> ").removesuffix(" <bot>"), a, b) for (p, a), (_, b) in list(zip(priced[-1]["texts"], unpriced[-1]["texts"], strict=True))[:6]],
+    [
+        (p.removeprefix("<user> ").removesuffix(" <bot>"), a, b)
+        for (p, a), (_, b) in list(zip(priced[-1]["texts"], unpriced[-1]["texts"], strict=True))[:6]
+    ],
 )
 
 # %% [markdown]
@@ -600,7 +712,9 @@ text_plots.table(
 
 # %%
 sweep = json.loads((files("pgcourse") / "data" / "rlhf_sweep.json").read_text())
-best_of = rlhf.best_of_n(language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16))
+best_of = rlhf.best_of_n(
+    language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16)
+)
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
 colors = dict(zip(sorted({run["beta"] for run in sweep}), plots.COLORS, strict=False))
@@ -619,7 +733,9 @@ root = [row["kl"] ** 0.5 for row in best_of]
 axes[0].plot(root, [row["score"] for row in best_of], "k.--", label="best of n")
 axes[1].plot(root, [row["gold"] for row in best_of], "k.--")
 axes[2].plot([row["score"] for row in best_of], [row["gold"] for row in best_of], "k.--")
-axes[0].set(xlabel="√KL to the reference (√nats)", ylabel="learned reward", title="What it is paid for")
+axes[0].set(
+    xlabel="√KL to the reference (√nats)", ylabel="learned reward", title="What it is paid for"
+)
 axes[1].set(xlabel="√KL to the reference (√nats)", ylabel="gold", title="What people wanted")
 axes[2].set(xlabel="learned reward", ylabel="gold", title="Up together, then apart")
 axes[0].legend(fontsize=8)
@@ -652,11 +768,20 @@ print(f"the reference is {tiny.kl_to_optimum(tiny.reference):.2f} nats from the 
 top = tiny.log_optimum.argsort(descending=True)[:5]
 text_plots.table(
     ("the optimum's favorite sentences", "under the optimum", "under the reference", "reward"),
-    [(tiny_language.text(tiny_language.SENTENCES[i]), f"{tiny.log_optimum[i].exp():.2%}", f"{tiny.log_ref[i].exp():.2%}", f"{tiny.reward[i]:.2f}") for i in top],
+    [
+        (
+            tiny_language.text(tiny_language.SENTENCES[i]),
+            f"{tiny.log_optimum[i].exp():.2%}",
+            f"{tiny.log_ref[i].exp():.2%}",
+            f"{tiny.reward[i]:.2f}",
+        )
+        for i in top
+    ],
 )
 
 # %% [markdown]
 # Your `rlhf_step`, on this language, with the same update. *About 10 seconds.*
+
 
 # %%
 def my_ppo(tiny, **settings):
@@ -664,33 +789,56 @@ def my_ppo(tiny, **settings):
 
 
 curves = {}
-curves["PPO (yours)"], model = tiny_language.kl_curve(tiny, my_ppo, every=fast(3, 10), iterations=fast(60, 20))
-print(f"KL to the optimum: {tiny.kl_to_optimum(model):.3f} nats, from {curves['PPO (yours)'][0][1]:.2f}")
-print(f"objective: {tiny.objective(tiny.log_table(model)):.3f}; the best possible is {tiny.objective(tiny.log_optimum):.3f}")
+curves["PPO (yours)"], model = tiny_language.kl_curve(
+    tiny, my_ppo, every=fast(3, 10), iterations=fast(60, 20)
+)
+print(
+    f"KL to the optimum: {tiny.kl_to_optimum(model):.3f} nats, from {curves['PPO (yours)'][0][1]:.2f}"
+)
+print(
+    f"objective: {tiny.objective(tiny.log_table(model)):.3f}; the best possible is {tiny.objective(tiny.log_optimum):.3f}"
+)
 
 # %% [markdown]
 # Now the pitfalls of this lesson, made to happen on the same language: the same training with one mistake in it. Each is a mistake
 # that somebody made in public, and each runs without an error. *About 15 seconds.*
 
+
 # %%
 def with_mistake(rewards=kl_shaped_rewards, advantages=rlhf_advantages, rollout=as_rollout):
     """A copy of rlhf_step with one piece replaced."""
 
-    def step(policy, reference, reward_model, optimizer, prompts, config, update=ppo_update, loss=ppo_clip_loss):
+    def step(
+        policy,
+        reference,
+        reward_model,
+        optimizer,
+        prompts,
+        config,
+        update=ppo_update,
+        loss=ppo_clip_loss,
+    ):
         tokens, mask = generate(policy.actor, prompts, config.max_new, config.end, config.generator)
         with torch.no_grad():
             score, val = reward_model(tokens, mask), policy.values(tokens)
-            logp, logp_ref = token_logp(policy.actor(tokens), tokens), token_logp(reference(tokens), tokens)
+            logp, logp_ref = (
+                token_logp(policy.actor(tokens), tokens),
+                token_logp(reference(tokens), tokens),
+            )
         rew = rewards(score, logp, logp_ref, mask, config.beta)
         adv = advantages(rew, val, mask, config.gamma, config.lam)
         data = rollout(tokens, mask=mask, logp=logp, val=val, adv=adv, ret=adv + val)
-        return {"update": update(policy, optimizer, data, config, loss=loss, generator=config.generator)}
+        return {
+            "update": update(policy, optimizer, data, config, loss=loss, generator=config.generator)
+        }
 
     return step
 
 
 def absolute(score, logp, logp_ref, mask, beta):
-    return kl_shaped_rewards(score, torch.maximum(logp, logp_ref), torch.minimum(logp, logp_ref), mask, beta)
+    return kl_shaped_rewards(
+        score, torch.maximum(logp, logp_ref), torch.minimum(logp, logp_ref), mask, beta
+    )
 
 
 def score_everywhere(score, logp, logp_ref, mask, beta):
@@ -708,12 +856,17 @@ mistakes = {
 ends = {}
 for name, step in mistakes.items():
     _, broken = tiny_language.kl_curve(
-        tiny, lambda tiny, step=step: tiny_language.ppo(tiny, iterations=fast(25, 8), step=step), every=100, progress=False
+        tiny,
+        lambda tiny, step=step: tiny_language.ppo(tiny, iterations=fast(25, 8), step=step),
+        every=100,
+        progress=False,
     )
     ends[name] = tiny.kl_to_optimum(broken)
 plt.barh(list(ends), list(ends.values()), color=[plots.GREEN] + [plots.RED] * (len(ends) - 1))
 plt.bar_label(plt.gca().containers[0], fmt="%.2f", padding=3)
-plt.axvline(tiny.kl_to_optimum(tiny.reference), color="black", ls=":", label="the reference, untrained")
+plt.axvline(
+    tiny.kl_to_optimum(tiny.reference), color="black", ls=":", label="the reference, untrained"
+)
 plt.gca().invert_yaxis()
 plt.xlabel("KL to the optimum (nats; less is better)")
 plt.title("Each mistake runs without an error")
@@ -782,17 +935,32 @@ plt.show()
 
 # %%
 contenders = {
-    "RLOO": lambda tiny: tiny_language.rloo(tiny, iterations=fast(100, 20), advantages=rloo_advantages),
-    "GRPO": lambda tiny: tiny_language.grpo(tiny, iterations=fast(100, 20), advantages=grpo_advantages),
-    "DPO, 4,000 pairs": lambda tiny: tiny_language.dpo(tiny, iterations=fast(200, 30), loss=dpo_loss),
-    "DPO, 400 pairs": lambda tiny: tiny_language.dpo(tiny, iterations=fast(200, 30), pairs=400, loss=dpo_loss),
+    "RLOO": lambda tiny: tiny_language.rloo(
+        tiny, iterations=fast(100, 20), advantages=rloo_advantages
+    ),
+    "GRPO": lambda tiny: tiny_language.grpo(
+        tiny, iterations=fast(100, 20), advantages=grpo_advantages
+    ),
+    "DPO, 4,000 pairs": lambda tiny: tiny_language.dpo(
+        tiny, iterations=fast(200, 30), loss=dpo_loss
+    ),
+    "DPO, 400 pairs": lambda tiny: tiny_language.dpo(
+        tiny, iterations=fast(200, 30), pairs=400, loss=dpo_loss
+    ),
 }
 for name, method in contenders.items():
     curves[name], _ = tiny_language.kl_curve(tiny, method, every=fast(5, 10))
 plt.figure(figsize=(9, 3.8))
 for i, (name, curve) in enumerate(curves.items()):
     last = curve[-1][0]
-    plt.plot([x / last for x, _ in curve], [y for _, y in curve], "os^Dv"[i] + "-", ms=4, markevery=5, label=f"{name}: {curve[-1][1]:.2f}")
+    plt.plot(
+        [x / last for x, _ in curve],
+        [y for _, y in curve],
+        "os^Dv"[i] + "-",
+        ms=4,
+        markevery=5,
+        label=f"{name}: {curve[-1][1]:.2f}",
+    )
 plt.yscale("log")
 plt.xlabel("training (share)")
 plt.ylabel("KL to the optimum (nats)")

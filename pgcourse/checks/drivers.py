@@ -206,7 +206,10 @@ def time_limit(seconds):
 
     By signals, in a main thread on Unix; elsewhere nothing can stop it.
     """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+    ):
         yield
         return
 

@@ -78,7 +78,7 @@ def judged(path, lesson, root):
     source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
     try:  # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway
         limits = Limits(unsafe=True)
-        result = grade_submission(path.read_bytes(), lesson, source, VISIBLE_SEED, limits)
+        result = grade_submission(path.read_bytes(), source, VISIBLE_SEED, limits)
     except intake.Unreadable:
         return {}
     return result["exercises"]
