@@ -136,7 +136,7 @@ def expected(student, exercise):
     if exercise.name not in student.answers(exercises):
         return 0.0, "not written"
     if exercise.name in student.broken:
-        return 0.0, "SyntaxError"
+        return 0.0, "syntax error"
     mistake = student.mistake(exercise)
     if mistake:
         return judge(mistake.wrong, exercise, seed="another").score, mistake.name
