@@ -71,7 +71,7 @@ def test_a_worker_computes(worker):
         "import subprocess; subprocess.run(['true'])",
         "import os; os.kill(os.getppid(), 9)",
         "import os; os.kill(-1, 0)",
-        "import os; os.setuid(0); open('/root/.profile')",
+        "import os; os.setuid(0); open(os.path.expanduser('~root/.profile'))",
         "import os; os.chmod('.', 0o777)",
         "open('big', 'wb').write(bytes(2**27))",
         "x = bytearray(2**30)",

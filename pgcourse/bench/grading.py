@@ -1,0 +1,164 @@
+"""Grading a class, beside plain nbgrader: the same submissions, the same points, CPU seconds for each.
+
+    python -m pgcourse.bench.grading
+
+A class of 20 is graded by nbgrader's own autograde and by this project; one of 200 by this project
+alone. What counts is the margin: the CPU seconds of one more submission, start-up not counted.
+"""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+LESSON = "01_policy_gradient_theorem"
+FEW, CLASS, MANY = 4, 20, 200
+
+
+def make_class(root, size):
+    """A classroom with `size` submissions: the example's six students, again and again."""
+    from pgcourse.classroom import classroom
+    from pgcourse.classroom.students import STUDENTS
+
+    classroom.new(root, [LESSON], report=lambda line: None)
+    for student in STUDENTS[:size]:
+        classroom.hand_in(root, student, LESSON)
+    for i in range(len(STUDENTS), size):
+        original = root / "submitted" / STUDENTS[i % len(STUDENTS)].name / LESSON
+        copy = root / "submitted" / f"student-{i:04}" / LESSON
+        copy.mkdir(parents=True)
+        for path in original.iterdir():
+            (copy / path.name).write_bytes(path.read_bytes())
+
+
+def without_pgcourse(root):
+    """The classroom as plain nbgrader would have it: same seed, nbgrader's own executor."""
+    config = root / "nbgrader_config.py"
+    text = config.read_text()
+    seed = re.search(r"seed='(\w+)'", text)[1]
+    text = re.sub(r"^(from pgcourse.*|configure\(.*)$", "", text, flags=re.M)
+    text += "c.OverwriteCells.add_missing_cells = True\nc.ExecutePreprocessor.timeout = 300\n"
+    text += (
+        f"import os\nos.environ['PGCOURSE_SEED'] = '{seed}'\nos.environ['PGCOURSE_FAST'] = '1'\n"
+    )
+    config.write_text(text)
+
+
+def measured(argv, cwd):
+    """CPU and wall seconds of a command with all it starts, and the peak of its memory in MB."""
+    import psutil
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began, peak, over = time.perf_counter(), 0, threading.Event()
+    process = subprocess.Popen(argv, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def watch():
+        nonlocal peak
+        tree = psutil.Process(process.pid)
+        while not over.wait(1.0):
+            total = 0
+            for p in (tree, *children(tree)):
+                try:
+                    total += p.memory_full_info().pss
+                except psutil.Error:
+                    pass
+            peak = max(peak, total)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    code = process.wait()
+    over.set()
+    watcher.join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if code:
+        raise RuntimeError(f"{' '.join(map(str, argv))} failed in {cwd}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"cpu": cpu, "wall": time.perf_counter() - began, "peak_mb": peak / 2**20}
+
+
+def children(process):
+    import psutil
+
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def grade(root, jobs=2):
+    argv = [sys.executable, "-m", "pgcourse.cli", "grade", root, LESSON, "--jobs", str(jobs)]
+    return measured(argv, root)
+
+
+def plain(root):
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return measured([sys.executable, "-m", "nbgrader", "autograde", LESSON], root)
+
+
+def measure(tell=print):
+    from pgcourse.classroom.classroom import gradebook_scores
+
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="pgcourse-bench-") as folder:
+        folder = Path(folder)
+        for size in (FEW, CLASS):
+            make_class(folder / f"plain-{size}", size)
+            without_pgcourse(folder / f"plain-{size}")
+            found[f"nbgrader {size}"] = plain(folder / f"plain-{size}")
+            tell(f"nbgrader, {size}: {found[f'nbgrader {size}']}")
+        for size, jobs in ((CLASS, 2), (MANY, 2), (MANY, 1)):
+            root = folder / f"ours-{size}-{jobs}"
+            make_class(root, size)
+            found[f"pgcourse {size} jobs {jobs}"] = grade(root, jobs)
+            tell(f"pgcourse, {size}, {jobs} at once: {found[f'pgcourse {size} jobs {jobs}']}")
+        same = points(gradebook_scores(folder / f"plain-{CLASS}"))
+        found["same points"] = same == points(gradebook_scores(folder / f"ours-{CLASS}-2"))
+    theirs = margin(found[f"nbgrader {FEW}"], found[f"nbgrader {CLASS}"], CLASS - FEW)
+    ours = margin(found[f"pgcourse {CLASS} jobs 2"], found[f"pgcourse {MANY} jobs 2"], MANY - CLASS)
+    one, two = found[f"pgcourse {MANY} jobs 1"], found[f"pgcourse {MANY} jobs 2"]
+    return found | {
+        "nbgrader, CPU s for one more": theirs,
+        "pgcourse, CPU s for one more": ours,
+        "ratio": theirs / ours,
+        "wall, 1 job / 2 jobs": one["wall"] / two["wall"],
+        "load": os.getloadavg()[0],
+    }
+
+
+def margin(few, many, more):
+    return (many["cpu"] - few["cpu"]) / more
+
+
+def points(scores):
+    return {student: grades for (student, _), grades in scores.items()}
+
+
+def markdown(found):
+    rows = [f"| {k} | {v:.2f} |" for k, v in found.items() if isinstance(v, float)]
+    lines = ["# Grading a class, beside plain nbgrader", "", "| | |", "|---|---|", *rows, ""]
+    lines += ["| run | CPU s | wall s | peak MB |", "|---|---|---|---|"]
+    lines += [
+        f"| {k} | {v['cpu']:.1f} | {v['wall']:.1f} | {v['peak_mb']:.0f} |"
+        for k, v in found.items()
+        if isinstance(v, dict)
+    ]
+    same = "the same" if found["same points"] else "NOT the same"
+    return "\n".join([*lines, "", f"Points in the two gradebooks of {CLASS}: {same}.", ""])
+
+
+def main(out=Path("bench")):
+    found = measure()
+    out.mkdir(exist_ok=True)
+    (out / "grading.json").write_text(json.dumps(found, indent=1) + "\n")
+    (out / "grading.md").write_text(markdown(found))
+    print(markdown(found))
+
+
+if __name__ == "__main__":
+    main()
