@@ -382,7 +382,7 @@ print(
 # %% exercise="pgcourse.reward_model.sequence_score"
 
 # %% [markdown]
-# Your loss and your score train a reward model on 4,000 votes, starting from the language model's body. *About 20 seconds.*
+# Your loss and your score train a reward model on 4,000 votes, starting from the language model's body. *About 25 seconds.*
 
 # %%
 torch.manual_seed(0)
