@@ -682,16 +682,21 @@ for letter, curves in patients.items():
 # ### The treatment
 #
 # Now repair a patient. `clinic_ppo.rerun(letter, ...)` trains it again with its bug still in, except for the pieces you put in its
-# place: `advantage=`, `loss=` or `update=`. Treat patient B with the right piece of yours, and no other. Does it get well?
+# place: `advantage`, `loss` or `update`. Treat patient B with the right piece of yours, and no other. Does it get well?
 #
 # *About 10 seconds.*
 
-# %% solution="treat_patient_b"
-### BEGIN SOLUTION
-treated = clinic_ppo.rerun("B", total_steps=fast(40_000, 3_000), update=ppo_update)
-### END SOLUTION
+
+# %% solution="treatment"
+def treatment():
+    """What patient B needs: {"name of the piece": your function}."""
+    ### BEGIN SOLUTION
+    return {"update": ppo_update}
+    ### END SOLUTION
+
 
 # %%
+treated = clinic_ppo.rerun("B", total_steps=fast(40_000, 3_000), **treatment())
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.2))
 for ax, key in zip(axes, ("return", "kl", "clip_fraction"), strict=True):
     ax.plot(patients["B"]["steps"] / 1000, patients["B"][key], color=plots.RED, label="B, ill")
