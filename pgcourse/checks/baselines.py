@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse.checks.core import Case, Exercise, Pitfall
-from pgcourse.checks.make_inputs import flags, masks, normal
+from pgcourse.checks.make_inputs import flags, integers, masks, normal
 from pgcourse.estimators import (
     gradient_variance,
     leave_one_out_baseline,
@@ -998,6 +998,11 @@ NORMALIZE_ADVANTAGE = Exercise(
         ),
         Case(
             "four equal advantages", lambda g: dict(adv=torch.full((4,), 2.0)), "equal advantages"
+        ),
+        Case(
+            "eight equal advantages",
+            lambda g: dict(adv=torch.full((8,), 0.25 + 0.25 * int(integers(g, 999)))),
+            "equal advantages",
         ),
         Case(
             "advantages [3, 1] and mask [3, 4]",

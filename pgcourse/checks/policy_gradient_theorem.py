@@ -90,6 +90,12 @@ SOFTMAX = Exercise(
             lambda g: dict(theta=torch.tensor([[100.0, 101.0], [-100.0, -101.0]])),
             "large preferences",
         ),
+        Case(
+            "states near 100 and -100",
+            lambda g: dict(theta=integers(g, 9, 2, 4) + torch.tensor([[100.0], [-100.0]])),
+            "large preferences",
+            ("theta",),
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -216,6 +222,11 @@ GRAD_LOG_SOFTMAX = Exercise(
         Case("five actions", lambda g: dict(theta=normal(g, 5), action=3), "values"),
         Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64), action=2), "values"),
         Case("large preferences", theta_action([200.0, 199.0, 0.0], 1), "large preferences"),
+        Case(
+            "preferences near 100",
+            lambda g: dict(theta=integers(g, 9, 4) + 100.0, action=2),
+            "large preferences",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -331,6 +342,11 @@ SCORE_STEP = Exercise(
     cases=[
         Case("the worked example", hand_step([0.0, 0.0], 0, 2.0, 0.1), "the worked example"),
         Case("three actions", hand_step([0.5, -0.5, 1.0], 1, 3.0, 0.2), "the worked example"),
+        Case(
+            "four actions",
+            lambda g: dict(theta=normal(g, 4), action=2, ret=2.5, lr=0.15),
+            "the worked example",
+        ),
         Case("a negative return", hand_step([0.0, 1.0], 1, -2.0, 0.1), "any return"),
         Case("no return", hand_step([0.3, 0.1], 0, 0.0, 0.1), "any return"),
         Case(
@@ -799,6 +815,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             ),
             "one sample",
         ),
+        Case("one sample of three actions", lambda g: bandit(g, 3, 1), "one sample"),
         Case(
             "three samples",
             lambda g: dict(

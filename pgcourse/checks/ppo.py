@@ -218,6 +218,12 @@ PROBABILITY_RATIO = Exercise(
             ("logp",),
         ),
         Case(
+            "four very rare actions",
+            lambda g: {k: logp - 200 for k, logp in log_probs(g, 4).items()},
+            "rare actions",
+            ("logp",),
+        ),
+        Case(
             "logp [3] and logp_old [3, 1]",
             lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
             "shapes",
@@ -1056,6 +1062,12 @@ ENTROPY = Exercise(
         Case(
             "large logits",
             lambda g: dict(logits=torch.tensor([[300.0, 0.0, -300.0], [1000.0, 1000.0, 999.0]])),
+            "large logits",
+            ("logits",),
+        ),
+        Case(
+            "logits far apart",
+            lambda g: dict(logits=100.0 * torch.rand(2, 6, generator=g).argsort(-1)),
             "large logits",
             ("logits",),
         ),

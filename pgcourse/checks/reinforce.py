@@ -488,6 +488,7 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
             ),
             "one step",
         ),
+        Case("one step of three actions", lambda g: some_episodes(g, 2, 3, [1]), "one step"),
         Case(
             "two steps",
             lambda g: dict(
@@ -827,6 +828,11 @@ EPISODES_NEEDED = Exercise(
         Case("variance 4, error 1/2", lambda g: dict(variance=4.0, error=0.5), "values"),
         Case("variance 9, error 1/4", lambda g: dict(variance=9.0, error=0.25), "values"),
         Case("a tensor", lambda g: dict(variance=torch.tensor(8.0), error=0.125), "values"),
+        Case(
+            "a whole number of episodes",
+            lambda g: dict(variance=1.0 + int(integers(g, 1000)), error=0.25),
+            "values",
+        ),
         Case("variance 1, error 0.3", lambda g: dict(variance=1.0, error=0.3), "rounding"),
         Case(
             "random numbers",

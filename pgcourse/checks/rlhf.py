@@ -365,6 +365,12 @@ BRADLEY_TERRY_LOSS = Exercise(
             BOTH,
         ),
         Case(
+            "six clear votes",
+            lambda g: dict(r_chosen=normal(g, 6, scale=300), r_rejected=normal(g, 6, scale=300)),
+            "clear votes",
+            BOTH,
+        ),
+        Case(
             "a column against a row",
             lambda g: dict(r_chosen=normal(g, 4, 1), r_rejected=normal(g, 4)),
             "shapes",
@@ -527,6 +533,14 @@ SEQUENCE_SCORE = Exercise(
             lambda g: dict(
                 values=torch.tensor([[math.nan, 1.0, 2.0, math.nan], [math.nan] * 3 + [-4.0]]),
                 mask=hand_mask([0, 1, 1, 0], [0, 0, 0, 1]),
+            ),
+            "padding",
+        ),
+        Case(
+            "nan in the padding of a batch",
+            lambda g: (
+                (args := marked(g, 4, 6))
+                | dict(values=torch.where(args["mask"], args["values"], math.nan))
             ),
             "padding",
         ),
@@ -1659,6 +1673,11 @@ GRPO_ADVANTAGES = Exercise(
             lambda g: dict(score=torch.tensor([[1.0, 2.0], [1.0, 4.0], [1.0, 9.0]])),
             "equal scores",
         ),
+        Case(
+            "eight answers that all score the same",
+            lambda g: dict(score=integers(g, 99, 1, 3).repeat(8, 1).float()),
+            "equal scores",
+        ),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
     ],
     pitfalls=[
@@ -1818,6 +1837,14 @@ DPO_LOSS = Exercise(
                 ref_chosen=torch.tensor([-20.0, -30.0]),
                 ref_rejected=torch.tensor([-20.0, -30.0]),
                 beta=1.0,
+            ),
+            "far from the reference",
+            LOGPS,
+        ),
+        Case(
+            "four pairs far from the reference",
+            lambda g: (
+                dict(zip(LOGPS, -integers(g, 900, 4, 4).float(), strict=True)) | dict(beta=1.0)
             ),
             "far from the reference",
             LOGPS,

@@ -167,6 +167,15 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             THREE,
         ),
         Case(
+            "three samples near 30",
+            lambda g: (
+                (args := policy_draws(g, 3, 2))
+                | {name: args[name] + 30 for name in ("mean", "pre_tanh")}
+            ),
+            "large u",
+            THREE,
+        ),
+        Case(
             "means [4, 1] and samples [4]",
             lambda g: policy_draws(g, 4, 1) | {"pre_tanh": normal(g, 4)},
             "shapes",
