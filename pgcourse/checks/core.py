@@ -10,6 +10,7 @@ A check is three steps with plain data between them, so that they can run in dif
 import html
 import math
 import os
+import reprlib
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -452,7 +453,7 @@ def describe(x):
         return f"a {str(x.dtype).removeprefix('torch.')} tensor of shape {list(x.shape)}"
     if isinstance(x, dict) and "not plain" in x:
         return f"a {x['not plain']}"
-    return f"{type(x).__name__} {x!r}"[:80]
+    return f"{type(x).__name__} {reprlib.repr(x)}"[:80]  # a list may hold a million tensors
 
 
 def out_difference(out, right, where="The result"):
