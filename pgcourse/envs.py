@@ -8,6 +8,7 @@ passes 1 to 4 and fails 5 does not connect observation, action and reward.
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -15,15 +16,17 @@ from gymnasium.vector.utils import batch_space
 def make_vector(name, n_envs, **kwargs):
     """`n_envs` copies of a Gymnasium environment that step as one.
 
-    Gymnasium's own vectorized version where it has one (CartPole), ours for Pendulum and Acrobot,
-    else SyncVectorEnv. Keywords go to the environment.
+    Gymnasium's own vectorized CartPole, ours of Pendulum and Acrobot, else SyncVectorEnv; all of
+    them begin the next episode within the step that ended the last one. Keywords go to the
+    environment.
     raises : ValueError, in plain words, for an unknown name or a space no algorithm here supports
     """
     name = FASTER.get(name, name)
     try:
         vectorized = gym.spec(name).vector_entry_point is not None
         if not vectorized:
-            kwargs = {"disable_env_checker": True, **kwargs}
+            again = {"autoreset_mode": AutoresetMode.SAME_STEP}
+            kwargs = {"disable_env_checker": True, "vector_kwargs": again, **kwargs}
         env = gym.make_vec(name, num_envs=n_envs, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         raise ValueError(f"{name} needs a package that is not installed: {error}") from error
@@ -47,15 +50,30 @@ def check_spaces(name, obs_space, act_space):
         )
 
 
+class VectorCartPole(CartPoleVectorEnv):
+    """Gymnasium's vectorized CartPole-v1, which spends a step on each reset, without that step."""
+
+    metadata = {**CartPoleVectorEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+
+    def step(self, action):
+        obs, rew, terminated, truncated, info = super().step(action)
+        ended = self.prev_done
+        if ended.any():
+            info = {"final_obs": obs, "_final_obs": ended}
+            self.state[:, ended] = self.np_random.uniform(self.low, self.high, (4, ended.sum()))
+            self.steps[ended], self.prev_done = 0, np.zeros_like(ended)
+            obs = self.state.T.astype(np.float32)
+        return obs, rew, terminated, truncated, info
+
+
 class NumpyVector(VectorEnv):
     """Many copies of one classic environment, stepped as one numpy batch; state is [n, variables].
 
     A subclass says where episodes start (`_start`), what a step does (`_move`: new state, reward,
-    terminated) and what is seen of a state (`_look`). An episode that has ended spends one step on
-    its reset (NEXT_STEP), as Gymnasium's own vectorized CartPole does.
+    terminated) and what is seen of a state (`_look`).
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
 
     def __init__(self, spaces, num_envs, max_episode_steps):
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
@@ -66,18 +84,18 @@ class NumpyVector(VectorEnv):
         super().reset(seed=seed)
         self.state = self._start(self.num_envs)
         self.steps = np.zeros(self.num_envs, dtype=int)
-        self.over = np.zeros(self.num_envs, dtype=bool)
         return self._look(self.state), {}
 
     def step(self, action):
-        state, rew, terminated = self._move(self.state, np.asarray(action))
-        again = self.over  # these were over: this step is their reset
-        state[again] = self._start(again.sum())
-        self.steps = np.where(again, 0, self.steps + 1)
-        rew, terminated = np.where(again, 0.0, rew), terminated & ~again
-        truncated = self.steps >= self.max_episode_steps
-        self.state, self.over = state, terminated | truncated
-        return self._look(state), rew, terminated, truncated, {}
+        self.state, rew, terminated = self._move(self.state, np.asarray(action))
+        self.steps += 1
+        truncated, info = self.steps >= self.max_episode_steps, {}
+        obs, ended = self._look(self.state), terminated | truncated
+        if ended.any():
+            info = {"final_obs": obs, "_final_obs": ended}
+            self.state[ended], self.steps[ended] = self._start(ended.sum()), 0
+            obs = self._look(self.state)
+        return obs, rew, terminated, truncated, info
 
 
 class VectorPendulum(NumpyVector):
@@ -195,7 +213,13 @@ class Probe(gym.Env):
         return np.array([self.state], dtype=np.float32)
 
 
-FASTER = {"Pendulum-v1": "pgcourse/Pendulum-v1", "Acrobot-v1": "pgcourse/Acrobot-v1"}
+FASTER = {name: f"pgcourse/{name}" for name in ("CartPole-v1", "Pendulum-v1", "Acrobot-v1")}
+gym.register(
+    "pgcourse/CartPole-v1",
+    entry_point="gymnasium.envs.classic_control.cartpole:CartPoleEnv",
+    vector_entry_point="pgcourse.envs:VectorCartPole",
+    max_episode_steps=500,
+)
 gym.register(
     "pgcourse/Pendulum-v1",
     entry_point="gymnasium.envs.classic_control.pendulum:PendulumEnv",

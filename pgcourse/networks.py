@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import nn
 
-from pgcourse.distributions import categorical_logp, gaussian_logp, squashed_gaussian_logp
+from pgcourse.distributions import gaussian_logp, squashed_gaussian_logp
 
 
 def mlp(sizes, activation=nn.Tanh, last_gain=1.0):
@@ -56,9 +56,9 @@ class CategoricalActor(nn.Module):
         return (logits + noise).argmax(-1)
 
     def evaluate(self, obs, act):
-        logits = self(obs)
-        logp_all = F.log_softmax(logits, dim=-1)
-        return categorical_logp(logits, act), -(logp_all.exp() * logp_all).sum(-1)
+        logp = F.log_softmax(self(obs), dim=-1)
+        ent = -(logp.exp() * logp).sum(-1)
+        return logp.gather(-1, act.unsqueeze(-1)).squeeze(-1), ent
 
     def to_env(self, act):
         return act.numpy() + self.start

@@ -99,7 +99,7 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
                 minibatch, which must be 0 up to rounding
     source    : Schulman et al. 2017, algorithm 1, arXiv:1707.06347
     """
-    log = []
+    log, parameters = [], list(policy.parameters())
     adv = normalize_advantage(rollout["adv"], rollout.get("mask"))
     data = {**rollout, "adv": adv}
     for _ in range(config.epochs):
@@ -116,7 +116,7 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
                 return summarize(log)
             optimizer.zero_grad()
             (pi_loss + config.value_coef * v_loss - config.entropy_coef * bonus).backward()
-            nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
+            nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
     return summarize(log)
 
@@ -167,7 +167,9 @@ def train(
 
     while not recorder.done():
         data = collector.collect(policy, config.n_steps)
-        rollout = {key: data[key] for key in ("obs", "act", "mask")}
+        rollout = {key: data[key] for key in ("obs", "act")}
+        if not data["mask"].all():  # selecting steps costs time, so only where some do not count
+            rollout["mask"] = data["mask"]
         with torch.no_grad():
             rollout["logp"], _, rollout["val"] = policy.evaluate(data["obs"], data["act"])
             next_val = policy.value(data["next_obs"])

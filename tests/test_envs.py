@@ -8,50 +8,70 @@ from gymnasium import spaces
 from pgcourse.envs import check_spaces, make_vector
 
 
-@pytest.mark.parametrize("name, limit", [("Pendulum-v1", 200), ("Acrobot-v1", 500)])
+def final(obs, ended, info):
+    """What each environment saw last, also where the next episode has begun."""
+    return np.where(ended[:, None], info["final_obs"], obs) if ended.any() else obs
+
+
+@pytest.mark.parametrize(
+    "name, limit", [("CartPole-v1", 50), ("Pendulum-v1", 200), ("Acrobot-v1", 500)]
+)
 def test_ours_equals_gymnasiums_step_by_step(name, limit):
     """Gymnasium's own environment, put into our states, must go where ours goes."""
     n = 5
-    ours = make_vector(name, n)
+    ours = make_vector(name, n, max_episode_steps=limit)
     ours.reset(seed=3)
-    theirs = [gym.make(name) for _ in range(n)]
+    theirs = [gym.make(name, max_episode_steps=limit) for _ in range(n)]
+
+    def state(i):
+        return ours.state[:, i].copy() if name == "CartPole-v1" else ours.state[i].copy()
+
     for i, env in enumerate(theirs):
         env.reset()
-        env.unwrapped.state = ours.state[i].copy()
-    rng, ended = np.random.default_rng(0), np.zeros(n, dtype=bool)
+        env.unwrapped.state = state(i)
+    rng, over = np.random.default_rng(0), np.zeros(n, dtype=bool)
     for t in range(limit):
         if name == "Pendulum-v1":
             act = rng.uniform(-3, 3, (n, 1)).astype(np.float32)  # also beyond the limits
+        elif name == "CartPole-v1":  # the first ones are balanced, the others fall
+            random = rng.integers(0, 2, n)
+            act = np.where(
+                np.arange(n) < 2, (ours.state[2] + ours.state[3] > 0).astype(int), random
+            )
         else:  # swing the first ones up, so that some terminate: torque along the joint's speed
             random = rng.integers(0, 3, n)
             act = np.where(np.arange(n) < 3, np.sign(ours.state[:, 3]).astype(int) + 1, random)
-        obs, rew, terminated, truncated, _ = ours.step(act)
+        obs, rew, terminated, truncated, info = ours.step(act)
+        ended = terminated | truncated
+        obs = final(obs, ended, info)
         for i, env in enumerate(theirs):
-            if ended[i]:
+            if over[i]:
                 continue
             want_obs, want_rew, want_terminated, want_truncated, _ = env.step(act[i])
             np.testing.assert_allclose(obs[i], want_obs, atol=1e-4)
             np.testing.assert_allclose(rew[i], want_rew, atol=1e-5)
             assert (terminated[i], truncated[i]) == (want_terminated, want_truncated), t
-            ended[i] = terminated[i] or truncated[i]
-            env.unwrapped.state = ours.state[i].copy()  # chaos: rounding must not add up
+            env.unwrapped.state = state(i)  # chaos: rounding must not add up
+        over |= ended
         if name == "Pendulum-v1" and t < limit - 1:
-            assert not ended.any()
-    assert ended.all()
+            assert not over.any()
+    assert over.all()
 
 
-@pytest.mark.parametrize("name", ["Pendulum-v1", "Acrobot-v1"])
-def test_an_ended_episode_spends_one_step_on_its_reset(name):
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Acrobot-v1"])
+def test_an_ended_episode_begins_anew_in_the_same_step(name):
     env = make_vector(name, 2, max_episode_steps=3)
-    env.reset(seed=0)
-    act = np.ones((2, 1), dtype=np.float32) if name == "Pendulum-v1" else np.array([2, 2])
-    for _ in range(3):
-        last, _, _, truncated, _ = env.step(act)
-    assert truncated.all()
-    obs, rew, terminated, truncated, _ = env.step(act)
-    assert (rew == 0).all() and not terminated.any() and not truncated.any()
-    assert not np.allclose(obs, last)
-    assert not env.step(act)[3].any() and not env.step(act)[3].any() and env.step(act)[3].all()
+    first, _ = env.reset(seed=0)
+    act = np.ones((2, 1), dtype=np.float32) if name == "Pendulum-v1" else np.array([1, 1])
+    for episode in range(3):
+        for _ in range(2):
+            last, rew, terminated, truncated, info = env.step(act)
+            assert not terminated.any() and not truncated.any() and not info
+        obs, last_rew, terminated, truncated, info = env.step(act)
+        assert truncated.all() and info["_final_obs"].all() and (last_rew != 0).all()
+        assert np.abs(info["final_obs"] - last).max() < np.abs(obs - last).max()
+        assert not np.allclose(obs, first)  # another start
+        assert env.observation_space.contains(obs) and (env.steps == 0).all(), episode
 
 
 def test_episodes_start_where_gymnasiums_start():
