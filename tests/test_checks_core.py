@@ -12,6 +12,7 @@ from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
 from pgcourse.estimators import discounted_returns
 from pgcourse.losses import reinforce_loss
+from pgcourse.tensors import same_shape
 
 
 def right(x):
@@ -65,8 +66,10 @@ def test_half_a_solution_earns_half():
         (lambda x: 2 * x.detach(), "no gradient", "`x`"),
         (lambda x: 2 * x * float("nan"), "not a number", "nan"),
         (lambda x: 2 * x / 0, "infinite", "inf"),
-        (lambda x: -2 * x, None, "sign"),
-        (lambda x: 6 * x, None, "3 times"),
+        (lambda x: -2 * x, "wrong sign", "sign"),
+        (lambda x: 6 * x, "wrong factor", "3 times"),
+        (lambda x: -3 * x, "wrong factor", "-1.5 times"),
+        (lambda x: 6 * x.detach() - 4 * x, None, "gradient into `x` is off: it is -2 times"),
         (lambda x: 2 * x + 1, None, "off by 1"),
         (lambda x: 2 * x.flip(0), None, "reversed order"),
     ],
@@ -75,6 +78,22 @@ def test_what_differs_is_stated_as_a_fact(fn, name, says):
     verdict = verdict_of(fn)
     assert verdict.pitfall == name and verdict.score == 0
     assert says in verdict.message
+
+
+def test_two_mistakes_do_not_hide_each_other():
+    """A pitfall is named up to a factor, and where it is seen on all cases of one part."""
+    assert verdict_of(lambda x: -x / 2).pitfall == "wrong factor"  # half and minus: one factor
+    verdict = judge(lambda logp, ret: -3 * (logp * ret).mean(), "reinforce_loss")
+    assert verdict.pitfall == "gradient into the returns"
+
+
+def test_taking_requires_grad_away_is_a_change():
+    def detaches_in_place(logp, ret):
+        same_shape(logp=logp, ret=ret)
+        return -(logp * ret.detach_()).mean()
+
+    verdict = judge(detaches_in_place, "reinforce_loss")
+    assert not verdict.passed and verdict.pitfall == "modified input"
 
 
 def test_a_gradient_into_a_constant_is_seen():

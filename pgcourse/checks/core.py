@@ -157,13 +157,14 @@ class Exercise:
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
         failing = [i for i, f in enumerate(faults) if f]
-        pitfall = self.recognize(seed, seen, expected, failing)
-        shown = [i for i in failing if not pitfall or self.shows(pitfall, i, seed, expected)]
-        i = min(shown, key=lambda i: size(self.inputs(i, seed)), default=None)
-        fault = unclean[0] if i is None else faults[i]
-        name, says, why = (
-            (pitfall.name, pitfall.says, pitfall.why) if pitfall else (fault.name, fault.says, "")
-        )
+        found, where = self.recognize(seed, seen, expected, failing)
+        smallest = self.smallest(failing, seed)
+        if not found and failing and not faults[smallest].name:
+            found, where = self.recognize_in_one_part(seed, seen, expected, earned)
+        shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
+        i = self.smallest(shown, seed) if shown else smallest
+        found = found or (unclean[0] if i is None else faults[i])
+        name, says, why = found.name, found.says, getattr(found, "why", "")
         example = ""
         if i is not None and str(seed) == VISIBLE_SEED:
             example = self.example(i, seed, seen[i], expected[i])
@@ -178,31 +179,68 @@ class Exercise:
         return expected, faults
 
     def recognize(self, seed, seen, expected, failing):
-        """The one pitfall that does what the function did on every case where it returned, or None."""
+        """(mistake, cases): the pitfall that does what the function did on every case where it returned.
+
+        If none does: a factor, if that is all; a pitfall that agrees up to a factor; else (None, []).
+        """
         regular = [i for i, c in enumerate(self.cases) if not c.raises]
         ran = [i for i in regular if not seen[i]["error"] and not seen[i]["timeout"]]
-        # Guards apart, the function is right: then only the cases that must raise can tell.
+        # Guards apart, the function is right: then the cases that must raise tell.
         if failing and not set(failing) & set(regular):
-            ran = [i for i, c in enumerate(self.cases) if c.raises]
+            ran = range(len(self.cases))
         elif 2 * len(ran) < len(regular):
             ran = regular
         for pitfall in self.pitfalls:
             if pitfall.telltale:
                 if failing and pitfall.telltale(seen):
-                    return pitfall
-                continue
-            for fn in (pitfall.wrong, *pitfall.also):
-                if all(alike(seen[i], self.known_on(i, fn, seed)) for i in ran) and any(
-                    not alike(self.known_on(i, fn, seed), expected[i]) for i in ran
-                ):
-                    return pitfall
-        return None
+                    return pitfall, failing
+            elif any(self.agrees(fn, seed, seen, expected, ran) for fn in variants(pitfall)):
+                return pitfall, ran
+        if not failing:
+            return None, []
+        given = [seen[i] for i in ran]
+        c = factor(given, (expected[i] for i in ran))
+        if c is not None:
+            if round(c, 3) == -1:
+                return Fault("wrong sign", "The result is off: the sign is reversed."), ran
+            says = f"The result is off: it is {c:.4g} times the right one, in every case."
+            return Fault("wrong factor", says), ran
+        for pitfall in self.pitfalls:
+            for fn in () if pitfall.telltale else variants(pitfall):
+                if factor(given, (self.known_on(i, fn, seed) for i in ran)) is not None:
+                    known = [self.known_on(i, fn, seed) for i in ran]
+                    if factor(known, (expected[i] for i in ran)) is None:  # more than a factor
+                        return pitfall, ran
+        return None, []
 
-    def shows(self, pitfall, i, seed, expected):
-        """Whether case i tells the pitfall from the right answer."""
-        if pitfall.telltale:
+    def recognize_in_one_part(self, seed, seen, expected, earned):
+        """Whoever makes several mistakes hears of one: the pitfall that agrees on all cases of a part.
+
+        It must be wrong on two of them: two single numbers may be equal by accident.
+        """
+        for part in (part for part, ok in earned.items() if not ok):
+            cases = [i for i, c in enumerate(self.cases) if c.part == part and not c.raises]
+            for pitfall in self.pitfalls if len(cases) > 1 else ():
+                if not pitfall.telltale and any(
+                    self.agrees(fn, seed, seen, expected, cases, 2) for fn in variants(pitfall)
+                ):
+                    return pitfall, cases
+        return None, []
+
+    def agrees(self, fn, seed, seen, expected, cases, wrong=1):
+        """Whether a pitfall does what was seen on these cases, and is wrong on some of them."""
+        return all(alike(seen[i], self.known_on(i, fn, seed)) for i in cases) and wrong <= sum(
+            not alike(self.known_on(i, fn, seed), expected[i]) for i in cases
+        )
+
+    def shows(self, found, i, seed, expected):
+        """Whether case i tells the mistake that was found from the right answer."""
+        if not isinstance(found, Pitfall) or found.telltale:
             return True
-        return not alike(self.known_on(i, pitfall.wrong, seed), expected[i])
+        return not alike(self.known_on(i, found.wrong, seed), expected[i])
+
+    def smallest(self, cases, seed):
+        return min(cases, key=lambda i: size(self.inputs(i, seed)), default=None)
 
     def example(self, i, seed, seen, expected):
         """The smallest case that shows it, with shortened arrays."""
@@ -408,6 +446,41 @@ def alike(a, b):
     )
 
 
+def variants(pitfall):
+    return pitfall.wrong, *pitfall.also
+
+
+def factor(seen, known):
+    """The number c other than 1 by which all of `seen` is c times `known`: results and gradients.
+
+    seen, known : observations of the same cases (`known` may be lazy: most differ in the second)
+    returns     : float, or None if there is no such number
+    """
+    c, numbers = None, 0
+    for s, k in zip(seen, known, strict=True):
+        out, right = s["out"], k["out"]
+        if s["error"] or k["error"] or not (torch.is_tensor(right) and right.is_floating_point()):
+            return None
+        if type(out) in (int, float) and right.dim() == 0:
+            out = torch.tensor(out, dtype=right.dtype)
+        if not torch.is_tensor(out) or out.shape != right.shape:
+            return None
+        ok = right.isfinite() & out.isfinite()
+        a, b = out[ok].double(), right[ok].double()
+        if c is None and b.abs().sum() > 1e-6:
+            c = ((a * b).sum() / (b * b).sum()).item()
+            if not 1e-3 < abs(c) < 1e3 or math.isclose(c, 1, rel_tol=1e-3):
+                return None
+        numbers += int((b.abs() > 1e-6).sum())
+        if not close(out, (c or 1) * right):
+            return None
+        for name in s["grads"] | k["grads"]:
+            grad = k["grads"].get(name)
+            if not close_grad(s["grads"].get(name), None if grad is None else (c or 1) * grad):
+                return None
+    return c if numbers > 1 else None
+
+
 def state_fault(seen):
     if seen["modified"]:
         names = ", ".join(seen["modified"])
@@ -537,7 +610,7 @@ def relation(a, b):
     if len(a) > 1 and close(a, b.flip(0)):
         return "the elements come in reversed order"
     if len(a) == 1:
-        return f"the relative error is {abs((a - b) / b.clamp(min=1e-12).abs()).item():.3g}"
+        return f"the relative error is {((a - b) / b.abs().clamp(min=1e-12)).abs().item():.3g}"
     rtol, atol = 1e-4, 1e-5 * max(1.0, b.abs().max().item())
     wrong = ((a - b).abs() > atol + rtol * b.abs()).nonzero().flatten().tolist()
     if len(wrong) == 1:

@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 
 import numpy as np
 import torch
@@ -58,8 +59,9 @@ def gradients(out, wanted):
     weights = 1 + 0.5 * torch.cos(torch.arange(out.numel(), dtype=torch.float64)).reshape(out.shape)
     with torch.enable_grad():  # whatever mode the function left behind
         total = (weights.to(out.dtype) * out).sum()
-    found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
-    return dict(zip(wanted, found, strict=True))
+    live = {name: x for name, x in wanted.items() if x.requires_grad}  # it may have been taken away
+    found = torch.autograd.grad(total, list(live.values()), allow_unused=True) if live else ()
+    return dict.fromkeys(wanted) | dict(zip(live, found, strict=True))
 
 
 # --- what is written down ---
@@ -83,7 +85,8 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     printed = Capped()
     started = time.perf_counter()
     try:
-        with contextlib.redirect_stdout(printed), time_limit(seconds):
+        silent = warnings.catch_warnings(action="ignore")  # pitfalls make them on purpose
+        with silent, contextlib.redirect_stdout(printed), time_limit(seconds):
             out, grads = DRIVERS[driver_name](fn, given, grad)
         seen["out"], seen["grads"] = copy_plain(out), copy_plain(grads)
     except TimeLimit:
@@ -94,7 +97,12 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
         seen["error"] = describe_error(e)
     seen["seconds"] = time.perf_counter() - started
     seen["printed"] = printed.getvalue()
-    seen["modified"] = [name for name in args if not same_plain(args[name], given[name])]
+    seen["modified"] = [
+        name
+        for name, x in given.items()
+        if not same_plain(args[name], x)
+        or (name in grad and torch.is_tensor(x) and not x.requires_grad)
+    ]
     seen["state"] = restore(before)
     return seen
 
