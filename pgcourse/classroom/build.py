@@ -7,7 +7,7 @@ A lesson is a jupytext py:percent file. Three cell options are ours:
 
     # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text; its check follows
     # %% solution="plot_clip"                       ungraded; BEGIN/END SOLUTION in place
-    # %% tags=["setup"]                             the cell that imports (any tags are kept)
+    # %% tags=["setup"]                             the cell that imports; FIRST and LAST go around it
 
 The learner's cell keeps the signature, the docstring and the guards (leading calls of
 `same_shape`, leading `if`s that only raise); all below becomes one `raise NotImplementedError`.
@@ -30,6 +30,22 @@ ROOT = Path(__file__).resolve().parents[2]
 STUB = 'raise NotImplementedError("Your turn: replace this line.")'
 GUARDS = {"same_shape"}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+FIRST = """\
+from importlib.util import find_spec
+
+if not find_spec("pgcourse"):
+    raise ModuleNotFoundError(
+        "pgcourse, the package of this course, is not installed where this notebook runs. On your own "
+        "computer, start it with `make lab` in a clone of the course. On Colab and the like, run "
+        "%pip install git+https://… with the address of the course's repository, then this cell again."
+    )
+"""
+LAST = """
+
+from pgcourse.notebook import begin
+
+begin("{name}")
+"""
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -106,7 +122,10 @@ def build_lesson(source, name, get=None):
         elif "BEGIN SOLUTION" in cell.source:
             raise BuildError(f'{where}: BEGIN SOLUTION needs a name: # %% solution="plot_clip".')
         else:
-            given = plain_cell(cell.cell_type, cell.source, metadata)
+            text = cell.source
+            if "setup" in metadata.get("tags", ()):
+                text = f"{FIRST}\n{text}{LAST.format(name=name)}".rstrip()
+            given = plain_cell(cell.cell_type, text, metadata)
             solved.append(given)
             learner.append(given)
     duplicates = {i for i in grade_ids(solved) if grade_ids(solved).count(i) > 1}

@@ -1,0 +1,135 @@
+"""What helps in a lesson's notebook: how far you are, and which cell was left out.
+
+Light on purpose: IPython loads it at the start of every kernel of the environment
+(`ipython_config.py` beside this file), so that help is there before the first cell has run.
+"""
+
+import html
+import json
+import os
+import symtable
+from pathlib import Path
+
+HERE = "Run the cells from top to bottom: the menu Run, “Run All Above Selected Cell”."
+
+
+def begin(lesson, folder="."):
+    """The last line of a lesson's first cell: a line that says which exercises pass already.
+
+    Judges what stands in the saved notebook, here and now; saved outputs are not believed.
+
+    lesson : "05_ppo"; the notebook is looked for in `folder`, without it nothing is shown
+    """
+    shell = running_shell()
+    path = Path(folder) / f"{lesson}.ipynb"
+    if shell is None:
+        return
+    os.environ.setdefault("JPY_SESSION_NAME", str(path))
+    load_ipython_extension(shell)
+    if path.is_file() and "NBGRADER_EXECUTION" not in os.environ:
+        from IPython.display import display
+
+        display(Line(lesson, passing(path, lesson)))
+
+
+def load_ipython_extension(shell):
+    """Have a name that is missing, since its cell did not run, say which cell that is."""
+    shell.set_custom_exc((NameError,), explain)
+
+
+def running_shell():
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
+
+
+# -------------------------------------------------------------------------- how far you are
+
+
+def passing(path, lesson):
+    """{exercise: whether it passes; None where nothing is written} of a saved notebook."""
+    from pgcourse.checks import judge, lesson_exercises
+    from pgcourse.checks.own import run_definitions
+
+    exercises = lesson_exercises(lesson)
+    space, found = run_definitions(path), {}
+    for name in filter(exercises.get, space):  # in the order of the notebook
+        verdict = judge(space[name], exercises[name])
+        found[name] = None if verdict.pitfall == "not written" else verdict.passed
+    return found | {name: None for name in exercises if name not in found}
+
+
+class Line:
+    """How far a lesson is, in one line; colors never stand alone."""
+
+    marks = {True: "✓", False: "✗", None: "○"}
+    colors = {True: "#009E73", False: "#D55E00", None: "#888"}
+    read_on = "pgcourse progress"
+
+    def __init__(self, lesson, found):
+        self.found = found
+        done = sum(state is True for state in found.values())
+        self.says = f"Lesson {int(lesson[:2])}: {done} of {len(found)} exercises pass"
+
+    def __repr__(self):
+        names = "  ".join(f"{self.marks[state]} {name}" for name, state in self.found.items())
+        return f"{self.says}.  {names}  (all lessons: {self.read_on})"
+
+    def _repr_html_(self):
+        names = " &nbsp; ".join(
+            f"<span style='white-space:nowrap'><b style='color:{self.colors[state]}'>"
+            f"{self.marks[state]}</b> {html.escape(name)}</span>"
+            for name, state in self.found.items()
+        )
+        return (
+            f"<div role='status'>{self.says}. &nbsp; {names} &nbsp; "
+            f"<small>(as saved; all lessons: <code>{self.read_on}</code>)</small></div>"
+        )
+
+
+# ------------------------------------------------------------------------ a cell was left out
+
+
+def explain(shell, kind, error, traceback, tb_offset=None):
+    """IPython's handler for a NameError: the usual traceback, with one sentence more."""
+    cells = saved_cells(os.environ.get("JPY_SESSION_NAME", ""))
+    now = shell.user_ns.get("In", [""])[-1]
+    place = place_of(error.name, cells, now)
+    if place:
+        error.args = (f"{error}. It comes from {place}, which has not run yet. {HERE}",)
+    shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
+
+
+def saved_cells(session):
+    """The cells of the notebook that this kernel belongs to; [] where it cannot be found.
+
+    session : JPY_SESSION_NAME, the path that Jupyter gives a kernel's notebook
+    """
+    try:
+        text = Path(Path(session).name).read_text(encoding="utf-8")
+        return [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def place_of(name, cells, now=""):
+    """Words for the first cell that defines a name at its top level: under which heading it is."""
+    heading = ""
+    for kind, source in cells:
+        if kind == "markdown":
+            lines = [line for line in source.split("\n") if line.startswith("#")]
+            heading = lines[-1].lstrip("# ").replace("`", "") if lines else heading
+        elif kind == "code" and source.strip() != now.strip() and name in defined(source):
+            return f"the cell below “{heading}”" if heading else "a cell further up"
+    return ""
+
+
+def defined(source):
+    """Names that a cell defines at its top level."""
+    try:
+        symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+    except SyntaxError:  # half-written, or lines of IPython's own
+        return set()
+    return {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}

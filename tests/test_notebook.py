@@ -1,0 +1,128 @@
+"""A lesson's first cell: how far you are, which cell was left out, and what to do without the package."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from pgcourse import notebook
+from pgcourse.checks import get
+from pgcourse.classroom import build
+from pgcourse.classroom.students import text_of
+
+LESSON = "01_policy_gradient_theorem"
+
+
+@pytest.fixture
+def folder(root, tmp_path):
+    """Lesson 1 as a learner saved it: one right, one wrong, the rest untouched."""
+    nb = nbformat.read(root / "course" / f"{LESSON}.ipynb", as_version=4)
+    cells = {c.metadata["nbgrader"]["grade_id"]: c for c in nb.cells if "nbgrader" in c.metadata}
+    sign = next(p for p in get("grad_log_softmax").pitfalls if p.name == "sign")
+    cells["softmax"].source = text_of(get("softmax").reference, "softmax")
+    cells["grad_log_softmax"].source = text_of(sign.wrong, "grad_log_softmax")
+    nbformat.write(nb, tmp_path / f"{LESSON}.ipynb")
+    return tmp_path
+
+
+def test_the_saved_notebook_is_judged_in_its_own_order(folder):
+    found = notebook.passing(folder / f"{LESSON}.ipynb", LESSON)
+    assert list(found)[:3] == ["softmax", "grad_log_softmax", "score_step"]
+    assert {name: state for name, state in found.items() if state is not None} == {
+        "softmax": True,
+        "grad_log_softmax": False,
+    }
+    line = notebook.Line(LESSON, found)
+    for text in (repr(line), line._repr_html_()):
+        assert f"Lesson 1: 1 of {len(found)} exercises pass" in text
+        assert "\n" not in text and "role='status'" in line._repr_html_()
+    assert "✓ softmax  ✗ grad_log_softmax  ○ score_step" in repr(line)
+
+
+def run(folder, monkeypatch, *which):
+    """Some cells of the saved lesson, in a fresh kernel that was started for this notebook."""
+    nb = nbformat.read(folder / f"{LESSON}.ipynb", as_version=4)
+    cells = {c.id: c for c in nb.cells if c.cell_type == "code"}
+    setup = next(c for c in cells.values() if "setup" in c.metadata.get("tags", []))
+    nb.cells = [setup if name == "setup" else cells[name] for name in which]
+    monkeypatch.setenv("JPY_SESSION_NAME", str(folder / f"{LESSON}.ipynb"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    resources = {"metadata": {"path": folder}}
+    NotebookClient(nb, timeout=120, allow_errors=True, resources=resources).execute()
+    return nb.cells
+
+
+def test_the_first_cell_shows_the_line(folder, monkeypatch):
+    (cell,) = run(folder, monkeypatch, "setup")
+    (output,) = cell.outputs
+    assert "✓ softmax  ✗ grad_log_softmax" in output.data["text/plain"]
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # a grade says its own
+    assert run(folder, monkeypatch, "setup")[0].outputs == []
+
+
+@pytest.mark.parametrize(
+    "cells, name, heading",
+    [
+        (["check_softmax"], "check", "1 · The policy-gradient theorem"),  # right after a restart
+        (["setup", "check_softmax"], "softmax", "Exercise: softmax (5 minutes, ●)"),
+    ],
+)
+def test_a_cell_that_was_left_out_is_named(cells, name, heading, folder, monkeypatch):
+    *_, last = run(folder, monkeypatch, *cells)
+    (error,) = last.outputs
+    assert error.ename == "NameError"
+    assert f"'{name}' is not defined. It comes from the cell below “{heading}”" in error.evalue
+    assert "from top to bottom" in error.evalue and len(error.traceback) <= 5
+
+
+def test_a_name_is_looked_for_where_it_is_defined():
+    cells = [
+        ("markdown", "text\n## A `b`\n### C"),
+        ("code", "def f():\n    inside = 1"),
+        ("code", "%magic\nx = 1"),
+        ("code", "x = 1 +"),
+        ("markdown", "no heading"),
+        ("code", "import y as z"),
+        ("code", "x, y = 1, 2\nfor i in range(3): pass"),
+    ]
+    places = {name: notebook.place_of(name, cells) for name in ("f", "z", "x", "i", "inside", "w")}
+    assert places == dict.fromkeys("fzxi", "the cell below “C”") | {"inside": "", "w": ""}
+    assert notebook.place_of("x", cells, now=cells[-1][1]) == ""  # it is this very cell
+    assert notebook.place_of("x", [("code", "x = 1")]) == "a cell further up"
+
+
+def test_without_a_notebook_a_name_error_is_as_always(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.ipynb").write_text("{")
+    assert [notebook.saved_cells(name) for name in ("", "none.ipynb", "broken.ipynb")] == [[]] * 3
+
+
+def test_every_kernel_of_the_environment_loads_it(root):
+    installed = Path(sys.prefix, "etc", "ipython", "ipython_config.py")
+    assert installed.read_text() == (root / "pgcourse" / "ipython_config.py").read_text()
+
+
+def test_without_the_package_the_first_cell_says_how_to_get_it(root, tmp_path, monkeypatch):
+    shutil.copy(root / "course" / f"{LESSON}.ipynb", tmp_path)
+    nb = nbformat.read(tmp_path / f"{LESSON}.ipynb", as_version=4)
+    setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", []))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"make lab.*%pip install git\+https"):
+        exec(setup.source, {})
+    assert setup.source.startswith(build.FIRST)
+
+
+def test_every_lesson_begins_with_it(root):
+    for path in [*(root / "course").glob("0*.ipynb"), *(root / "solutions").glob("0*.ipynb")]:
+        cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        assert cells[0].source.startswith(build.FIRST), path
+        assert cells[0].source.endswith(f'begin("{path.stem}")'), path
+
+
+def test_no_shell_no_line(folder, capsys):
+    notebook.begin(LESSON, folder)
+    assert capsys.readouterr().out == "" and "JPY_SESSION_NAME" not in os.environ
