@@ -8,11 +8,13 @@ None, bool, int, float, str, tensors, and lists, tuples and dicts of these.
 import contextlib
 import io
 import math
+import numbers
 import random
 import signal
 import threading
 import time
 import traceback
+import types
 import warnings
 
 import numpy as np
@@ -77,16 +79,19 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
               timeout  : bool; the call was stopped after `seconds`
               modified : names of the arguments that were changed in place
               state    : names of the global settings that were changed (they are put back)
+              random   : bool; the function's own code names a source of random numbers
               printed  : the first characters that were printed
               seconds  : float, wall time
     """
     seen = dict(out=None, grads={}, error=None, timeout=False, modified=[], state=[], printed="")
+    seen["random"] = False
     given, before = copy_plain(args), settings()
     printed = Capped()
     started = time.perf_counter()
     try:
         silent = warnings.catch_warnings(action="ignore")  # pitfalls make them on purpose
         with silent, contextlib.redirect_stdout(printed), time_limit(seconds):
+            seen["random"] = names_any(fn, RANDOM_CALLS)
             out, grads = DRIVERS[driver_name](fn, given, grad)
         seen["out"], seen["grads"] = copy_plain(out), copy_plain(grads)
     except TimeLimit:
@@ -102,6 +107,7 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
         for name, x in given.items()
         if not same_plain(args[name], x)
         or (name in grad and torch.is_tensor(x) and not x.requires_grad)
+        or (torch.is_tensor(x) and x.is_leaf and x.grad is not None)
     ]
     seen["state"] = restore(before)
     return seen
@@ -136,7 +142,9 @@ def copy_plain(x):
         return type(x)(map(copy_plain, x)) if type(x) in (list, tuple) else [*map(copy_plain, x)]
     if x is None or type(x) in (bool, int, float, str):
         return x
-    if isinstance(x, int | float):  # numpy scalars and the like
+    if isinstance(x, numbers.Integral):  # numpy scalars and the like
+        return int(x)
+    if isinstance(x, numbers.Real):
         return float(x)
     return {"not plain": type(x).__module__.split(".")[0] + "." + type(x).__name__}
 
@@ -196,9 +204,36 @@ def repr_exact(x):
     return x
 
 
+RANDOM_CALLS = {
+    "Generator", "RandomState", "Random", "default_rng", "bernoulli", "choice", "gauss", "gumbel_softmax",
+    "multinomial", "normal", "normal_", "rand", "rand_like", "randint", "randn", "randn_like", "randperm",
+    "random", "rsample", "sample", "sample_episodes", "shuffle", "standard_normal", "uniform", "uniform_",
+}  # fmt: skip
+
+
+def names_any(fn, names):
+    """Whether the code of a function, or of helpers defined beside it, mentions one of these names.
+
+    So random numbers are seen that come from a generator of the function's own and leave no global trace.
+    """
+    space = getattr(fn, "__globals__", {})
+    todo, done = [getattr(fn, "__code__", None)], set()
+    while todo:
+        code = todo.pop()
+        if not isinstance(code, types.CodeType) or code in done:
+            continue
+        done.add(code)
+        if names & set(code.co_names):
+            return True
+        helpers = [space.get(name) for name in code.co_names]
+        todo += [h.__code__ for h in helpers if getattr(h, "__globals__", None) is space]
+        todo += code.co_consts
+    return False
+
+
 def uses_random_numbers(seen):
-    """Whether the observations show draws from a global random state."""
-    return any(name in RANDOM_STATES for s in seen for name in s["state"])
+    """Whether the observations show random numbers: from a global state, or named in the code."""
+    return any(s["random"] or any(name in RANDOM_STATES for name in s["state"]) for s in seen)
 
 
 class TimeLimit(BaseException):

@@ -329,7 +329,15 @@ def describe_cell_error(error):
 
 
 EMPTY = dict(
-    out=None, grads={}, error=None, timeout=False, modified=[], state=[], printed="", seconds=0.0
+    out=None,
+    grads={},
+    error=None,
+    timeout=False,
+    modified=[],
+    state=[],
+    random=False,
+    printed="",
+    seconds=0.0,
 )
 
 
@@ -340,6 +348,7 @@ def checked(reply):
     checked_error(reply["error"])
     fits = (
         type(reply["timeout"]) is bool
+        and type(reply["random"]) is bool
         and type(reply["grads"]) is dict
         and all(type(reply[k]) is list for k in ("modified", "state"))
         and all(type(name) is str for name in (*reply["modified"], *reply["state"]))
