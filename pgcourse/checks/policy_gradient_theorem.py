@@ -94,7 +94,6 @@ SOFTMAX = Exercise(
             "states near 100 and -100",
             lambda g: dict(theta=integers(g, 9, 2, 4) + torch.tensor([[100.0], [-100.0]])),
             "large preferences",
-            ("theta",),
         ),
     ],
     pitfalls=[
