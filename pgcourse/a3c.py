@@ -32,9 +32,9 @@ class Config(BaseConfig):
     n_workers: int = 2
     n_envs: int = 8  # of each worker
     n_steps: int = 32  # per environment and update
-    actor_lr: float = 3e-3
+    actor_lr: float = 1.5e-3  # half of A2C's: gradients come late, when the weights have moved on
     critic_lr: float = 1e-2
-    gamma: float = 0.98
+    gamma: float = 0.97
     lam: float = 0.9
     entropy_coef: float = 0.0
     max_grad_norm: float = 10.0
@@ -74,7 +74,7 @@ def work(index, crew, config, shared, optimizers, push, advantage, actor_loss, c
     torch.manual_seed(config.seed + index)
     collector = Collector(config.env, config.n_envs, config.seed + 1000 * index)
     local = copy.deepcopy(shared)
-    while crew.goes_on():
+    while crew.goes_on(index):
         local.load_state_dict(shared.state_dict())
         data = collector.collect(local, config.n_steps)
         mask = data["mask"]
@@ -109,7 +109,8 @@ def train(
 ):
     """Train by A3C; the learner's own functions may take the defaults' places.
 
-    callback, start : see `pgcourse.record.Recorder`
+    callback, start : see `pgcourse.record.Recorder`; while a callback looks, the workers wait: what
+                      it saw is what is returned
     returns         : `pgcourse.record.Result`
     raises          : RuntimeError if a worker fails or dies; no process is left behind
     """
@@ -121,15 +122,21 @@ def train(
         "actor": Adam(shared.actor.parameters(), config.actor_lr).share_memory(),
         "critic": Adam(shared.critic.parameters(), config.critic_lr).share_memory(),
     }
-    crew = Crew(config.n_workers, config.total_steps, config.seed)
+    # Paused by steps and not by seconds: then a busy machine gives a callback no fewer looks.
+    round_of_updates = 2 * config.n_workers * config.n_envs * config.n_steps
+    pause_every = None if callback is None else round_of_updates
+    crew = Crew(config.n_workers, config.total_steps, config.seed, pause_every)
     parts = {"policy": shared, **{f"{name}_opt": opt for name, opt in optimizers.items()}}
     recorder = Recorder(config, crew, shared, parts, progress, callback, start)
 
     if recorder.done():  # a finished run, loaded
         return recorder.result()
     with crew.at_work(work, config, shared, optimizers, push, advantage, actor_loss, critic_loss):
-        while crew.listen(seconds=0.1) and not recorder.stopped:
-            if crew.log:
+        while crew.listen(seconds=0.1):
+            if crew.log and (pause_every is None or crew.paused()):
                 recorder.record(**crew.log)
+                if recorder.stopped:
+                    return recorder.result()
+            crew.resume()
     recorder.record(**crew.log)
     return recorder.result()

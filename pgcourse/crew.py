@@ -1,7 +1,7 @@
 """Worker processes that never outlive their parent and never die unnoticed.
 
 No lock is held in common, so a worker that dies cannot stop the others or the parent: each has its
-own pipe to the parent and its own entry in a shared array of step counts.
+own pipe to the parent and its own entries in shared arrays.
 """
 
 import os
@@ -20,15 +20,22 @@ class Crew:
 
     For the parent, it stands where a Collector stands in the other loops: it has `steps`,
     `finished()` and a `generator`; `log` holds the latest numbers that a worker told.
+
+    pause_every : after so many steps, again and again, the workers wait for the parent's `resume()`,
+                  so that what it looks at does not change meanwhile. None: they never wait.
     """
 
-    def __init__(self, n_workers, total_steps, seed):
-        self.n_workers, self.total_steps = n_workers, total_steps
+    def __init__(self, n_workers, total_steps, seed, pause_every=None):
+        self.n_workers, self.total_steps, self.pause_every = n_workers, total_steps, pause_every
         self.parent = os.getpid()
         self.counts = torch.zeros(n_workers + 1, dtype=torch.int64).share_memory_()
+        self.gate = torch.tensor(
+            [pause_every or total_steps]
+        ).share_memory_()  # all wait from there
         self.stop = torch.zeros(1, dtype=torch.bool).share_memory_()
         self.generator = torch.Generator().manual_seed(seed)
         self.episodes, self.log, self.told_at = [], {}, 0.0
+        self.waits_at = [None] * n_workers  # the gate at which each of them has stopped
 
     @property
     def steps(self):
@@ -71,13 +78,22 @@ class Crew:
                 reader.close()
                 writer.close()
 
+    def paused(self):
+        """Whether every worker waits. What they had to tell has been heard then."""
+        return set(self.waits_at) == {self.gate.item()}
+
+    def resume(self):
+        """After a pause, let the workers make another `pause_every` steps."""
+        if self.paused():
+            self.gate[0] = self.steps + self.pause_every
+
     def listen(self, seconds):
-        """Take in what the workers tell for a while; False once all have ended well.
+        """Hear the workers for a while, or until they pause; False once all have ended well.
 
         raises : RuntimeError if one has failed or died
         """
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not self.paused():
             running = [worker.sentinel for worker in self.workers if worker.is_alive()]
             wait([*self.readers, *running], timeout=left)
             for reader in self.readers:
@@ -94,7 +110,8 @@ class Crew:
         if "error" in message:
             raise RuntimeError(f"A3C worker {message['worker']} failed:\n{message['error']}")
         self.episodes += [(self.steps, ret) for ret in message["returns"]]
-        self.log = message["log"]
+        self.log = message["log"] or self.log
+        self.waits_at[message["worker"]] = message["waits_at"]
 
     def finished(self):
         """The (step, return) of episodes that ended since the last call."""
@@ -114,14 +131,23 @@ class Crew:
         self.returns = []
         try:
             work(index, self, *arguments)
-            self._send({"returns": self.returns, "log": self.log})
+            self._report(index)
         except Exception:
             self._send({"worker": index, "error": traceback.format_exc()})
 
-    def goes_on(self):
-        """Is there work left, and a parent to do it for?"""
-        orphan = os.getppid() != self.parent
-        return not (orphan or self.stop.item() or self.steps >= self.total_steps)
+    def goes_on(self, index):
+        """Is there work left, and a parent to do it for? Waits here while the parent looks."""
+        while os.getppid() == self.parent and not self.stop.item():
+            gate = self.gate.item()
+            if self.steps >= self.total_steps:
+                return False
+            if self.steps < gate:
+                return True
+            if self.waits_at[index] != gate:
+                self.waits_at[index] = gate
+                self._report(index)
+            time.sleep(0.0005)
+        return False
 
     def tell(self, index, collector, log):
         """Report progress; at most a few messages a second go through the pipe."""
@@ -129,9 +155,13 @@ class Crew:
         self.returns += [ret for _, ret in collector.finished()]
         self.log = log
         if time.monotonic() - self.told_at > 0.1:
-            self.told_at = time.monotonic()
-            self._send({"returns": self.returns, "log": log})
-            self.returns = []
+            self._report(index)
+
+    def _report(self, index):
+        self.told_at = time.monotonic()
+        message = {"returns": self.returns, "log": self.log, "waits_at": self.waits_at[index]}
+        self._send({"worker": index, **message})
+        self.returns = []
 
     def _send(self, message):
         try:

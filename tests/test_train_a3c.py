@@ -154,6 +154,28 @@ def test_a_stop_from_the_callback_ends_the_workers():
     assert result.history["steps"][-1] < 10**6
 
 
+def test_nobody_works_while_a_callback_looks():
+    """However slow it is, it looks as often, and what it saw last is what is returned."""
+    looks = []
+
+    def look(recorder):
+        before = nn.utils.parameters_to_vector(recorder.policy.parameters()).detach().clone()
+        time.sleep(0.2)
+        after = nn.utils.parameters_to_vector(recorder.policy.parameters()).detach().clone()
+        assert torch.equal(before, after)
+        looks.append((recorder.steps, after))
+        return recorder.steps > 6000
+
+    config = a3c.Config(total_steps=10**9)
+    result = a3c.train(config, progress=False, callback=look)
+    steps = torch.tensor([0] + [steps for steps, _ in looks])
+    update = config.n_envs * config.n_steps
+    assert ((2 * config.n_workers + 1) * update >= steps.diff()).all() and (steps.diff() > 0).all()
+    assert result.history["steps"].tolist() == steps[1:].tolist()
+    assert torch.equal(nn.utils.parameters_to_vector(result.policy.parameters()), looks[-1][1])
+    assert sum(step <= steps[-1] for step in result.return_steps) == len(result.returns)
+
+
 def test_learning_after_the_parent_has_used_autograd():
     """fork and autograd's threads do not mix everywhere; a notebook has used backward before."""
     nn.Linear(3, 1)(torch.randn(2, 3)).sum().backward()
