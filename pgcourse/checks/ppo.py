@@ -1,5 +1,7 @@
 """Exercises of lesson 5: the ratio, the clip, the update, and two rounds of questions."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -29,6 +31,14 @@ def log_probs(g, *shape, dtype=torch.float32):
     return dict(logp=logp, logp_old=logp - normal(g, *shape, dtype=dtype, scale=0.3))
 
 
+def far_apart(g, n):
+    """Actions that became some million times more and less probable, in turn."""
+    far = 14 + torch.rand(n, generator=g)
+    near = 0.1 + torch.rand(n, generator=g)
+    up = torch.arange(n) % 2 == 0
+    return dict(logp=-torch.where(up, near, far), logp_old=-torch.where(up, far, near))
+
+
 def binding(g, *shape, clip, dtype=torch.float32):
     """Both sides of the clip for both signs of the advantage, inside and outside, in random order."""
     n = torch.Size(shape).numel()
@@ -40,6 +50,11 @@ def binding(g, *shape, clip, dtype=torch.float32):
     logp = -0.1 - normal(g, n, dtype=dtype).abs()
     step = dict(logp=logp, logp_old=logp - rho.log(), adv=adv)
     return {name: x.reshape(shape) for name, x in step.items()} | dict(clip=clip)
+
+
+def rare(args):
+    """The same step for actions whose probability is 0 in 32 bits."""
+    return args | {name: args[name] - 150 for name in ("logp", "logp_old")}
 
 
 def padded(args, mask, *names, junk=float("nan")):
@@ -68,8 +83,15 @@ def mean_over_all_positions(x, mask):
     return x.mean() if mask is None else x[mask].sum() / x.numel()
 
 
-def mean_one_step_early(x, mask):
-    return x.mean() if mask is None else x[mask.roll(-1, dims=-1)].mean()
+def mean_shifted(steps, axis):
+    def mean(x, mask):
+        return x.mean() if mask is None else x[mask.roll(steps, dims=axis)].mean()
+
+    return mean
+
+
+def mean_one_column_short(x, mask):
+    return x.mean() if mask is None else x[..., :-1][mask[..., 1:]].mean()
 
 
 def mean_of_row_means(x, mask):
@@ -78,16 +100,58 @@ def mean_of_row_means(x, mask):
     return torch.stack([row[m].mean() for row, m in zip(x, mask, strict=True) if m.any()]).mean()
 
 
+def mean_of_column_means(x, mask):
+    return x.mean() if mask is None else mean_of_row_means(x.T, mask.T)
+
+
+def mean_with_empty_columns(x, mask):
+    if mask is None:
+        return x.mean()
+    return (torch.where(mask, x, 0.0).sum(0) / mask.sum(0).clamp(min=1)).mean()
+
+
 def mean_by_product(x, mask):
     return x.mean() if mask is None else (x * mask).sum() / mask.sum()
+
+
+def mean_of_products(x, mask):
+    return x.mean() if mask is None else (x * mask).mean()
+
+
+def mean_of_the_rest(x, mask):
+    return x.mean() if mask is None else x[~mask].mean()
 
 
 def total(x, mask):
     return x.sum() if mask is None else x[mask].sum()
 
 
+def half_summed(axis):
+    """Right on one axis: after a selection by the mask, or in a batch without time."""
+
+    def mean(x, mask):
+        x = x if mask is None else x[mask]
+        return x.mean() if x.dim() < 2 else x.sum(axis).mean()
+
+    return mean
+
+
+def sum_pitfalls(steps, loss_of=loss_of):
+    return [
+        Pitfall(
+            "sum for mean", "It sums over the steps; it should average.", loss_of(steps, total)
+        ),
+        Pitfall(
+            "sum over one axis",
+            "It sums over one axis and averages over the other only: right for [B], wrong for [B, T].",
+            loss_of(steps, half_summed(0)),
+            also=(loss_of(steps, half_summed(1)),),
+        ),
+    ]
+
+
 def mask_pitfalls(steps, loss_of=loss_of):
-    """The five ways to get a masked mean wrong, for one formula."""
+    """The ways to get a masked mean wrong, for one formula."""
     return [
         Pitfall(
             "mask ignored",
@@ -101,21 +165,52 @@ def mask_pitfalls(steps, loss_of=loss_of):
             "The more padding a batch holds, the smaller its loss.",
         ),
         Pitfall(
-            "mask one step early",
-            "The mask is shifted by one: the last prompt token is in, the last response token out.",
-            loss_of(steps, mean_one_step_early),
+            "mask shifted by one",
+            "The mask is shifted by one step: a step that does not count is in, one that counts is out.",
+            loss_of(steps, mean_shifted(-1, -1)),
+            "With tokens, the last one of the prompt is trained, and the last one of the answer is not.",
+            also=(
+                loss_of(steps, mean_shifted(1, -1)),
+                loss_of(steps, mean_shifted(-1, 0)),
+                loss_of(steps, mean_shifted(1, 0)),
+                loss_of(steps, mean_one_column_short),
+            ),
         ),
         Pitfall(
             "mean of row means",
-            "It averages each row first, then the rows: a step in a short row weighs more.",
+            "It averages each row (or column) first, then those means: a step in a short one weighs more.",
             loss_of(steps, mean_of_row_means),
+            also=(
+                loss_of(steps, mean_of_column_means),
+                loss_of(steps, mean_with_empty_columns),
+            ),
+        ),
+        Pitfall(
+            "mask upside down",
+            "It keeps what the mask marks as False, the padding, and drops what counts.",
+            loss_of(steps, mean_of_the_rest),
         ),
         Pitfall(
             "padding multiplied by zero",
             "It multiplies by the mask: where padding holds nan or inf, 0 times that is nan. Select with x[mask].",
             loss_of(steps, mean_by_product),
+            also=(loss_of(steps, mean_of_products),),
         ),
     ]
+
+
+def selecting(steps):
+    """A loss that selects by the mask first: for formulas that look at the whole batch."""
+    n = steps.__code__.co_argcount
+
+    def loss(*args):
+        given, mask = args[:n], args[n] if len(args) > n else None
+        same_shape(**{f"x{i}": x for i, x in enumerate(given) if torch.is_tensor(x)}, mask=mask)
+        if mask is not None:
+            given = [x[mask] if torch.is_tensor(x) else x for x in given]
+        return steps(*given).mean()
+
+    return loss
 
 
 # --- probability_ratio ---
@@ -169,6 +264,60 @@ def ratio_first_order(logp, logp_old):
     return 1 + logp - logp_old.detach()
 
 
+def ratio_in_base(base):
+    def ratio(logp, logp_old):
+        return torch.pow(base, logp - logp_old.detach())
+
+    return ratio
+
+
+def ratio_minus_one(logp, logp_old):
+    return torch.expm1(logp - logp_old.detach())
+
+
+def ratio_without_old(logp, logp_old):
+    return torch.exp(logp)
+
+
+def ratio_of_softmaxes(logp, logp_old):
+    return torch.softmax(logp, -1) / torch.softmax(logp_old.detach(), -1)
+
+
+def ratio_as_sigmoid(logp, logp_old):
+    return torch.sigmoid(logp - logp_old.detach())
+
+
+def ratio_limited(limit):
+    def ratio(logp, logp_old):
+        return torch.exp((logp - logp_old.detach()).clamp(-limit, limit))
+
+    return ratio
+
+
+def ratio_of_the_sequence(mean=False, axis=-1, alone=True):
+    """One ratio for all steps of a row (or column); `alone`: also where there is no other axis."""
+
+    def ratio(logp, logp_old):
+        d = logp - logp_old.detach()
+        if d.dim() > 1 or alone:
+            d = (d.mean if mean else d.sum)(axis, keepdim=True).expand_as(d)
+        return torch.exp(d)
+
+    return ratio
+
+
+def ratio_of_the_old(logp, logp_old):
+    return torch.exp(logp_old - logp_old.detach())
+
+
+def ratio_exp_of_quotient(logp, logp_old):
+    return torch.exp(logp / logp_old.detach())
+
+
+def ratio_of_the_past_in_a_row(logp, logp_old):
+    return torch.exp((logp - logp_old.detach()).cumsum(-1))
+
+
 def ratio_detached(logp, logp_old):
     return torch.exp(logp - logp_old).detach()
 
@@ -205,6 +354,12 @@ PROBABILITY_RATIO = Exercise(
         Case(
             "a big step",
             lambda g: dict(logp=torch.tensor([-0.1, -4.0]), logp_old=torch.tensor([-3.0, -0.2])),
+            "values",
+            ("logp",),
+        ),
+        Case(
+            "a very big step",
+            lambda g: far_apart(g, 4),
             "values",
             ("logp",),
         ),
@@ -246,6 +401,7 @@ PROBABILITY_RATIO = Exercise(
             "quotient of log-probabilities",
             "It divides the log-probabilities; a quotient of probabilities is a DIFFERENCE of logs.",
             guarded(ratio_of_logs),
+            also=(guarded(ratio_exp_of_quotient),),
         ),
         Pitfall(
             "one ratio for the batch",
@@ -256,12 +412,29 @@ PROBABILITY_RATIO = Exercise(
             "ratio of the whole past",
             "It multiplies the ratios of all steps so far; PPO's ratio is that of one action.",
             guarded(ratio_of_the_episode),
+            also=(guarded(ratio_of_the_past_in_a_row),),
+        ),
+        Pitfall(
+            "ratio of the whole sequence",
+            "All steps of a row share one ratio, that of the sequence; PPO's ratio is that of one action.",
+            guarded(ratio_of_the_sequence()),
+            also=tuple(
+                guarded(ratio_of_the_sequence(mean, axis, alone))
+                for mean, axis, alone in (
+                    (False, -1, False),
+                    (False, 0, True),
+                    (False, 0, False),
+                    (True, -1, False),
+                    (True, 0, False),
+                )
+            ),  # fmt: skip
         ),
         Pitfall(
             "always one",
-            "It compares the new policy with itself: the ratio is 1 whatever logp_old says.",
+            "It compares a policy with itself: the ratio is 1 whatever changed.",
             guarded(ratio_always_one),
             "A ratio that is always 1 is never clipped.",
+            also=(guarded(ratio_of_the_old),),
         ),
         Pitfall(
             "old policy not constant",
@@ -293,6 +466,39 @@ PROBABILITY_RATIO = Exercise(
             "first order only",
             "It is 1 + log rho, close to the ratio only while little has changed.",
             guarded(ratio_first_order),
+        ),
+        Pitfall(
+            "another base than e",
+            "It is a power of 2 or 10; log-probabilities are natural logarithms, so take exp.",
+            guarded(ratio_in_base(2.0)),
+            also=(guarded(ratio_in_base(10.0)),),
+        ),
+        Pitfall(
+            "one subtracted",
+            "It is rho - 1 (expm1): an unchanged policy has ratio 1, not 0.",
+            guarded(ratio_minus_one),
+        ),
+        Pitfall(
+            "old policy left out",
+            "It is the probability under the new policy; it is not divided by the old one.",
+            guarded(ratio_without_old),
+        ),
+        Pitfall(
+            "softmax over the batch",
+            "It puts the log-probabilities through a softmax: they belong to different states "
+            "and are normalized already.",
+            guarded(ratio_of_softmaxes),
+        ),
+        Pitfall(
+            "sigmoid",
+            "It is the sigmoid of the log ratio, between 0 and 1; an unchanged policy has ratio 1.",
+            guarded(ratio_as_sigmoid),
+        ),
+        Pitfall(
+            "log ratio limited",
+            "The log ratio is clamped before its exp: a big change looks smaller than it is, and has no gradient.",
+            guarded(ratio_limited(10.0)),
+            also=tuple(guarded(ratio_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0)),
         ),
         Pitfall(
             "detached",
@@ -377,6 +583,166 @@ def clip_of_product(logp, logp_old, adv, clip):
 def clip_around_zero(logp, logp_old, adv, clip):
     rho, adv = torch.exp(logp - logp_old.detach()), adv.detach()
     return -torch.minimum(rho * adv, rho.clamp(-clip, clip) * adv)
+
+
+def ratio_and_advantage(formula):
+    """-formula(rho, adv, clip) for each step, from a right ratio and a constant advantage."""
+
+    def steps(logp, logp_old, adv, clip):
+        return -formula(torch.exp(logp - logp_old.detach()), adv.detach(), clip)
+
+    return steps
+
+
+@ratio_and_advantage
+def clip_min_of_ratios(rho, adv, clip):
+    return torch.minimum(rho, rho.clamp(1 - clip, 1 + clip)) * adv
+
+
+@ratio_and_advantage
+def clip_advantage_clamped(rho, adv, clip):
+    return torch.minimum(rho * adv, rho * adv.clamp(1 - clip, 1 + clip))
+
+
+@ratio_and_advantage
+def clip_advantage_small(rho, adv, clip):
+    return rho * adv.clamp(-clip, clip)
+
+
+@ratio_and_advantage
+def clip_quotient_below(rho, adv, clip):
+    return torch.minimum(rho * adv, rho.clamp(1 / (1 + clip), 1 + clip) * adv)
+
+
+@ratio_and_advantage
+def clip_quotient_above(rho, adv, clip):
+    return torch.minimum(rho * adv, rho.clamp(1 - clip, 1 / (1 - clip)) * adv)
+
+
+@ratio_and_advantage
+def clip_half_as_wide(rho, adv, clip):
+    return objective(rho, adv, clip / 2)
+
+
+@ratio_and_advantage
+def clip_good_actions_only(rho, adv, clip):
+    return objective(rho, adv.clamp(min=0), clip)
+
+
+def clip_constant_weight(clamp):
+    def steps(logp, logp_old, adv, clip):
+        weight = clamp(torch.exp(logp - logp_old).detach(), clip)
+        return -weight * logp * adv.detach()
+
+    return steps
+
+
+@ratio_and_advantage
+def clip_straight_through(rho, adv, clip):
+    clipped = rho + (rho.clamp(1 - clip, 1 + clip) - rho).detach()
+    return torch.minimum(rho * adv, clipped * adv)
+
+
+@ratio_and_advantage
+def clip_silent_outside(rho, adv, clip):
+    value = objective(rho, adv, clip)
+    return torch.where((rho - 1).abs() > clip, value.detach(), value)
+
+
+@ratio_and_advantage
+def clip_bounds_swapped(rho, adv, clip):
+    return torch.minimum(rho * adv, torch.where(adv > 0, (1 - clip) * adv, (1 + clip) * adv))
+
+
+@ratio_and_advantage
+def clip_bounds_swapped_in_ratio(rho, adv, clip):
+    return torch.where(adv > 0, rho.clamp(max=1 - clip), rho.clamp(min=1 + clip)) * adv
+
+
+@ratio_and_advantage
+def clip_other_side_for_bad(rho, adv, clip):
+    return torch.where(adv > 0, rho.clamp(max=1 + clip), rho.clamp(max=1 - clip)) * adv
+
+
+@ratio_and_advantage
+def clip_no_min_for_bad(rho, adv, clip):
+    clipped = rho.clamp(1 - clip, 1 + clip) * adv
+    return torch.where(adv > 0, torch.minimum(rho * adv, clipped), clipped)
+
+
+@ratio_and_advantage
+def clip_no_min_for_good(rho, adv, clip):
+    clipped = rho.clamp(1 - clip, 1 + clip) * adv
+    return torch.where(adv > 0, clipped, torch.minimum(rho * adv, clipped))
+
+
+@ratio_and_advantage
+def clip_average(rho, adv, clip):
+    return (rho + rho.clamp(1 - clip, 1 + clip)) * adv / 2
+
+
+def clip_dual(limit):
+    @ratio_and_advantage
+    def steps(rho, adv, clip):
+        value = objective(rho, adv, clip)
+        return torch.where(adv < 0, torch.maximum(value, limit * adv), value)
+
+    return steps
+
+
+def clip_kl_penalty(kl):
+    def steps(logp, logp_old, adv, clip):
+        log_rho = logp - logp_old.detach()
+        return clip * kl(log_rho) - log_rho.exp() * adv.detach()
+
+    return steps
+
+
+@ratio_and_advantage
+def clip_kept_only(rho, adv, clip):
+    return (rho * adv)[(rho - 1).abs() <= clip]
+
+
+@ratio_and_advantage
+def clip_all_pairs(rho, adv, clip):
+    return objective(rho.reshape(-1), adv.reshape(-1, 1), clip)
+
+
+def clip_normalizing(normalize):
+    @ratio_and_advantage
+    def steps(rho, adv, clip):
+        return objective(rho, normalize(adv), clip)
+
+    return steps
+
+
+NORMALIZATIONS = (
+    normalize_advantage,
+    lambda adv: (adv - adv.mean()) / (adv.std() + 1e-8),
+    lambda adv: adv - adv.mean(),
+    lambda adv: adv / (adv.std() + 1e-8),
+    lambda adv: adv / (adv.abs().max() + 1e-8),
+)
+
+
+def clip_searches(logp, logp_old, adv, clip, mask=None):
+    """A random step in place of a gradient."""
+    return ppo_clip_loss(logp + 1e-2 * torch.randn_like(logp), logp_old, adv, clip, mask)
+
+
+def clip_logs_in_logs(logp, logp_old, adv, clip):
+    log_rho, adv = logp - logp_old.detach(), adv.detach()
+    return -torch.minimum(
+        log_rho * adv, log_rho.clamp(math.log(1 - clip), math.log(1 + clip)) * adv
+    )
+
+
+def clip_mean_log_ratio(logp, logp_old, adv, clip):
+    return -objective((logp - logp_old.detach()).mean().exp(), adv.detach(), clip)
+
+
+def clip_mean_ratio(logp, logp_old, adv, clip):
+    return -objective(torch.exp(logp - logp_old.detach()).mean(), adv.detach(), clip)
 
 
 def clip_always_a_fifth(logp, logp_old, adv, clip):
@@ -492,6 +858,18 @@ PPO_CLIP_LOSS = Exercise(
             ("logp",),
         ),
         Case(
+            "a policy very far away",
+            lambda g: far_apart(g, 4) | dict(adv=-0.2 - normal(g, 4).abs(), clip=0.2),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "very rare actions",
+            lambda g: rare(binding(g, 8, clip=0.2)),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
             "constants with a graph",
             lambda g: binding(g, 16, clip=0.2),
             "constants",
@@ -515,10 +893,26 @@ PPO_CLIP_LOSS = Exercise(
             raises=True,
         ),
         Case(
-            "logp_old [3, 1]",
+            "logp_old [3, 1] and adv [3, 1]",
             lambda g: (
                 log_probs(g, 3)
                 | dict(logp_old=-normal(g, 3, 1).abs(), adv=normal(g, 3, 1), clip=0.2)
+            ),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "logp_old [3, 1] alone",
+            lambda g: (
+                log_probs(g, 3) | dict(logp_old=-normal(g, 3, 1).abs(), adv=normal(g, 3), clip=0.2)
+            ),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "a mask [4] for steps [4, 5]",
+            lambda g: (
+                binding(g, 4, 5, clip=0.2) | dict(mask=torch.tensor([True, False, True, True]))
             ),
             "shapes",
             raises=True,
@@ -559,9 +953,74 @@ PPO_CLIP_LOSS = Exercise(
             loss_of(clip_by_where),
         ),
         Pitfall(
+            "minimum of the ratios",
+            "It takes the minimum of the two ratios and multiplies by the advantage then: "
+            "where that is negative, the larger term is left.",
+            loss_of(clip_min_of_ratios),
+        ),
+        Pitfall(
+            "no way back for bad actions",
+            "Where the advantage is negative it uses the clamped ratio alone: a bad action that became "
+            "more probable has no gradient.",
+            loss_of(clip_no_min_for_bad),
+        ),
+        Pitfall(
+            "no way back for good actions",
+            "Where the advantage is positive it uses the clamped ratio alone: a good action that became "
+            "rarer has no gradient.",
+            loss_of(clip_no_min_for_good),
+        ),
+        Pitfall(
+            "bounds swapped",
+            "The bound is on the wrong side: a good action stops at 1 + clip, a bad one at 1 - clip.",
+            loss_of(clip_bounds_swapped),
+            also=(loss_of(clip_bounds_swapped_in_ratio), loss_of(clip_other_side_for_bad)),
+        ),
+        Pitfall(
+            "average of both",
+            "It averages the two terms; the smaller one counts.",
+            loss_of(clip_average),
+        ),
+        Pitfall(
+            "silent on both sides",
+            "Its value is right, but outside the window no step has a gradient, not even one that should come back.",
+            loss_of(clip_silent_outside),
+        ),
+        Pitfall(
+            "gradient through the clamp",
+            "The clamped ratio lets the gradient through: where the clip binds, it has to be zero.",
+            loss_of(clip_straight_through),
+        ),
+        Pitfall(
+            "ratio as a weight",
+            "The ratio is a constant weight on logp: no step is ever silent, however far it has gone.",
+            loss_of(clip_constant_weight(lambda rho, clip: rho.clamp(1 - clip, 1 + clip))),
+            also=(
+                loss_of(clip_constant_weight(lambda rho, clip: rho.clamp(max=1 + clip))),
+                loss_of(clip_constant_weight(lambda rho, clip: rho)),
+            ),
+        ),
+        Pitfall(
+            "second limit",
+            "It also limits the loss of bad actions that became far more probable (dual clip): equation 7 does not, "
+            "and those steps have lost their way back.",
+            loss_of(clip_dual(3.0)),
+            also=tuple(loss_of(clip_dual(limit)) for limit in (2.0, 5.0, 10.0)),
+        ),
+        Pitfall(
+            "penalty for the clip",
+            "It adds a penalty on the KL, with clip for its weight, and clips nothing: the other variant of PPO.",
+            loss_of(clip_kl_penalty(lambda log_rho: -log_rho)),
+            also=(
+                loss_of(clip_kl_penalty(lambda log_rho: torch.expm1(log_rho) - log_rho)),
+                loss_of(clip_kl_penalty(lambda log_rho: log_rho**2 / 2)),
+            ),
+        ),
+        Pitfall(
             "everything outside dropped",
             "Every step outside the window is dropped, on both sides: those that should come back, too.",
             loss_of(clip_drops_outside),
+            also=(selecting(clip_kept_only),),
         ),
         Pitfall(
             "sign",
@@ -575,24 +1034,68 @@ PPO_CLIP_LOSS = Exercise(
         ),
         Pitfall(
             "ratio always one",
-            "The ratio compares the new policy with itself: it is 1 and never clipped.",
+            "The ratio compares a policy with itself: it is 1 and never clipped.",
             clip_with_ratio(ratio_always_one),
             "That is A2C, repeated over several epochs without any limit.",
+            also=(clip_with_ratio(ratio_of_the_old),),
         ),
         Pitfall(
             "exp missing",
             "The ratio lacks its exp: it is the difference of the log-probabilities.",
             clip_with_ratio(ratio_without_exp),
+            also=(loss_of(clip_logs_in_logs),),
         ),
         Pitfall(
             "quotient of log-probabilities",
             "It divides log-probabilities; the ratio is exp of their difference.",
             clip_with_ratio(ratio_of_logs),
+            also=(clip_with_ratio(ratio_exp_of_quotient),),
+        ),
+        Pitfall(
+            "underflow",
+            "The ratio divides exp(logp) by exp(logp_old): for a rare action that is 0 / 0. Subtract the logs first.",
+            clip_with_ratio(ratio_underflows),
+            "In language models log-probabilities of -20 and less are common.",
+        ),
+        Pitfall(
+            "small number in the denominator",
+            "The small number added to the denominator spoils the ratio of rare actions. Subtract the logs first.",
+            clip_with_ratio(ratio_guarded),
+        ),
+        Pitfall(
+            "log ratio limited",
+            "The log ratio is clamped before its exp: an action that became far too probable has no gradient.",
+            clip_with_ratio(ratio_limited(10.0)),
+            also=tuple(clip_with_ratio(ratio_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0)),
+        ),
+        Pitfall(
+            "probability for ratio",
+            "It uses the probability under the new policy; it is not divided by the old one.",
+            clip_with_ratio(ratio_without_old),
+        ),
+        Pitfall(
+            "ratio of the whole sequence",
+            "All steps of a row share one ratio; PPO's ratio is that of one action.",
+            clip_with_ratio(ratio_of_the_sequence()),
+            also=tuple(
+                clip_with_ratio(ratio_of_the_sequence(mean, axis, alone))
+                for mean, axis, alone in (
+                    (False, -1, False),
+                    (False, 0, True),
+                    (False, 0, False),
+                    (True, -1, False),
+                    (True, 0, False),
+                )
+            ),  # fmt: skip
         ),
         Pitfall(
             "one ratio for the batch",
             "All steps share one mean ratio: single actions can run away unseen.",
             clip_with_ratio(ratio_of_the_batch),
+            also=(
+                selecting(clip_mean_log_ratio),
+                selecting(clip_mean_ratio),
+            ),
         ),
         Pitfall(
             "old policy not constant",
@@ -609,6 +1112,23 @@ PPO_CLIP_LOSS = Exercise(
             "window of the log ratio",
             "It clamps log rho at ±clip: the window is [e^-clip, e^clip], not [1 - clip, 1 + clip].",
             loss_of(clip_log_window),
+        ),
+        Pitfall(
+            "window of quotients",
+            "One bound is the inverse of the other; equation 7 has 1 - clip and 1 + clip.",
+            loss_of(clip_quotient_below),
+            also=(loss_of(clip_quotient_above),),
+        ),
+        Pitfall(
+            "half the window",
+            "The window is 1 ± clip/2; clip is its half-width already.",
+            loss_of(clip_half_as_wide),
+        ),
+        Pitfall(
+            "advantage clamped",
+            "It clamps the advantage; the ratio is what must stay in the window.",
+            loss_of(clip_advantage_clamped),
+            also=(loss_of(clip_advantage_small),),
         ),
         Pitfall(
             "window around zero",
@@ -636,18 +1156,33 @@ PPO_CLIP_LOSS = Exercise(
             loss_of(clip_abs_adv),
         ),
         Pitfall(
+            "bad actions left out",
+            "Negative advantages are set to 0: bad actions teach nothing.",
+            loss_of(clip_good_actions_only),
+        ),
+        Pitfall(
             "advantage normalized inside",
-            "It normalizes the advantages itself; the update does that once, for the whole rollout.",
+            "It centers or scales the advantages itself; the update does that once, for the whole rollout.",
             loss_of(clip_normalizes),
+            also=tuple(selecting(clip_normalizing(f)) for f in NORMALIZATIONS),
+        ),
+        Pitfall(
+            "every action with every advantage",
+            "Inside, a row meets a column: the mean is over the table of all pairs.",
+            selecting(clip_all_pairs),
+        ),
+        Pitfall(
+            "random numbers in the loss",
+            "It draws random numbers. The gradient is defined exactly; nothing is searched for.",
+            clip_searches,
+            telltale=uses_random_numbers,
         ),
         Pitfall(
             "A2C's loss",
             "It is -mean(logp * adv): without the ratio, old data is treated as if it were fresh.",
             a2c_loss,
         ),
-        Pitfall(
-            "sum for mean", "It sums over the steps; it should average.", loss_of(clip_right, total)
-        ),
+        *sum_pitfalls(clip_right),
         *mask_pitfalls(clip_right),
         Pitfall(
             "broadcast",
