@@ -196,10 +196,11 @@ class Exercise:
                     return pitfall, failing
             elif any(self.agrees(fn, seed, seen, expected, ran) for fn in variants(pitfall)):
                 return pitfall, ran
-        if not failing:
+        if not set(failing) & set(regular):
             return None, []
         given = [seen[i] for i in ran]
-        c = factor(given, (expected[i] for i in ran))
+        rights = [self.known(right, seed) for right in (self.reference, *self.accept)]
+        c = next(filter(None, (factor(given, (r[i] for i in ran)) for r in rights)), None)
         if c is not None:
             if round(c, 3) == -1:
                 return Fault("wrong sign", "The result is off: the sign is reversed."), ran
@@ -209,7 +210,7 @@ class Exercise:
             for fn in () if pitfall.telltale else variants(pitfall):
                 if factor(given, (self.known_on(i, fn, seed) for i in ran)) is not None:
                     known = [self.known_on(i, fn, seed) for i in ran]
-                    if factor(known, (expected[i] for i in ran)) is None:  # more than a factor
+                    if all(factor(known, (r[i] for i in ran)) is None for r in rights):
                         return pitfall, ran
         return None, []
 
