@@ -29,7 +29,6 @@ def grad_log_softmax(theta, action):
     theta   : float, preferences, [A]
     action  : int, the action taken, 0 <= action < A
     returns : score, [A]; its entries sum to 0
-    raises  : IndexError if there is no such action
     source  : Sutton & Barto 2018, sec. 13.1 and exercise 13.3
     """
     score = -softmax(theta)
@@ -85,12 +84,13 @@ def squashed_gaussian_logp(mean, log_std, pre_tanh):
     """Log-density of a = tanh(u), u ~ Normal(mean, std), summed over the action dimensions.
 
         logp = sum_d log N(u_d; mean_d, std_d) - log(1 - tanh(u_d)^2)
-        log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)),   finite for every u
+        log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)),   finite and exact for every u
 
     mean, log_std : float, [..., D]; log_std is the log of the standard deviation
     pre_tanh      : float, u, the sample BEFORE tanh, [..., D]
     returns       : logp, nats, [...]
     raises        : ValueError if the shapes differ
+    note          : an epsilon in the log is not enough: at large |u| value and gradient are wrong
     source        : Haarnoja et al. 2018, appendix C, arXiv:1801.01290
     """
     same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)

@@ -9,6 +9,7 @@ import contextlib
 import io
 import math
 import numbers
+import operator
 import random
 import signal
 import threading
@@ -45,7 +46,18 @@ def with_mdp(fn, args, grad):
     return call(lambda *rest: fn(mdp, *rest), args, grad)
 
 
-DRIVERS = {"call": call, "with_mdp": with_mdp}
+def whole(fn, args, grad):
+    """Like `call`, where an int is right: another number comes as a text that says so."""
+    out = fn(*args.values())
+    if isinstance(out, str) or not hasattr(out, "__float__"):
+        return out, {}
+    try:
+        return operator.index(out), {}
+    except TypeError:
+        return f"{float(out)!r}, not an int", {}
+
+
+DRIVERS = {"call": call, "with_mdp": with_mdp, "whole": whole}
 
 
 def driver(fn):

@@ -2,7 +2,7 @@
 
 import torch
 
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.core import Case, Exercise, Pitfall, close
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, normal
 from pgcourse.distributions import grad_log_softmax, softmax
@@ -60,6 +60,68 @@ def softmax_greedy(theta):
     return torch.nn.functional.one_hot(theta.argmax(-1), theta.shape[-1]).to(theta.dtype)
 
 
+def softmax_overflows_later(theta):
+    return softmax_overflows(theta.double()).to(theta.dtype)
+
+
+def softmax_nan_hidden(theta):
+    return torch.nan_to_num(softmax_overflows(theta))
+
+
+def softmax_not_divided(theta):
+    return torch.exp(theta - theta.max(-1, keepdim=True).values)
+
+
+def softmax_exponentials(theta):
+    return torch.exp(theta)
+
+
+def softmax_of_sigmoids(theta):
+    z = torch.sigmoid(theta)
+    return z / z.sum(-1, keepdim=True)
+
+
+def softmax_scaled(c):
+    return lambda theta: torch.softmax(c * theta, -1)
+
+
+def softmax_by_root(theta):
+    return torch.softmax(theta / theta.shape[-1] ** 0.5, -1)
+
+
+def softmax_clips_preferences(limit):
+    return lambda theta: torch.softmax(theta.clamp(-limit, limit), -1)
+
+
+def softmax_clips_exponents(limit):
+    return lambda theta: softmax_overflows(theta.clamp(max=limit))
+
+
+def softmax_clips_probabilities(least):
+    return lambda theta: torch.softmax(theta, -1).clamp(min=least)
+
+
+def softmax_uniform(theta):
+    return torch.full_like(theta, 1 / theta.shape[-1])
+
+
+def softmax_second_axis(theta):
+    return torch.softmax(theta, min(theta.dim() - 1, 1))
+
+
+def softmax_sum_detached(theta):
+    z = torch.exp(theta - theta.max(-1, keepdim=True).values)
+    return z / z.sum(-1, keepdim=True).detach()
+
+
+def softmax_squeezed(theta):
+    return torch.softmax(theta, -1).squeeze()
+
+
+def softmax_sampled(theta):
+    return torch.nn.functional.gumbel_softmax(theta, dim=-1)
+
+
 def softmax_logged(theta):
     return torch.log_softmax(theta, -1)
 
@@ -76,8 +138,10 @@ SOFTMAX = Exercise(
             "two actions", lambda g: dict(theta=torch.tensor([0.0, 1.0])), "one state", ("theta",)
         ),
         Case("five actions", lambda g: dict(theta=normal(g, 5)), "one state", ("theta",)),
+        Case("five others", lambda g: dict(theta=normal(g, 5)), "one state", ("theta",)),
         Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64)), "one state", ("theta",)),
         Case("a table", lambda g: dict(theta=normal(g, 3, 4)), "many states", ("theta",)),
+        Case("a table of one state", lambda g: dict(theta=normal(g, 1, 3)), "many states"),
         Case("time and environments", lambda g: dict(theta=normal(g, 5, 2, 3)), "many states"),
         Case(
             "large preferences",
@@ -91,8 +155,8 @@ SOFTMAX = Exercise(
             "large preferences",
         ),
         Case(
-            "states near 100 and -100",
-            lambda g: dict(theta=integers(g, 9, 2, 4) + torch.tensor([[100.0], [-100.0]])),
+            "states near 1000 and -1000",
+            lambda g: dict(theta=integers(g, 9, 2, 4) + torch.tensor([[1000.0], [-1000.0]])),
             "large preferences",
         ),
     ],
@@ -118,6 +182,62 @@ SOFTMAX = Exercise(
             "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
             softmax_overflows,
             "Preferences grow while a policy learns, so this breaks a run that was going well.",
+            also=(softmax_overflows_later,),
+        ),
+        Pitfall(
+            "nan hidden",
+            "It puts numbers in place of the nan of inf / inf: the probabilities are lost. Subtract the maximum.",
+            softmax_nan_hidden,
+        ),
+        Pitfall(
+            "not normalized",
+            "The exponentials are not divided by their sum: they do not sum to 1.",
+            softmax_not_divided,
+            also=(softmax_exponentials,),
+        ),
+        Pitfall(
+            "preferences clipped",
+            "It clips the preferences: those beyond the limit all count the same, and get no gradient.",
+            softmax_clips_preferences(20),
+            also=(
+                *map(softmax_clips_preferences, (1, 5, 10, 30, 50, 80, 100)),
+                *map(softmax_clips_exponents, (50, 80, 88)),
+            ),
+        ),
+        Pitfall(
+            "probabilities clipped",
+            "It keeps the probabilities away from 0: they do not sum to 1 any more.",
+            softmax_clips_probabilities(1e-3),
+            also=tuple(map(softmax_clips_probabilities, (1e-2, 1e-4))),
+        ),
+        Pitfall(
+            "another temperature",
+            "The preferences are multiplied by a number first: a softmax of another temperature.",
+            softmax_scaled(2),
+            also=(*map(softmax_scaled, (0.5, 0.1, 10)), softmax_by_root),
+        ),
+        Pitfall("uniform", "Every action gets 1/A: the preferences do not enter.", softmax_uniform),
+        Pitfall(
+            "second axis",
+            "It normalizes along axis 1; the actions are on the LAST axis, however many there are.",
+            softmax_second_axis,
+        ),
+        Pitfall(
+            "sum detached",
+            "The values are right, but the sum of the exponentials is cut off from the gradient.",
+            softmax_sum_detached,
+            "Each preference would only pull its own probability up.",
+        ),
+        Pitfall(
+            "axes of length 1 lost",
+            "It squeezes the result: a table with one state comes back without its first axis.",
+            softmax_squeezed,
+        ),
+        Pitfall(
+            "random numbers",
+            "It draws random numbers: the probabilities were asked for, not a sample.",
+            softmax_sampled,
+            telltale=uses_random_numbers,
         ),
         Pitfall(
             "maximum of all states",
@@ -136,6 +256,11 @@ SOFTMAX = Exercise(
             softmax_is_sigmoid,
         ),
         Pitfall(
+            "sigmoids normalized",
+            "It divides sigmoids by their sum: for large preferences all sigmoids are 1.",
+            softmax_of_sigmoids,
+        ),
+        Pitfall(
             "greedy",
             "It puts probability 1 on the largest preference: an argmax has no gradient.",
             softmax_greedy,
@@ -150,48 +275,132 @@ SOFTMAX = Exercise(
     read="lesson 1, “A policy with parameters”; Sutton & Barto, section 13.1",
 )
 
-# --- grad_log_softmax ---
+# --- grad_log_softmax: wrong scores, which the exercises below use too ---
 
 
-def score_sign(theta, action):
-    return torch.softmax(theta, -1) - torch.eye(len(theta), dtype=theta.dtype)[action]
-
-
-def score_taken_only(theta, action):
-    pi = torch.softmax(theta, -1)
-    return torch.eye(len(theta), dtype=theta.dtype)[action] * (1 - pi[action])
-
-
-def score_logits_as_probs(theta, action):
-    return torch.eye(len(theta), dtype=theta.dtype)[action] - theta
-
-
-def score_onehot(theta, action):
+def onehot(theta, action):
     return torch.eye(len(theta), dtype=theta.dtype)[action]
 
 
+def minus_softmax(theta, action):
+    return onehot(theta, action) - torch.softmax(theta, -1)
+
+
+def score_sign(theta, action):
+    return -minus_softmax(theta, action)
+
+
+def score_taken_only(theta, action):
+    return onehot(theta, action) * minus_softmax(theta, action)
+
+
+def score_logits_as_probs(theta, action):
+    return onehot(theta, action) - theta
+
+
 def score_of_probability(theta, action):
-    pi = torch.softmax(theta, -1)
-    return pi[action] * (torch.eye(len(theta), dtype=theta.dtype)[action] - pi)
+    return torch.softmax(theta, -1)[action] * minus_softmax(theta, action)
 
 
 def score_divided_by_pi(theta, action):
-    pi = torch.softmax(theta, -1)
-    return (torch.eye(len(theta), dtype=theta.dtype)[action] - pi) / pi[action]
+    return minus_softmax(theta, action) / torch.softmax(theta, -1)[action]
+
+
+def score_weighted_by_pi(theta, action):
+    return torch.softmax(theta, -1) * minus_softmax(theta, action)
 
 
 def score_log_twice(theta, action):
-    pi = torch.softmax(theta, -1)
-    return torch.eye(len(theta), dtype=theta.dtype)[action] - torch.log(pi)
+    return onehot(theta, action) - torch.log_softmax(theta, -1)
 
 
 def score_uniform(theta, action):
-    return torch.eye(len(theta), dtype=theta.dtype)[action] - 1 / len(theta)
+    return onehot(theta, action) - 1 / len(theta)
+
+
+def score_softmax_twice(theta, action):
+    return minus_softmax(torch.softmax(theta, -1), action)
+
+
+def score_through_two_softmaxes(theta, action):
+    pi = torch.softmax(theta, -1)
+    outer = minus_softmax(pi, action)
+    return pi * (outer - (pi * outer).sum())
+
+
+def score_minus_pi(theta, action):
+    return -torch.softmax(theta, -1)
+
+
+def score_overwritten(theta, action):
+    score = -torch.softmax(theta, -1)
+    score[action] = 1
+    return score
+
+
+def score_one_minus_pi(theta, action):
+    return 1 - torch.softmax(theta, -1)
+
+
+def score_others_raised(theta, action):
+    return minus_softmax(theta, action).abs()
+
+
+def score_others_alike(theta, action):
+    """The others are pushed down alike, so that all entries still sum to 0."""
+    hot, pi = onehot(theta, action), torch.softmax(theta, -1)
+    return (1 - pi[action]) * (hot - (1 - hot) / (len(theta) - 1))
+
+
+def score_others_by_taken(theta, action):
+    hot, pi = onehot(theta, action), torch.softmax(theta, -1)
+    return hot - pi[action]
+
+
+def score_greedy(theta, action):
+    return minus_softmax(theta, theta.argmax())
+
+
+def score_before(theta, action):
+    return minus_softmax(theta, action - 1)
+
+
+def score_after(theta, action):
+    return minus_softmax(theta, (action + 1) % len(theta))
+
+
+def score_unit_length(theta, action):
+    score = minus_softmax(theta, action)
+    return score / score.norm()
+
+
+def score_signs(theta, action):
+    return minus_softmax(theta, action).sign()
+
+
+def score_entropy(theta, action):
+    logp = torch.log_softmax(theta, -1)
+    return -logp.exp() * (logp - (logp.exp() * logp).sum())
+
+
+def score_value(theta, action):
+    return torch.log_softmax(theta, -1)
+
+
+def score_differences(h, central=False):
+    """Finite differences of log pi(action) with a step that is far too large."""
+
+    def score(theta, action):
+        steps = h * torch.eye(len(theta), dtype=theta.dtype)
+        up = torch.log_softmax(theta + steps, -1)[:, action]
+        down = torch.log_softmax(theta - central * steps, -1)[:, action]
+        return (up - down) / (h * (1 + central))
+
+    return score
 
 
 def score_overflows(theta, action):
-    pi = torch.exp(theta) / torch.exp(theta).sum()
-    return torch.eye(len(theta), dtype=theta.dtype)[action] - pi
+    return onehot(theta, action) - softmax_overflows(theta)
 
 
 def score_random_direction(theta, action):
@@ -200,13 +409,132 @@ def score_random_direction(theta, action):
     return step if gains else -step
 
 
+def score_of_drawn_action(theta, action):
+    return minus_softmax(theta, torch.multinomial(torch.softmax(theta, -1), 1).item())
+
+
+def draws_the_action(seen):
+    """With equal preferences of two actions a score is (1/2, -1/2) or its reverse; a random direction is not."""
+    first = seen[0]["out"]
+    half = torch.is_tensor(first) and first.shape == (2,) and close(first.abs(), 0 * first + 0.5)
+    return uses_random_numbers(seen) and half
+
+
+WRONG_SCORES = [
+    (
+        "taken action only",
+        "Only the coordinate of the action taken is filled: the others get -pi_i, not 0.",
+        (score_taken_only,),
+    ),
+    (
+        "no expected score",
+        "It is the one-hot vector alone: -pi is missing, so the scores do not average to 0.",
+        (onehot,),
+    ),
+    (
+        "taken action missing",
+        "It is -pi for every action: the 1 at the action taken is missing.",
+        (score_minus_pi,),
+    ),
+    (
+        "taken action overwritten",
+        "The taken action gets 1; it should get 1 - pi(a): add the 1 to what is there.",
+        (score_overwritten,),
+    ),
+    (
+        "one minus pi for all",
+        "Every action gets 1 - pi_i; only the action taken should, the others get -pi_i.",
+        (score_one_minus_pi,),
+    ),
+    (
+        "others raised",
+        "The other actions get +pi_i in place of -pi_i: everything becomes more preferred.",
+        (score_others_raised,),
+    ),
+    (
+        "others alike",
+        "It pushes all other actions down alike; each goes down by its own probability pi_i.",
+        (score_others_alike,),
+    ),
+    (
+        "probability of the taken action",
+        "It subtracts pi(a) of the action taken everywhere; entry i needs its own pi_i.",
+        (score_others_by_taken,),
+    ),
+    (
+        "uniform policy",
+        "It subtracts 1/A for every action, right only while all preferences are equal.",
+        (score_uniform,),
+    ),
+    (
+        "logits as probabilities",
+        "It subtracts the preferences theta in place of the probabilities softmax(theta).",
+        (score_logits_as_probs,),
+    ),
+    (
+        "log-probabilities subtracted",
+        "It subtracts log pi in place of pi.",
+        (score_log_twice,),
+    ),
+    (
+        "softmax twice",
+        "The preferences pass through softmax twice, as if probabilities were preferences.",
+        (score_softmax_twice, score_through_two_softmaxes),
+    ),
+    (
+        "gradient of the probability",
+        "It is the gradient of pi(a), not of log pi(a): a factor pi(a) too many.",
+        (score_of_probability,),
+    ),
+    (
+        "divided by the probability",
+        "It divides by pi(a) although the derivative of log pi already has.",
+        (score_divided_by_pi,),
+    ),
+    (
+        "weighted by the probabilities",
+        "Entry i is multiplied by pi_i once more.",
+        (score_weighted_by_pi,),
+    ),
+    (
+        "most probable action",
+        "It is the score of the most probable action, not of the one that was taken.",
+        (score_greedy,),
+    ),
+    (
+        "neighboring action",
+        "It is the score of the action next to the one taken: actions count from 0.",
+        (score_before, score_after),
+    ),
+    (
+        "length lost",
+        "It scales the score to length 1: the gradient's length is part of it.",
+        (score_unit_length,),
+    ),
+    ("signs only", "It keeps only the signs of the score.", (score_signs,)),
+    (
+        "gradient of the entropy",
+        "It is the gradient of the policy's entropy: the action taken does not enter.",
+        (score_entropy,),
+    ),
+    (
+        "large differences",
+        "It takes finite differences with a large step: near the gradient, but not the gradient.",
+        (
+            *map(score_differences, (0.1, 0.01, 1.0)),
+            *(score_differences(h, central=True) for h in (0.1, 1.0)),
+        ),
+    ),
+]
+
+
 def theta_action(theta, action):
     return lambda g: dict(theta=torch.tensor(theta), action=action)
 
 
 RANDOM_SEARCH = (
-    "It draws random numbers: a random direction that happens to help is random search. "
-    "The gradient is a definite vector, the same at every call."
+    "It draws random numbers. To try directions and keep what helps is random search; "
+    "the gradient is a definite vector, the same at every call, and needs no luck."
 )
 RANDOM_WHY = (
     "In P dimensions a random direction has on average only 1/sqrt(P) of the gradient's slope."
@@ -219,11 +547,12 @@ GRAD_LOG_SOFTMAX = Exercise(
         Case("equal preferences", theta_action([0.0, 0.0], 0), "values"),
         Case("the rarer action", theta_action([1.0, 0.0], 1), "values"),
         Case("five actions", lambda g: dict(theta=normal(g, 5), action=3), "values"),
+        Case("five others", lambda g: dict(theta=normal(g, 5), action=0), "values"),
         Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64), action=2), "values"),
         Case("large preferences", theta_action([200.0, 199.0, 0.0], 1), "large preferences"),
         Case(
-            "preferences near 100",
-            lambda g: dict(theta=integers(g, 9, 4) + 100.0, action=2),
+            "preferences near 1000",
+            lambda g: dict(theta=integers(g, 9, 4) + 1000.0, action=2),
             "large preferences",
         ),
     ],
@@ -234,46 +563,22 @@ GRAD_LOG_SOFTMAX = Exercise(
             score_sign,
             "The policy would learn to avoid what pays.",
         ),
+        *(Pitfall(name, says, *fns[:1], also=fns[1:]) for name, says, fns in WRONG_SCORES),
         Pitfall(
-            "taken action only",
-            "Only the coordinate of the action taken is filled: the others get -pi_i, not 0.",
-            score_taken_only,
-            "Pushing one preference up without pulling the others down is not this gradient.",
-        ),
-        Pitfall(
-            "logits as probabilities",
-            "It subtracts the preferences theta in place of the probabilities softmax(theta).",
-            score_logits_as_probs,
-        ),
-        Pitfall(
-            "no expected score",
-            "It is the one-hot vector alone: -pi is missing, so the scores do not average to 0.",
-            score_onehot,
-        ),
-        Pitfall(
-            "gradient of the probability",
-            "It is the gradient of pi(a), not of log pi(a): a factor pi(a) too many.",
-            score_of_probability,
-        ),
-        Pitfall(
-            "divided by the probability",
-            "It divides by pi(a) although the derivative of log pi already has.",
-            score_divided_by_pi,
-        ),
-        Pitfall(
-            "log-probabilities subtracted",
-            "It subtracts log pi in place of pi.",
-            score_log_twice,
-        ),
-        Pitfall(
-            "uniform policy",
-            "It subtracts 1/A for every action, right only while all preferences are equal.",
-            score_uniform,
+            "value for derivative",
+            "It returns log pi itself, not its derivative.",
+            score_value,
         ),
         Pitfall(
             "overflow",
             "exp of a large preference is inf: use your stable softmax.",
             score_overflows,
+        ),
+        Pitfall(
+            "action drawn anew",
+            "It draws an action of its own; the score belongs to the action that was taken.",
+            score_of_drawn_action,
+            telltale=draws_the_action,
         ),
         Pitfall(
             "random search", RANDOM_SEARCH, score_random_direction, RANDOM_WHY, uses_random_numbers
@@ -293,12 +598,8 @@ def step_ignores_return(theta, action, ret, lr):
     return theta + lr * grad_log_softmax(theta, action)
 
 
-def step_taken_only(theta, action, ret, lr):
-    return theta + lr * ret * torch.eye(len(theta), dtype=theta.dtype)[action]
-
-
-def step_of_probability(theta, action, ret, lr):
-    return theta + lr * ret * torch.softmax(theta, -1)[action] * grad_log_softmax(theta, action)
+def step_with(score):
+    return lambda theta, action, ret, lr: theta + lr * ret * score(theta, action)
 
 
 def step_only(theta, action, ret, lr):
@@ -321,8 +622,35 @@ def step_on_probabilities(theta, action, ret, lr):
     return torch.softmax(theta, -1) + lr * ret * grad_log_softmax(theta, action)
 
 
-def step_score_sign(theta, action, ret, lr):
-    return theta + lr * ret * (1 - torch.eye(len(theta), dtype=theta.dtype)[action])
+def step_weighted(weight):
+    """A step whose size is another function of the return and the learning rate."""
+    return lambda theta, action, ret, lr: theta + weight(ret, lr) * grad_log_softmax(theta, action)
+
+
+def step_in_probabilities(theta, action, ret, lr):
+    return torch.softmax(score_step(theta, action, ret, lr), -1)
+
+
+def step_toward_return(theta, action, ret, lr):
+    return theta + lr * (ret - theta[action]) * onehot(theta, action)
+
+
+def step_over_preference(theta, action, ret, lr):
+    return theta + lr * (ret - theta[action]) * grad_log_softmax(theta, action)
+
+
+def step_twice(theta, action, ret, lr):
+    return score_step(score_step(theta, action, ret, lr), action, ret, lr)
+
+
+def step_clipped(limit):
+    return lambda theta, action, ret, lr: (
+        theta + (score_step(theta, action, ret, lr) - theta).clamp(-limit, limit)
+    )
+
+
+def step_by_adam(theta, action, ret, lr):
+    return theta + lr * (ret * grad_log_softmax(theta, action)).sign()
 
 
 def step_random_search(theta, action, ret, lr):
@@ -348,6 +676,7 @@ SCORE_STEP = Exercise(
         ),
         Case("a negative return", hand_step([0.0, 1.0], 1, -2.0, 0.1), "any return"),
         Case("no return", hand_step([0.3, 0.1], 0, 0.0, 0.1), "any return"),
+        Case("a return of -3000", hand_step([200.0, 199.0, 0.0], 1, -3000.0, 0.5), "any return"),
         Case(
             "random numbers",
             lambda g: dict(
@@ -365,16 +694,14 @@ SCORE_STEP = Exercise(
             "The return does not scale the step: every action taken becomes more probable, good or bad.",
             step_ignores_return,
         ),
-        Pitfall(
-            "taken action only",
-            "It moves only the preference of the action taken; the score moves the others too.",
-            step_taken_only,
+        *(
+            Pitfall(name, says, step_with(fns[0]), also=tuple(map(step_with, fns[1:])))
+            for name, says, fns in WRONG_SCORES
         ),
         Pitfall(
-            "gradient of the probability",
-            "It follows the gradient of pi(a), not of log pi(a): rare actions barely learn.",
-            step_of_probability,
-            "Dividing by pi(a), which the log does, makes up for rare actions being sampled rarely.",
+            "overflow",
+            "exp of a large preference is inf: use your stable softmax.",
+            step_with(score_overflows),
         ),
         Pitfall("step without theta", "It returns the step alone, not the new theta.", step_only),
         Pitfall(
@@ -396,9 +723,52 @@ SCORE_STEP = Exercise(
             step_on_probabilities,
         ),
         Pitfall(
-            "other actions raised",
-            "It raises the preferences of the actions that were NOT taken.",
-            step_score_sign,
+            "good returns only",
+            "Negative returns change nothing: what was punished must become less probable.",
+            step_weighted(lambda ret, lr: lr * max(ret, 0.0)),
+        ),
+        Pitfall(
+            "return squared",
+            "It multiplies by the return twice: its sign is lost.",
+            step_weighted(lambda ret, lr: lr * ret * ret),
+        ),
+        Pitfall(
+            "learning rate squared",
+            "The learning rate counts twice.",
+            step_weighted(lambda ret, lr: lr * lr * ret),
+        ),
+        Pitfall(
+            "return plus rate",
+            "It adds the return and the learning rate; they are multiplied.",
+            step_weighted(lambda ret, lr: lr + ret),
+        ),
+        Pitfall(
+            "divided by the rate",
+            "It divides by the learning rate.",
+            step_weighted(lambda ret, lr: ret / lr),
+        ),
+        Pitfall(
+            "probabilities returned",
+            "It returns the new probabilities; the new preferences theta were asked for.",
+            step_in_probabilities,
+        ),
+        Pitfall(
+            "preferences as values",
+            "It moves theta toward the return, as if preferences were values (Q-learning does that).",
+            step_toward_return,
+            also=(step_over_preference,),
+        ),
+        Pitfall("two steps", "It makes two steps; one was asked for.", step_twice),
+        Pitfall(
+            "step clipped",
+            "It clips the step: a large return must make a large step.",
+            step_clipped(1.0),
+            also=tuple(map(step_clipped, (0.1, 0.5, 5.0, 10.0))),
+        ),
+        Pitfall(
+            "signs of the step only",
+            "Every preference moves by exactly lr (as in Adam's first step): the score's size is lost.",
+            step_by_adam,
         ),
         Pitfall(
             "random search", RANDOM_SEARCH, step_random_search, RANDOM_WHY, uses_random_numbers
@@ -455,11 +825,63 @@ def q_transposed(mdp, pi):
     return mdp.R + mdp.gamma * mdp.P @ V
 
 
-def q_few_sweeps(mdp, pi):
-    V = torch.zeros_like(mdp.R[:, 0])
-    for _ in range(10):
-        V = (pi * (mdp.R + mdp.gamma * mdp.P @ V)).sum(1)
-    return mdp.R + mdp.gamma * mdp.P @ V
+def values_with(mdp, pi, r=None, P_pi=None, gamma=None, last_gamma=None, P=None):
+    """Q by the linear solve, with one of its pieces exchanged; what many mistakes below vary."""
+    P = mdp.P if P is None else P
+    gamma = mdp.gamma if gamma is None else gamma
+    r = (pi * mdp.R).sum(1) if r is None else r
+    P_pi = torch.einsum("sa,sap->sp", pi, P) if P_pi is None else P_pi
+    V = torch.linalg.lstsq(torch.eye(len(r), dtype=pi.dtype) - gamma * P_pi, r[:, None]).solution
+    return mdp.R + (gamma if last_gamma is None else last_gamma) * (P @ V).squeeze(-1)
+
+
+def next_values(mdp, pi):
+    return mdp.P @ (pi * action_values(mdp, pi)).sum(1)
+
+
+def q_sweeps(sweeps=10_000, until=0.0):
+    """Sweeps of the Bellman equation that stop too early."""
+
+    def values(mdp, pi):
+        Q = torch.zeros_like(mdp.R)
+        for _ in range(sweeps):
+            new = mdp.R + mdp.gamma * mdp.P @ (pi * Q).sum(1)
+            if (new - Q).abs().max() < until:
+                return new
+            Q = new
+        return Q
+
+    return values
+
+
+def q_in_single_precision(mdp, pi):
+    single = MDP(mdp.P.float(), mdp.R.float(), mdp.start.float(), mdp.gamma)
+    return action_values(single, pi.float())
+
+
+def in_single_precision(seen):
+    """Whether every number could be a float32, though the inputs are random float64 numbers."""
+    tables = [s["out"].double() for s in seen[1:] if torch.is_tensor(s["out"])]
+    return len(tables) == len(seen) - 1 and all(
+        torch.equal(x, x.float().double()) and (1024 * x % 1 != 0).any() for x in tables
+    )
+
+
+def q_fixed_gamma(gamma):
+    return lambda mdp, pi: values_with(mdp, pi, gamma=gamma)
+
+
+def q_ends_ignored(mdp, pi):
+    P = mdp.P / mdp.P.sum(-1, keepdim=True).clamp(min=1e-12)
+    return values_with(mdp, pi, P=P)
+
+
+def q_undiscounted_system(mdp, pi):
+    return values_with(mdp, pi, gamma=1.0, last_gamma=mdp.gamma)
+
+
+def q_sampled(mdp, pi):
+    return action_values(mdp, pi) + 0.1 * torch.randn_like(mdp.R)
 
 
 def q_greedy_evaluation(mdp, pi):
@@ -559,8 +981,128 @@ ACTION_VALUES = Exercise(
         ),
         Pitfall(
             "too few sweeps",
-            "Ten sweeps of the Bellman equation: close, but not the solution. Solve the linear system.",
-            q_few_sweeps,
+            "It sweeps over the Bellman equation and stops too early: close, but not the solution. "
+            "Solve the linear system.",
+            q_sweeps(10),
+            also=(
+                *map(q_sweeps, (3, 5, 11, 20, 21, 50, 51, 100, 101, 200, 201)),
+                *(q_sweeps(until=gap) for gap in (0.1, 0.01, 1e-3, 1e-4)),
+            ),
+        ),
+        Pitfall(
+            "system not discounted",
+            "gamma is missing in the linear system: V = r + P V in place of V = r + gamma P V.",
+            q_undiscounted_system,
+        ),
+        Pitfall(
+            "gamma written out",
+            "It uses a fixed number in place of mdp.gamma.",
+            q_fixed_gamma(0.9),
+            also=tuple(map(q_fixed_gamma, (0.95, 0.98, 0.99))),
+        ),
+        Pitfall(
+            "gamma squared",
+            "The next value is multiplied by gamma twice.",
+            lambda mdp, pi: mdp.R + mdp.gamma**2 * next_values(mdp, pi),
+        ),
+        Pitfall(
+            "sign in the system",
+            "It solves (I + gamma P) V = r: the sign of gamma P is reversed.",
+            lambda mdp, pi: values_with(mdp, pi, gamma=-mdp.gamma, last_gamma=mdp.gamma),
+        ),
+        Pitfall(
+            "rewards not weighted",
+            "r_pi is the plain mean or sum of the rewards: weight each with the probability pi(a|s).",
+            lambda mdp, pi: values_with(mdp, pi, r=mdp.R.mean(1)),
+            also=(lambda mdp, pi: values_with(mdp, pi, r=mdp.R.sum(1)),),
+        ),
+        Pitfall(
+            "transitions not weighted",
+            "P_pi is the plain mean or sum over actions: weight each with the probability pi(a|s).",
+            lambda mdp, pi: values_with(mdp, pi, P_pi=mdp.P.mean(1)),
+            also=(lambda mdp, pi: values_with(mdp, pi, P_pi=mdp.P.sum(1)),),
+        ),
+        Pitfall(
+            "reward missing",
+            "The reward R(s, a) itself is missing: it is what follows, alone.",
+            lambda mdp, pi: mdp.gamma * next_values(mdp, pi),
+        ),
+        Pitfall(
+            "mean reward first",
+            "The first reward is r_pi(s), the policy's average; it must be R(s, a) of the action itself.",
+            lambda mdp, pi: (pi * mdp.R).sum(1, keepdim=True) + mdp.gamma * next_values(mdp, pi),
+        ),
+        Pitfall(
+            "value of the same state",
+            "It adds the value of s, not of the states that may follow.",
+            lambda mdp, pi: mdp.R + mdp.gamma * (pi * action_values(mdp, pi)).sum(1, keepdim=True),
+            also=(
+                lambda mdp, pi: (
+                    mdp.R
+                    + mdp.gamma * mdp.P.sum(-1) * (pi * action_values(mdp, pi)).sum(1)[:, None]
+                ),
+            ),
+        ),
+        Pitfall(
+            "most probable next state",
+            "It looks only at the most probable next state; the average is over all of them.",
+            lambda mdp, pi: (
+                mdp.R + mdp.gamma * (pi * action_values(mdp, pi)).sum(1)[mdp.P.argmax(-1)]
+            ),
+        ),
+        Pitfall(
+            "ends ignored",
+            "It rescales the rows of P to sum to 1; what they lack is the probability that the episode ends.",
+            q_ends_ignored,
+        ),
+        Pitfall(
+            "weighted by the policy",
+            "It is pi(a|s) Q(s, a): the action counts fully once it is taken.",
+            lambda mdp, pi: pi * action_values(mdp, pi),
+        ),
+        Pitfall(
+            "weighted by the start",
+            "It multiplies by the probability of starting in s: values do not depend on it.",
+            lambda mdp, pi: mdp.start[:, None] * action_values(mdp, pi),
+        ),
+        Pitfall(
+            "softmax of probabilities",
+            "It passes pi through softmax: pi holds probabilities already.",
+            lambda mdp, pi: action_values(mdp, torch.softmax(pi, -1)),
+        ),
+        Pitfall(
+            "entropy added",
+            "It adds the policy's entropy to the rewards (soft values, lesson 6).",
+            lambda mdp, pi: values_with(
+                mdp, pi, r=(pi * (mdp.R - pi.clamp(min=1e-12).log())).sum(1)
+            ),
+        ),
+        Pitfall(
+            "mean value subtracted",
+            "It subtracts the mean of all values: that is the average-reward setting's relative value.",
+            lambda mdp, pi: action_values(mdp, pi) - action_values(mdp, pi).mean(),
+        ),
+        Pitfall(
+            "rows and columns exchanged",
+            "The table is [A, S]; states are rows and actions columns.",
+            lambda mdp, pi: action_values(mdp, pi).T,
+        ),
+        Pitfall(
+            "single precision",
+            "It computes in float32: the MDP is float64, and the oracle should be exact.",
+            q_in_single_precision,
+            telltale=in_single_precision,
+        ),
+        Pitfall(
+            "gamma on the reward",
+            "It is gamma (R + P V): the reward itself must not be discounted.",
+            lambda mdp, pi: mdp.gamma * (mdp.R + next_values(mdp, pi)),
+        ),
+        Pitfall(
+            "sampled values",
+            "It draws random numbers: the linear system gives the exact values, with nothing sampled.",
+            q_sampled,
+            telltale=uses_random_numbers,
         ),
         Pitfall(
             "greedy policy",
@@ -619,6 +1161,95 @@ def gradient_undiscounted_visits(mdp, theta):
     return gradient_with(mdp, theta, d=occupancy(undiscounted, torch.softmax(theta, -1)))
 
 
+def gradient_stationary_scaled(mdp, theta):
+    return gradient_stationary(mdp, theta) / max(1 - mdp.gamma, 1e-12)
+
+
+def gradient_early_visits(steps):
+    """Visits summed over the first steps only."""
+
+    def gradient(mdp, theta):
+        P_pi = torch.einsum("sa,sap->sp", torch.softmax(theta, -1), mdp.P)
+        d, visits = torch.zeros_like(mdp.start), mdp.start
+        for _ in range(steps):
+            d, visits = d + visits, mdp.gamma * visits @ P_pi
+        return gradient_with(mdp, theta, d=d)
+
+    return gradient
+
+
+def gradient_transposed(mdp, theta):
+    P_pi = torch.einsum("sa,sap->sp", torch.softmax(theta, -1), mdp.P)
+    eye = torch.eye(len(P_pi), dtype=P_pi.dtype)
+    return gradient_with(mdp, theta, d=torch.linalg.solve(eye - mdp.gamma * P_pi, mdp.start))
+
+
+def gradient_later_visits(mdp, theta):
+    return gradient_with(mdp, theta, d=occupancy(mdp, torch.softmax(theta, -1)) - mdp.start)
+
+
+def gradient_from_everywhere(mdp, theta):
+    uniform = torch.full_like(mdp.start, 1 / len(mdp.start))
+    return exact_policy_gradient(MDP(mdp.P, mdp.R, uniform, mdp.gamma), theta)
+
+
+def pieces(mdp, theta):
+    """Visits [S, 1], policy [S, A] and values [S, A]."""
+    pi = torch.softmax(theta, -1)
+    return occupancy(mdp, pi).unsqueeze(1), pi, action_values(mdp, pi)
+
+
+def gradient_of(formula):
+    """The theorem with another formula at its end, of visits, policy and values."""
+    return lambda mdp, theta: formula(*pieces(mdp, theta))
+
+
+def gradient_optimal_advantage(mdp, theta):
+    d, pi, _ = pieces(mdp, theta)
+    Q = q_star(mdp, None)
+    return d * pi * (Q - Q.max(1, keepdim=True).values)
+
+
+def gradient_next_not_discounted(mdp, theta):
+    return gradient_with(mdp, theta, Q=q_no_discount_on_last(mdp, torch.softmax(theta, -1)))
+
+
+def gradient_discounted_more(mdp, theta):
+    return mdp.gamma * exact_policy_gradient(mdp, theta)
+
+
+def gradient_of_policy(policy):
+    """The theorem with another policy in place of softmax(theta)."""
+
+    def gradient(mdp, theta):
+        pi = policy(theta)
+        Q, d = action_values(mdp, pi), occupancy(mdp, pi)
+        return d.unsqueeze(1) * pi * (Q - (pi * Q).sum(1, keepdim=True))
+
+    return gradient
+
+
+def gradient_differences(h, central=False):
+    """Finite differences of J with a step that is far too large."""
+
+    def gradient(mdp, theta):
+        grad = torch.zeros_like(theta)
+        for s in range(theta.shape[0]):
+            for a in range(theta.shape[1]):
+                step = torch.zeros_like(theta)
+                step[s, a] = h
+                down = expected_return(mdp, theta - central * step)
+                grad[s, a] = (expected_return(mdp, theta + step) - down) / (h * (1 + central))
+        return grad
+
+    return gradient
+
+
+def gradient_into_probabilities(mdp, theta):
+    d, _, Q = pieces(mdp, theta)
+    return d * Q
+
+
 def gradient_every_state_once(mdp, theta):
     return gradient_with(mdp, theta, d=torch.ones_like(mdp.start))
 
@@ -658,7 +1289,7 @@ def with_theta(make, S, A, gamma):
 
 EXACT_POLICY_GRADIENT = Exercise(
     reference=exact_policy_gradient,
-    parts={"values": 4, "episodes that end": 1, "clean": 1},
+    parts={"values": 3, "episodes that end": 1, "large preferences": 1, "clean": 1},
     driver="with_mdp",
     cases=[
         Case(
@@ -670,12 +1301,22 @@ EXACT_POLICY_GRADIENT = Exercise(
         Case("a long horizon", with_theta(random_mdp, 4, 2, 0.97), "values"),
         Case("episodes that end", with_theta(episodic_mdp, 4, 2, 0.9), "episodes that end"),
         Case("no discount", with_theta(episodic_mdp, 3, 3, 1.0), "episodes that end"),
+        Case("other episodes that end", with_theta(episodic_mdp, 5, 2, 0.8), "episodes that end"),
+        Case(
+            "large preferences",
+            lambda g: (
+                plain(some_mdp(g, random_mdp, 3, 2, gamma=0.8))
+                | dict(theta=1000.0 + integers(g, 4, 3, 2).to(F64))
+            ),
+            "large preferences",
+        ),
     ],
     pitfalls=[
         Pitfall(
             "stationary distribution",
             "It weights states by the chain's long-run distribution; J counts discounted visits from the start.",
             gradient_stationary,
+            also=(gradient_stationary_scaled,),
         ),
         Pitfall(
             "undiscounted visits",
@@ -691,6 +1332,7 @@ EXACT_POLICY_GRADIENT = Exercise(
             "optimal values",
             "It uses Q* (the best continuation) in place of the Q of the policy itself.",
             gradient_q_star,
+            also=(gradient_optimal_advantage,),
         ),
         Pitfall(
             "actions not weighted",
@@ -711,6 +1353,118 @@ EXACT_POLICY_GRADIENT = Exercise(
             "every state once",
             "Each state counts the same: the visits d(s) are missing.",
             gradient_every_state_once,
+            also=(lambda mdp, theta: gradient_every_state_once(mdp, theta) / len(theta),),
+        ),
+        Pitfall(
+            "first visits only",
+            "It sums the visits of the first steps and stops; solve for all of them (`occupancy` does).",
+            gradient_early_visits(10),
+            also=tuple(map(gradient_early_visits, (5, 20, 50, 100))),
+        ),
+        Pitfall(
+            "visits after the first step",
+            "The first state is not counted: d(s) starts with t = 0.",
+            gradient_later_visits,
+        ),
+        Pitfall(
+            "visits backwards",
+            "P is not transposed in the system for d: visits flow forward in time, values back.",
+            gradient_transposed,
+        ),
+        Pitfall(
+            "every state as a start",
+            "It lets episodes start everywhere alike (the gradient of a mean or sum of V); J starts from mdp.start.",
+            gradient_from_everywhere,
+            also=(lambda mdp, theta: len(theta) * gradient_from_everywhere(mdp, theta),),
+        ),
+        Pitfall(
+            "most visited state only",
+            "Only the most visited state is filled.",
+            gradient_of(
+                lambda d, pi, Q: d * (d == d.max()) * pi * (Q - (pi * Q).sum(1, keepdim=True))
+            ),
+        ),
+        Pitfall(
+            "root of the visits",
+            "It takes the square root of the visits.",
+            gradient_of(lambda d, pi, Q: d.sqrt() * pi * (Q - (pi * Q).sum(1, keepdim=True))),
+        ),
+        Pitfall(
+            "discounted once more",
+            "The whole is multiplied by gamma: the first step is not discounted.",
+            gradient_discounted_more,
+        ),
+        Pitfall(
+            "next value not discounted",
+            "In Q, the value of the next state is not multiplied by gamma.",
+            gradient_next_not_discounted,
+        ),
+        Pitfall(
+            "probability missing",
+            "It is d (Q - V): the factor pi(b|s) is missing.",
+            gradient_of(lambda d, pi, Q: d * (Q - (pi * Q).sum(1, keepdim=True))),
+        ),
+        Pitfall(
+            "advantages alone",
+            "It is Q - V, without visits and probabilities (the natural gradient's direction).",
+            gradient_of(lambda d, pi, Q: Q - (pi * Q).sum(1, keepdim=True)),
+        ),
+        Pitfall(
+            "probability squared",
+            "The factor pi(b|s) counts twice.",
+            gradient_of(lambda d, pi, Q: d * pi**2 * (Q - (pi * Q).sum(1, keepdim=True))),
+        ),
+        Pitfall(
+            "plain mean for V",
+            "It subtracts the plain mean of Q over the actions; V weights each with its probability.",
+            gradient_of(lambda d, pi, Q: d * pi * (Q - Q.mean(1, keepdim=True))),
+        ),
+        Pitfall(
+            "best value for V",
+            "It subtracts the largest Q; V is the policy's average.",
+            gradient_of(lambda d, pi, Q: d * pi * (Q - Q.max(1, keepdim=True).values)),
+        ),
+        Pitfall(
+            "V added",
+            "It adds V in place of subtracting it.",
+            gradient_of(lambda d, pi, Q: d * pi * (Q + (pi * Q).sum(1, keepdim=True))),
+        ),
+        Pitfall(
+            "gradient into the probabilities",
+            "It is d Q, the derivative with respect to pi; one more step leads to the preferences theta.",
+            gradient_into_probabilities,
+        ),
+        Pitfall(
+            "softmax over states",
+            "The policy is normalized over states; the actions are on the last axis.",
+            gradient_of_policy(lambda theta: torch.softmax(theta, 0)),
+        ),
+        Pitfall(
+            "softmax missing",
+            "It takes theta for probabilities.",
+            gradient_of_policy(lambda theta: theta),
+            also=(
+                gradient_of_policy(lambda theta: theta.abs() / theta.abs().sum(1, keepdim=True)),
+            ),
+        ),
+        Pitfall(
+            "softmax twice",
+            "The preferences pass through softmax twice.",
+            gradient_of_policy(lambda theta: torch.softmax(torch.softmax(theta, -1), -1)),
+        ),
+        Pitfall(
+            "large differences",
+            "It takes finite differences with a large step: near the gradient, but not the gradient.",
+            gradient_differences(0.1),
+            also=(
+                *map(gradient_differences, (0.01, 1.0)),
+                *(gradient_differences(h, central=True) for h in (0.1, 1.0)),
+            ),
+        ),
+        Pitfall(
+            "overflow",
+            "exp of a large preference is inf: use your stable softmax.",
+            gradient_of_policy(softmax_overflows),
         ),
         Pitfall(
             "reward for value",
@@ -742,52 +1496,96 @@ def scores_of(theta, actions):
     return torch.eye(len(theta), dtype=theta.dtype)[actions] - torch.softmax(theta, -1)
 
 
-def estimate_sum(theta, actions, returns):
-    return (returns.unsqueeze(1) * scores_of(theta, actions)).sum(0)
+def estimate_with(score):
+    """The estimate with another score."""
+    return lambda theta, actions, returns: torch.stack(
+        [r * score(theta, a) for a, r in zip(actions.tolist(), returns, strict=True)]
+    ).mean(0)
 
 
-def estimate_sign(theta, actions, returns):
-    return -(returns.unsqueeze(1) * scores_of(theta, actions)).mean(0)
+def estimate_weighted(weight):
+    """The estimate with another weight for each sample, a function of all returns."""
+    return lambda theta, actions, returns: (
+        weight(returns).unsqueeze(1) * scores_of(theta, actions)
+    ).mean(0)
 
 
-def estimate_normalized(theta, actions, returns):
-    returns = (returns - returns.mean()) / (returns.std() + 1e-8)
-    return (returns.unsqueeze(1) * scores_of(theta, actions)).mean(0)
+def standardized(correction):
+    """Returns with mean 0 and standard deviation 1; nan for a single one where N - 1 divides."""
+
+    def weight(returns):
+        centered = returns - returns.mean()
+        variance = centered.square().sum() / torch.tensor(len(returns) - correction)
+        return centered / (variance.sqrt() + 1e-8)
+
+    return weight
 
 
-def estimate_centered(theta, actions, returns):
-    return ((returns - returns.mean()).unsqueeze(1) * scores_of(theta, actions)).mean(0)
+def discounted_samples(gamma):
+    return lambda returns: returns * gamma ** torch.arange(len(returns), dtype=returns.dtype)
 
 
-def estimate_taken_only(theta, actions, returns):
-    onehot = torch.eye(len(theta), dtype=theta.dtype)[actions]
-    return (returns.unsqueeze(1) * onehot * scores_of(theta, actions)).mean(0)
+def only(i):
+    """All weight on one sample, divided by 1 and not by N."""
+
+    def weight(returns):
+        hot = torch.zeros_like(returns)
+        hot[i(returns)] = len(returns) * returns[i(returns)]
+        return hot
+
+    return weight
 
 
-def estimate_of_probability(theta, actions, returns):
-    pi = torch.softmax(theta, -1)
-    return ((returns * pi[actions]).unsqueeze(1) * scores_of(theta, actions)).mean(0)
-
-
-def estimate_abs(theta, actions, returns):
-    return (returns.abs().unsqueeze(1) * scores_of(theta, actions)).mean(0)
+def estimate_weights(*weights):
+    return dict(
+        wrong=estimate_weighted(weights[0]), also=tuple(map(estimate_weighted, weights[1:]))
+    )
 
 
 def estimate_product_of_means(theta, actions, returns):
     return returns.mean() * scores_of(theta, actions).mean(0)
 
 
-def estimate_weighted_twice(theta, actions, returns):
-    pi = torch.softmax(theta, -1)
-    return ((returns / pi[actions]).unsqueeze(1) * scores_of(theta, actions)).mean(0)
-
-
-def estimate_last_sample(theta, actions, returns):
-    return returns[-1] * scores_of(theta, actions)[-1]
-
-
 def estimate_mean_over_everything(theta, actions, returns):
-    return (returns.unsqueeze(1) * scores_of(theta, actions)).sum(0) / (len(actions) * len(theta))
+    return score_function_gradient(theta, actions, returns) / len(theta)
+
+
+def estimate_new_theta(theta, actions, returns):
+    return theta + score_function_gradient(theta, actions, returns)
+
+
+def mean_returns(theta, actions, returns):
+    """The mean return of each action that was sampled, and how often it was, [A] each."""
+    zeros = torch.zeros_like(theta)
+    count = zeros.index_add(0, actions, torch.ones_like(returns))
+    return zeros.index_add(0, actions, returns) / count.clamp(min=1), count
+
+
+def estimate_by_mean_returns(theta, actions, returns):
+    value, pi = mean_returns(theta, actions, returns)[0], torch.softmax(theta, -1)
+    return pi * (value - (pi * value).sum())
+
+
+def estimate_each_action_once(theta, actions, returns):
+    value, count = mean_returns(theta, actions, returns)
+    tried = (count > 0).nonzero().flatten()
+    return (value[tried].unsqueeze(1) * scores_of(theta, tried)).mean(0)
+
+
+def estimate_divided_by_counts(theta, actions, returns):
+    count = mean_returns(theta, actions, returns)[1].clamp(min=1)
+    return (returns.unsqueeze(1) * scores_of(theta, actions)).sum(0) / count
+
+
+def estimate_duplicates_lost(theta, actions, returns):
+    total = -torch.softmax(theta, -1) * returns.sum()
+    total[actions] += returns
+    return total / len(actions)
+
+
+def estimate_pi_once(theta, actions, returns):
+    hot = torch.eye(len(theta), dtype=theta.dtype)[actions]
+    return (returns.unsqueeze(1) * hot).mean(0) - torch.softmax(theta, -1)
 
 
 def estimate_evolution(theta, actions, returns):
@@ -805,7 +1603,13 @@ def bandit(g, A, N, dtype=torch.float32, shift=1.0):
 
 SCORE_FUNCTION_GRADIENT = Exercise(
     reference=score_function_gradient,
-    parts={"one sample": 1, "many samples": 2, "shapes": 1, "clean": 1},
+    parts={
+        "one sample": 1,
+        "many samples": 1,
+        "large preferences": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
     cases=[
         Case(
             "one sample",
@@ -827,6 +1631,11 @@ SCORE_FUNCTION_GRADIENT = Exercise(
         Case("a hundred samples", lambda g: bandit(g, 4, 100), "many samples"),
         Case("float64", lambda g: bandit(g, 3, 50, F64, shift=-2.0), "many samples"),
         Case(
+            "large preferences",
+            lambda g: bandit(g, 3, 20) | dict(theta=1000.0 + integers(g, 4, 3)),
+            "large preferences",
+        ),
+        Case(
             "actions [3] and returns [3, 1]",
             lambda g: bandit(g, 2, 3) | dict(returns=normal(g, 3, 1)),
             "shapes",
@@ -834,37 +1643,96 @@ SCORE_FUNCTION_GRADIENT = Exercise(
         ),
     ],
     pitfalls=[
+        *(
+            Pitfall(name, says, estimate_with(fns[0]), also=tuple(map(estimate_with, fns[1:])))
+            for name, says, fns in WRONG_SCORES
+        ),
+        Pitfall(
+            "overflow",
+            "exp of a large preference is inf: use your stable softmax.",
+            estimate_with(score_overflows),
+        ),
         Pitfall(
             "sum for mean",
             "It sums over the samples: the estimate grows with their number.",
-            estimate_sum,
+            **estimate_weights(lambda returns: len(returns) * returns),
         ),
-        Pitfall("sign", "The sign is reversed: following it lowers the return.", estimate_sign),
+        Pitfall(
+            "sign",
+            "The sign is reversed: following it lowers the return.",
+            **estimate_weights(lambda returns: -returns),
+        ),
         Pitfall(
             "normalized returns",
             "It standardizes the returns first: another, biased estimate whose scale says nothing.",
-            estimate_normalized,
+            **estimate_weights(standardized(1), standardized(0)),
         ),
         Pitfall(
             "mean return subtracted",
             "It subtracts the batch's mean return, which contains each sample's own: biased by (N-1)/N.",
-            estimate_centered,
-            "Baselines are lesson 3's subject, and there is an unbiased one.",
-        ),
-        Pitfall(
-            "taken action only",
-            "Only the taken action's coordinate is kept of each score.",
-            estimate_taken_only,
-        ),
-        Pitfall(
-            "gradient of the probability",
-            "It uses the gradient of pi(a), not of log pi(a): samples already come as often as pi says.",
-            estimate_of_probability,
+            why="Baselines are lesson 3's subject, and there is an unbiased one.",
+            **estimate_weights(lambda returns: returns - returns.mean()),
         ),
         Pitfall(
             "absolute returns",
             "It uses the size of the returns: bad actions are reinforced too.",
-            estimate_abs,
+            **estimate_weights(torch.abs),
+        ),
+        Pitfall(
+            "good returns only",
+            "Negative returns do not count: what was punished must become less probable.",
+            **estimate_weights(torch.relu),
+        ),
+        Pitfall(
+            "returns ignored",
+            "The returns do not enter: it is the mean score, which tends to 0.",
+            **estimate_weights(torch.ones_like),
+        ),
+        Pitfall("returns squared", "Each return counts twice.", **estimate_weights(torch.square)),
+        Pitfall(
+            "signs of the returns only",
+            "Only the signs of the returns count, not their size.",
+            **estimate_weights(torch.sign),
+        ),
+        Pitfall(
+            "samples discounted",
+            "Later samples count less: the samples of a bandit have no order.",
+            **estimate_weights(*map(discounted_samples, (0.99, 0.9, 0.95))),
+        ),
+        Pitfall(
+            "returns added up",
+            "Each sample is credited with the returns of other samples: they have nothing to do with it.",
+            **estimate_weights(
+                lambda returns: returns.flip(0).cumsum(0).flip(0),
+                lambda returns: returns.cumsum(0),
+            ),
+        ),
+        Pitfall(
+            "divided by N - 1",
+            "It divides by N - 1; that is for variances.",
+            **estimate_weights(lambda returns: returns * len(returns) / max(len(returns) - 1, 1)),
+        ),
+        Pitfall(
+            "divided by the returns",
+            "It divides by the sum of the returns: an average over samples divides by N.",
+            **estimate_weights(
+                lambda returns: returns * len(returns) / returns.sum(),
+                lambda returns: returns * len(returns) / returns.abs().sum(),
+            ),
+        ),
+        Pitfall(
+            "last sample",
+            "Only the last sample counts.",
+            **estimate_weights(only(lambda returns: -1)),
+        ),
+        Pitfall(
+            "first sample", "Only the first sample counts.", estimate_weighted(only(lambda r: 0))
+        ),
+        Pitfall(
+            "best sample",
+            "Only the sample with the largest return counts: keeping what worked is random search.",
+            estimate_weighted(only(torch.argmax)),
+            RANDOM_WHY,
         ),
         Pitfall(
             "product of means",
@@ -873,20 +1741,45 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             "The mean score tends to 0, so this estimates nothing.",
         ),
         Pitfall(
-            "weighted twice",
-            "It divides by pi(a): the samples were drawn from pi, so they are weighted already.",
-            estimate_weighted_twice,
-        ),
-        Pitfall("last sample", "Only the last sample counts.", estimate_last_sample),
-        Pitfall(
             "mean over actions too",
             "It divides by N times A; the mean is over the N samples only.",
             estimate_mean_over_everything,
         ),
         Pitfall(
+            "theta added",
+            "It returns the new theta; the gradient alone was asked for.",
+            estimate_new_theta,
+        ),
+        Pitfall(
+            "mean return of each action",
+            "It averages the returns of each action and weights them by pi: another estimate, which is "
+            "biased while some action has not been tried.",
+            estimate_by_mean_returns,
+        ),
+        Pitfall(
+            "each action once",
+            "Each action that was tried counts once, however often it was sampled.",
+            estimate_each_action_once,
+        ),
+        Pitfall(
+            "divided by each action's count",
+            "Each entry is divided by how often its action came; the mean is over all N samples.",
+            estimate_divided_by_counts,
+        ),
+        Pitfall(
+            "repeated actions lost",
+            "`g[actions] += …` adds only one of several samples of the same action.",
+            estimate_duplicates_lost,
+        ),
+        Pitfall(
+            "pi subtracted once",
+            "-pi is not multiplied by the returns: the return weights the whole score.",
+            estimate_pi_once,
+        ),
+        Pitfall(
             "random search",
-            "It weighs random perturbations by the returns (evolution strategies): "
-            "the score of the action taken is not in it.",
+            "It draws random numbers of its own, as random search does: the samples are given, "
+            "and the estimate is a definite function of them.",
             estimate_evolution,
             RANDOM_WHY,
             uses_random_numbers,

@@ -7,7 +7,12 @@ import torch
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, normal
-from pgcourse.checks.policy_gradient_theorem import RANDOM_WHY
+from pgcourse.checks.policy_gradient_theorem import (
+    RANDOM_WHY,
+    WRONG_SCORES,
+    minus_softmax,
+    score_overflows,
+)
 from pgcourse.estimators import (
     discounted_returns,
     episodes_needed,
@@ -46,6 +51,12 @@ def returns_reset_on_reward(rew, ended, gamma, last_val=0.0):
         return rew[t] + gamma * torch.where(rew[t].abs() >= 1, 0.0, G)
 
     return backwards(rew, ended, gamma, last_val, step)
+
+
+def returns_reset_on_any_reward(rew, ended, gamma, last_val=0.0):
+    return backwards(
+        rew, ended, gamma, last_val, lambda t, G: rew[t] + gamma * torch.where(rew[t] != 0, 0.0, G)
+    )
 
 
 def returns_no_bootstrap(rew, ended, gamma, last_val=0.0):
@@ -105,9 +116,137 @@ def returns_past(rew, ended, gamma, last_val=0.0):
     return ret
 
 
-def returns_normalized(rew, ended, gamma, last_val=0.0):
+def adjusted(change):
+    """The returns, changed afterwards."""
+    return lambda rew, ended, gamma, last_val=0.0: change(
+        discounted_returns(rew, ended, gamma, last_val)
+    )
+
+
+def returns_without_own(rew, ended, gamma, last_val=0.0):
+    return discounted_returns(rew, ended, gamma, last_val) - rew
+
+
+def returns_own_undiscounted(rew, ended, gamma, last_val=0.0):
+    """What follows, not discounted: G_{t+1}."""
     ret = discounted_returns(rew, ended, gamma, last_val)
-    return (ret - ret.mean()) / (ret.std(correction=0) + 1e-8)
+    after = torch.cat([ret[1:], torch.zeros_like(ret[:1]) + last_val])
+    return torch.where(ended, 0.0, after)
+
+
+def returns_last_reward_lost(rew, ended, gamma, last_val=0.0):
+    def step(t, G):
+        return torch.where(ended[t], 0.0, rew[t] + gamma * G)
+
+    return backwards(rew, ended, gamma, last_val, step)
+
+
+def returns_early_reset(rew, ended, gamma, last_val=0.0):
+    early = torch.cat([ended[1:], torch.zeros_like(ended[:1])])
+    return discounted_returns(rew, early, gamma, last_val)
+
+
+def returns_only_at_ends(rew, ended, gamma, last_val=0.0):
+    return discounted_returns(rew, ~ended, gamma, last_val)
+
+
+def returns_last_undiscounted(rew, ended, gamma, last_val=0.0):
+    def step(t, G):
+        late = t == len(rew) - 1
+        return rew[t] + (1.0 if late else gamma) * torch.where(ended[t] & (not late), 0.0, G)
+
+    return backwards(rew, ended, gamma, last_val, step)
+
+
+def returns_last_undiscounted_unless_ended(rew, ended, gamma, last_val=0.0):
+    def step(t, G):
+        return rew[t] + (1.0 if t == len(rew) - 1 else gamma) * torch.where(ended[t], 0.0, G)
+
+    return backwards(rew, ended, gamma, last_val, step)
+
+
+def returns_last_always(rew, ended, gamma, last_val=0.0):
+    def step(t, G):
+        cut = ended[t] & (t < len(rew) - 1)
+        return rew[t] + gamma * torch.where(cut, 0.0, G)
+
+    return backwards(rew, ended, gamma, last_val, step)
+
+
+def returns_last_for_all(rew, ended, gamma, last_val=0.0):
+    last_val = last_val.mean() if torch.is_tensor(last_val) else last_val
+    return discounted_returns(rew, ended, gamma, last_val)
+
+
+def returns_first_last(rew, ended, gamma, last_val=0.0):
+    last_val = last_val[0] if torch.is_tensor(last_val) else last_val
+    return discounted_returns(rew, ended, gamma, last_val)
+
+
+def returns_first_environment(rew, ended, gamma, last_val=0.0):
+    ended = ended if ended.dim() == 1 else ended[:, :1].expand_as(ended)
+    return discounted_returns(rew, ended, gamma, last_val)
+
+
+def returns_flattened(rew, ended, gamma, last_val=0.0):
+    last_val = last_val.flatten()[-1] if torch.is_tensor(last_val) else last_val
+    flat = discounted_returns(rew.flatten(), ended.flatten(), gamma, last_val)
+    return flat.view_as(rew)
+
+
+def returns_along_environments(rew, ended, gamma, last_val=0.0):
+    if rew.dim() == 1:
+        return discounted_returns(rew, ended, gamma, last_val)
+    return discounted_returns(rew.T, ended.T, gamma).T.contiguous()
+
+
+def returns_one_step(rew, ended, gamma, last_val=0.0):
+    after = torch.cat([rew[1:], torch.zeros_like(rew[:1]) + last_val])
+    return rew + gamma * torch.where(ended, 0.0, after)
+
+
+def returns_first_episode(rew, ended, gamma, last_val=0.0):
+    over = ended.cumsum(0) - ended.long() > 0
+    return torch.where(over, 0.0, discounted_returns(rew, ended, gamma, last_val))
+
+
+def returns_averaged(rew, ended, gamma, last_val=0.0):
+    return discounted_returns((1 - gamma) * rew, ended, gamma, last_val)
+
+
+def returns_of_changed(change):
+    """The returns of other rewards."""
+    return lambda rew, ended, gamma, last_val=0.0: discounted_returns(
+        change(rew), ended, gamma, last_val
+    )
+
+
+def returns_by_division(rew, ended, gamma, last_val=0.0):
+    """Sums of gamma^t r_t divided by gamma^t, which is 0 after some hundred steps."""
+    rows = []
+    zero = torch.zeros_like(rew[0])
+    weights = gamma ** steps_in_episode(ended).to(rew.dtype)
+    total = weights[-1] * gamma * (zero + last_val)
+    for t in reversed(range(len(rew))):
+        total = weights[t] * rew[t] + torch.where(ended[t], zero, total)
+        rows.append(total / weights[t])
+    return torch.stack(rows[::-1])
+
+
+def normalized(axis, correction):
+    """The returns standardized, over all of them or along time; nan for a single one where N - 1 divides."""
+
+    def change(ret):
+        axes = tuple(range(ret.dim())) if axis is None else (axis,)
+        centered = ret - ret.mean(axes, keepdim=True)
+        count = ret.numel() if axis is None else len(ret)
+        total = centered.square().sum(axes, keepdim=True)
+        return centered / ((total / torch.tensor(count - correction)).sqrt() + 1e-8)
+
+    return change
+
+
+NORMALIZED = [normalized(axis, correction) for axis in (None, 0) for correction in (0, 1)]
 
 
 def returns_any_environment(rew, ended, gamma, last_val=0.0):
@@ -154,7 +293,23 @@ DISCOUNTED_RETURNS = Exercise(
         ),
         Case("many episodes", lambda g: rewards(g, 40), "several episodes"),
         Case("float64", lambda g: rewards(g, 30, gamma=0.99, dtype=F64), "several episodes"),
+        Case(
+            "a long episode, strongly discounted",
+            lambda g: none_ended(g, 200, gamma=0.5),
+            "several episodes",
+        ),
         Case("three environments", lambda g: rewards(g, 20, 3), "environments"),
+        Case("three other environments", lambda g: rewards(g, 20, 3), "environments"),
+        Case(
+            "environments of which one ended last",
+            lambda g: dict(
+                rew=torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+                ended=torch.tensor([[False, False], [True, False]]),
+                gamma=0.5,
+                last_val=normal(g, 2) + 10.0,
+            ),
+            "cut-off batch",
+        ),
         Case(
             "a batch that cuts an episode off",
             lambda g: hand([False, False, False], last_val=10.0),
@@ -185,9 +340,62 @@ DISCOUNTED_RETURNS = Exercise(
             returns_reset_before,
         ),
         Pitfall(
+            "reset one step early",
+            "It cuts at the flag of the step after: the last reward of each episode leaks away from it.",
+            returns_early_reset,
+        ),
+        Pitfall(
+            "flags reversed",
+            "It cuts where an episode goes on, and carries on where one ended.",
+            returns_only_at_ends,
+        ),
+        Pitfall(
+            "last reward lost",
+            "The return is 0 where an episode ends: the last reward itself still counts.",
+            returns_last_reward_lost,
+        ),
+        Pitfall(
+            "own reward missing",
+            "The reward of the step itself is missing: G_t starts with r_t.",
+            returns_without_own,
+            also=(returns_own_undiscounted,),
+        ),
+        Pitfall(
+            "first episode only",
+            "After the first end everything is 0: the batch holds more episodes.",
+            returns_first_episode,
+        ),
+        Pitfall(
+            "one step ahead",
+            "It is r_t + gamma r_{t+1}: the rewards after that are missing.",
+            returns_one_step,
+        ),
+        Pitfall(
+            "weighted average",
+            "The rewards are multiplied by 1 - gamma: an average, where the sum was asked for.",
+            returns_averaged,
+        ),
+        Pitfall(
+            "reversed in time",
+            "The returns come in reversed order: turn the list round, or fill it from the back.",
+            adjusted(lambda ret: ret.flip(0)),
+        ),
+        Pitfall(
+            "division by gamma^t",
+            "It divides by gamma^t, which becomes 0 in a long episode: 0 / 0. Walk backwards instead.",
+            returns_by_division,
+        ),
+        Pitfall(
+            "rewards clipped",
+            "It clips or rounds the rewards before it adds them.",
+            returns_of_changed(lambda rew: rew.clamp(-1, 1)),
+            also=tuple(map(returns_of_changed, (torch.sign, torch.trunc, torch.round))),
+        ),
+        Pitfall(
             "reset on reward",
             "It resets the sum where the reward is large (a trick for Pong), not where an episode ends.",
             returns_reset_on_reward,
+            also=(returns_reset_on_any_reward,),
         ),
         Pitfall(
             "no bootstrap",
@@ -199,6 +407,23 @@ DISCOUNTED_RETURNS = Exercise(
             "bootstrap at every end",
             "last_val is added where an episode ended, too: nothing follows there.",
             returns_bootstrap_everywhere,
+        ),
+        Pitfall(
+            "bootstrap after the last end",
+            "last_val follows the last row even where that row ended its episode: nothing follows there.",
+            returns_last_always,
+        ),
+        Pitfall(
+            "last_val not discounted",
+            "last_val lies one step after the last row: it is multiplied by gamma once.",
+            returns_last_undiscounted_unless_ended,
+            also=(returns_last_undiscounted,),
+        ),
+        Pitfall(
+            "one last_val for all",
+            "Each environment has its own last_val.",
+            returns_last_for_all,
+            also=(returns_first_last,),
         ),
         Pitfall("no discount", "gamma is not used: all rewards count alike.", returns_no_discount),
         Pitfall(
@@ -235,12 +460,34 @@ DISCOUNTED_RETURNS = Exercise(
         Pitfall(
             "normalized returns",
             "It standardizes the returns; that is a separate step, and another estimate.",
-            returns_normalized,
+            adjusted(NORMALIZED[0]),
+            also=tuple(map(adjusted, NORMALIZED[1:])),
+        ),
+        Pitfall(
+            "mean return subtracted",
+            "It subtracts the mean of the returns: a baseline, which is lesson 3's subject.",
+            adjusted(lambda ret: ret - ret.mean()),
+            also=(adjusted(lambda ret: ret - ret.mean(0)),),
         ),
         Pitfall(
             "one end resets all",
             "Where one environment's episode ends, the sums of all environments are cut.",
             returns_any_environment,
+        ),
+        Pitfall(
+            "flags of the first environment",
+            "It cuts all environments where the first one's episode ends.",
+            returns_first_environment,
+        ),
+        Pitfall(
+            "environments joined",
+            "It flattens the batch: the sum runs from one environment into the next.",
+            returns_flattened,
+        ),
+        Pitfall(
+            "sum over environments",
+            "It sums along axis 1, the environments; time is axis 0.",
+            returns_along_environments,
         ),
     ],
     read="lesson 2, “Reward-to-go”; Sutton & Barto, equation 3.9",
@@ -261,25 +508,56 @@ def loss_into_returns(logp, ret):
     return -(logp * ret).mean()
 
 
-def loss_normalized(logp, ret):
-    ret = ret.detach()
-    return -(logp * (ret - ret.mean()) / (ret.std(correction=0) + 1e-8)).mean()
+def loss_with(change, reduce=torch.mean, leak=False):
+    """The loss with changed returns, another reduction, or a gradient into the returns."""
+    return lambda logp, ret: -reduce(logp * (change(ret) if leak else change(ret).detach()))
 
 
-def loss_centered(logp, ret):
-    return -(logp * (ret - ret.mean()).detach()).mean()
+def loss_variants(*changes):
+    """The same change of the returns with a mean or a sum, detached or not."""
+    first, *rest = [
+        loss_with(change, reduce, leak)
+        for reduce in (torch.mean, torch.sum)
+        for leak in (False, True)
+        for change in changes
+    ]
+    return dict(wrong=first, also=tuple(rest))
+
+
+def sum_over_time(x):
+    return x.sum(0).mean()
+
+
+def loss_per_row(logp, ret):
+    return -(logp * ret.detach()).sum() / len(logp)
+
+
+def loss_episode_return(logp, ret):
+    return -(logp.sum(0) * ret.detach()[0]).mean()
+
+
+def loss_squared_error(logp, ret):
+    return (logp - ret.detach()).square().mean()
+
+
+def loss_with_entropy(weight):
+    return lambda logp, ret: reinforce_loss(logp, ret) + weight * logp.mean()
+
+
+def loss_clips_logp(least):
+    return lambda logp, ret: reinforce_loss(logp.clamp(min=least), ret)
+
+
+def loss_softmax_weights(logp, ret):
+    return -(logp * torch.softmax(ret.detach().flatten(), 0).view_as(ret)).sum()
+
+
+def loss_ratio(logp, ret):
+    return -(torch.exp(logp - logp.detach()) * ret.detach()).mean()
 
 
 def loss_outer(logp, ret):
     return -(logp.reshape(-1, 1) * ret.detach().reshape(1, -1)).mean()
-
-
-def loss_first_return(logp, ret):
-    return -(logp * ret.detach()[0]).mean()
-
-
-def loss_abs(logp, ret):
-    return -(logp * ret.detach().abs()).mean()
 
 
 def loss_probability(logp, ret):
@@ -318,6 +596,12 @@ REINFORCE_LOSS = Exercise(
         Case("four environments, gradients", lambda g: logps(g, 10, 4), "gradient", BOTH),
         Case("float64, gradients", lambda g: logps(g, 20, dtype=F64), "gradient", BOTH),
         Case(
+            "rare actions and large returns",
+            lambda g: dict(logp=40 * logps(g, 8)["logp"], ret=normal(g, 8, scale=300.0)),
+            "gradient",
+            BOTH,
+        ),
+        Case(
             "log-probabilities [5] and returns [5, 1]",
             lambda g: logps(g, 5) | dict(ret=normal(g, 5, 1)),
             "shapes",
@@ -325,7 +609,19 @@ REINFORCE_LOSS = Exercise(
         ),
     ],
     pitfalls=[
-        Pitfall("sum for mean", "It sums over the steps; the mean was asked for.", loss_sum),
+        Pitfall(
+            "sum for mean",
+            "It sums over the steps; the mean was asked for.",
+            loss_sum,
+            also=(
+                loss_with(lambda ret: ret, sum_over_time),
+                loss_per_row,
+                *(
+                    loss_with(lambda ret: ret, reduce, True)
+                    for reduce in (torch.sum, sum_over_time)
+                ),
+            ),
+        ),
         Pitfall(
             "sign",
             "The minus is missing: gradient DEscent would make good actions less probable.",
@@ -341,28 +637,90 @@ REINFORCE_LOSS = Exercise(
         Pitfall(
             "normalized over time",
             "It standardizes the returns: half of the steps become negative by construction.",
-            loss_normalized,
+            **loss_variants(*NORMALIZED),
+        ),
+        Pitfall(
+            "returns scaled",
+            "It divides the returns by their standard deviation: the size of the gradient says nothing then.",
+            **loss_variants(
+                lambda ret: ret / (ret.std() + 1e-8),
+                lambda ret: ret / (ret.std(correction=0) + 1e-8),
+            ),
         ),
         Pitfall(
             "mean return subtracted",
             "It subtracts the batch's mean return: a baseline, which is lesson 3's subject.",
-            loss_centered,
+            **loss_variants(lambda ret: ret - ret.mean(), lambda ret: ret - ret.mean(0)),
         ),
         Pitfall(
             "every action by every return",
-            "A [T, 1] against a [T] became a T × T table: every action is credited with the average return.",
+            "Every action is credited with the average return, as when a [T, 1] against a [T] becomes a T × T table.",
             loss_outer,
             "No error, no warning, and nothing is learned.",
         ),
         Pitfall(
             "first return for all",
             "Every step is credited with the first return.",
-            loss_first_return,
+            also=(loss_episode_return,),
+            wrong=loss_with(lambda ret: ret[:1].expand_as(ret)),
+        ),
+        Pitfall(
+            "returns added up",
+            "It sums the returns over time once more: they are rewards-to-go already.",
+            **loss_variants(lambda ret: ret.flip(0).cumsum(0).flip(0), lambda ret: ret.cumsum(0)),
         ),
         Pitfall(
             "absolute returns",
             "It uses the size of the returns: bad actions are reinforced too.",
-            loss_abs,
+            **loss_variants(torch.abs),
+        ),
+        Pitfall(
+            "good returns only",
+            "Negative returns do not count: what was punished must become less probable.",
+            **loss_variants(torch.relu),
+        ),
+        Pitfall(
+            "signs of the returns only",
+            "Only the signs of the returns count, not their size.",
+            **loss_variants(torch.sign),
+        ),
+        Pitfall("returns squared", "Each return counts twice.", **loss_variants(torch.square)),
+        Pitfall(
+            "returns clipped",
+            "It clips the returns: a large one must make a large step.",
+            **loss_variants(*(lambda ret, c=c: ret.clamp(-c, c) for c in (1, 5, 10, 100))),
+        ),
+        Pitfall(
+            "returns ignored",
+            "The returns do not enter: every action taken becomes more probable, good or bad.",
+            **loss_variants(torch.ones_like),
+        ),
+        Pitfall(
+            "softmax of the returns",
+            "It weights the steps by a softmax of the returns: bad actions are reinforced, too.",
+            loss_softmax_weights,
+        ),
+        Pitfall(
+            "squared error",
+            "It is a regression: it pulls log-probabilities toward the returns.",
+            loss_squared_error,
+        ),
+        Pitfall(
+            "entropy added",
+            "It adds an entropy bonus: that comes in lesson 4 and changes the gradient.",
+            loss_with_entropy(0.01),
+            also=tuple(map(loss_with_entropy, (0.001, 0.05, 0.1))),
+        ),
+        Pitfall(
+            "log-probabilities clipped",
+            "It clips logp: the rarest actions, which teach most, get no gradient.",
+            loss_clips_logp(-5.0),
+            also=tuple(map(loss_clips_logp, (-1.0, -10.0, -20.0))),
+        ),
+        Pitfall(
+            "value of a ratio",
+            "The gradient is right but the value is minus the mean return: it has exp(logp - logp) in place of logp.",
+            loss_ratio,
         ),
         Pitfall(
             "probability for log-probability",
@@ -374,6 +732,7 @@ REINFORCE_LOSS = Exercise(
             "log-probability missing",
             "logp does not enter: the loss does not depend on the policy.",
             loss_no_logp,
+            also=(lambda logp, ret: -ret.mean(),),
         ),
         Pitfall(
             "no gradient",
@@ -387,83 +746,155 @@ REINFORCE_LOSS = Exercise(
 # --- reinforce_surrogate_gradient ---
 
 
-def estimate(theta, episodes, weight, scores=None):
-    """1/N sum over steps of weight(t, rewards) * score; what the mistakes below vary."""
-    grad, pi = torch.zeros_like(theta), torch.softmax(theta, -1)
-    for states, actions, rewards in episodes:
-        for t, (s, a) in enumerate(zip(states, actions, strict=True)):
-            grad[s] -= weight(t, rewards) * pi[s]
-            grad[s, a] += weight(t, rewards)
-    return grad / len(episodes)
+def estimate_with(weights=None, score=minus_softmax, divide=lambda episodes: len(episodes)):
+    """The estimate with other weights of the steps, another score, or divided by something else.
+
+    weights : function of (rewards, gamma), returns [T]
+    """
+    weights = weights or (lambda r, gamma: discounts(r, gamma) * to_go(r, gamma))
+
+    def gradient(theta, episodes, gamma):
+        grad = torch.zeros_like(theta)
+        for states, actions, rewards in episodes:
+            for w, s, a in zip(weights(rewards, gamma), states, actions.tolist(), strict=True):
+                grad[s] += w * score(theta[s], a)
+        return grad / divide(episodes)
+
+    return gradient
 
 
-def to_go(rewards, t, gamma):
-    return sum(gamma**k * r for k, r in enumerate(rewards[t:]))
+def discounts(r, gamma):
+    return gamma ** torch.arange(len(r), dtype=r.dtype)
 
 
-def surrogate_without_gamma(theta, episodes, gamma):
-    return estimate(theta, episodes, lambda t, r: to_go(r, t, gamma))
+def to_go(r, gamma):
+    return discounted_returns(r, torch.zeros(len(r), dtype=torch.bool), gamma)
 
 
-def surrogate_total_return(theta, episodes, gamma):
-    return estimate(theta, episodes, lambda t, r: to_go(r, 0, gamma))
+def steps_of(episodes):
+    return sum(len(r) for _, _, r in episodes)
 
 
-def surrogate_gamma_twice(theta, episodes, gamma):
-    return estimate(theta, episodes, lambda t, r: gamma ** (2 * t) * to_go(r, t, gamma))
+def baseline(change, weight=discounts):
+    return estimate_with(lambda r, gamma: weight(r, gamma) * change(to_go(r, gamma)))
 
 
-def surrogate_undiscounted(theta, episodes, gamma):
-    return estimate(theta, episodes, lambda t, r: gamma**t * r[t:].sum())
+def no_discounts(r, gamma):
+    return torch.ones_like(r)
 
 
-def surrogate_reward_only(theta, episodes, gamma):
-    return estimate(theta, episodes, lambda t, r: gamma**t * r[t])
-
-
-def surrogate_per_step(theta, episodes, gamma):
-    steps = sum(len(r) for _, _, r in episodes)
-    return reinforce_surrogate_gradient(theta, episodes, gamma) * len(episodes) / steps
-
-
-def surrogate_sum(theta, episodes, gamma):
-    return reinforce_surrogate_gradient(theta, episodes, gamma) * len(episodes)
-
-
-def surrogate_sign(theta, episodes, gamma):
-    return -reinforce_surrogate_gradient(theta, episodes, gamma)
+def surrogate_common_baseline(theta, episodes, gamma):
+    mean = torch.stack([to_go(r, gamma)[0] for _, _, r in episodes]).mean()
+    return baseline(lambda ret: ret - mean)(theta, episodes, gamma)
 
 
 def surrogate_last_episode(theta, episodes, gamma):
     return reinforce_surrogate_gradient(theta, episodes[-1:], gamma)
 
 
+def surrogate_first_episode(theta, episodes, gamma):
+    return reinforce_surrogate_gradient(theta, episodes[:1], gamma)
+
+
+def surrogate_first_of_n(theta, episodes, gamma):
+    return surrogate_first_episode(theta, episodes, gamma) / len(episodes)
+
+
+def surrogate_last_of_n(theta, episodes, gamma):
+    return surrogate_last_episode(theta, episodes, gamma) / len(episodes)
+
+
+def joined(episodes):
+    return [tuple(torch.cat(parts) for parts in zip(*episodes, strict=True))]
+
+
 def surrogate_run_together(theta, episodes, gamma):
-    states, actions, rewards = (torch.cat(parts) for parts in zip(*episodes, strict=True))
-    whole = reinforce_surrogate_gradient(theta, [(states, actions, rewards)], gamma)
-    return whole / len(episodes)
+    return reinforce_surrogate_gradient(theta, joined(episodes), gamma) / len(episodes)
 
 
-def surrogate_taken_only(theta, episodes, gamma):
-    grad = torch.zeros_like(theta)
-    for states, actions, rewards in episodes:
-        for t, (s, a) in enumerate(zip(states, actions, strict=True)):
-            grad[s, a] += gamma**t * to_go(rewards, t, gamma)
+def surrogate_leaks(theta, episodes, gamma):
+    """The next episode leaks in, but t starts anew in each."""
+    t = torch.cat([discounts(r, gamma) for _, _, r in episodes])
+    leaking = estimate_with(lambda r, gamma: t * to_go(r, gamma))
+    return leaking(theta, joined(episodes), gamma) / len(episodes)
+
+
+def surrogate_leaks_without_gamma(theta, episodes, gamma):
+    return estimate_with(to_go)(theta, joined(episodes), gamma) / len(episodes)
+
+
+def surrogate_clock_runs_on(theta, episodes, gamma):
+    """t counts on from one episode to the next."""
+    grad, before = torch.zeros_like(theta), 0
+    for episode in episodes:
+        grad += gamma**before * reinforce_surrogate_gradient(theta, [episode], gamma)
+        before += len(episode[2])
     return grad / len(episodes)
 
 
 def surrogate_overwrites(theta, episodes, gamma):
+    grad = torch.zeros_like(theta)
+    for states, actions, rewards in episodes:
+        weights = discounts(rewards, gamma) * to_go(rewards, gamma)
+        for w, s, a in zip(weights, states, actions.tolist(), strict=True):
+            grad[s] = w * minus_softmax(theta[s], a)
+    return grad / len(episodes)
+
+
+def surrogate_duplicates_lost(theta, episodes, gamma):
+    grad = torch.zeros_like(theta)
+    for states, actions, rewards in episodes:
+        score = torch.eye(theta.shape[1], dtype=theta.dtype)[actions]
+        score = score - torch.softmax(theta, -1)[states]
+        weights = discounts(rewards, gamma) * to_go(rewards, gamma)
+        grad[states] += weights.unsqueeze(1) * score
+    return grad / len(episodes)
+
+
+def surrogate_first_visits(theta, episodes, gamma):
+    grad = torch.zeros_like(theta)
+    for states, actions, rewards in episodes:
+        weights = discounts(rewards, gamma) * to_go(rewards, gamma)
+        pairs = list(zip(states.tolist(), actions.tolist(), strict=True))
+        for t, (s, a) in enumerate(pairs):
+            if (s, a) not in pairs[:t]:
+                grad[s] += weights[t] * minus_softmax(theta[s], a)
+    return grad / len(episodes)
+
+
+def surrogate_divided_by_visits(theta, episodes, gamma):
+    visits = torch.bincount(torch.cat([s for s, _, _ in episodes]), minlength=len(theta))
+    total = reinforce_surrogate_gradient(theta, episodes, gamma) * len(episodes)
+    return total / visits.clamp(min=1).unsqueeze(1)
+
+
+def surrogate_pi_everywhere(theta, episodes, gamma):
     grad, pi = torch.zeros_like(theta), torch.softmax(theta, -1)
     for states, actions, rewards in episodes:
-        for t, (s, a) in enumerate(zip(states, actions, strict=True)):
-            grad[s] = -(gamma**t) * to_go(rewards, t, gamma) * pi[s]
-            grad[s, a] += gamma**t * to_go(rewards, t, gamma)
+        weights = discounts(rewards, gamma) * to_go(rewards, gamma)
+        for w, s, a in zip(weights, states, actions, strict=True):
+            grad -= w * pi
+            grad[s, a] += w
     return grad / len(episodes)
+
+
+def surrogate_softmax_over_states(theta, episodes, gamma):
+    leaf = theta.clone().requires_grad_()
+    for states, actions, rewards in episodes:
+        weights = discounts(rewards, gamma) * to_go(rewards, gamma)
+        (torch.log_softmax(leaf, 0)[states, actions] * weights).sum().backward()
+    return leaf.grad / len(episodes)
+
+
+def surrogate_shortest(theta, episodes, gamma):
+    T = min(len(r) for _, _, r in episodes)
+    short = [tuple(part[:T] for part in episode) for episode in episodes]
+    return reinforce_surrogate_gradient(theta, short, gamma)
 
 
 def surrogate_random(theta, episodes, gamma):
     noise = torch.randn(len(episodes), *theta.shape, dtype=theta.dtype)
-    totals = torch.stack([to_go(r, 0, gamma) for _, _, r in episodes])
+    totals = torch.stack([to_go(r, gamma)[0] for _, _, r in episodes])
     return (totals.view(-1, 1, 1) * noise).mean(0)
 
 
@@ -479,7 +910,7 @@ def hand_episode(*parts):
 
 REINFORCE_SURROGATE_GRADIENT = Exercise(
     reference=reinforce_surrogate_gradient,
-    parts={"one step": 1, "one episode": 2, "several episodes": 2, "clean": 1},
+    parts={"one step": 1, "one episode": 2, "several episodes": 2, "no episode": 1, "clean": 1},
     cases=[
         Case(
             "one step",
@@ -500,7 +931,22 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
         ),
         Case("states seen twice", lambda g: some_episodes(g, 2, 2, [7]), "one episode"),
         Case("no discount", lambda g: some_episodes(g, 3, 2, [5], gamma=1.0), "one episode"),
+        Case("seven other steps", lambda g: some_episodes(g, 2, 2, [7]), "one episode"),
         Case("three episodes", lambda g: some_episodes(g, 3, 2, [2, 5, 1]), "several episodes"),
+        Case("two short episodes", lambda g: some_episodes(g, 2, 3, [3, 2]), "several episodes"),
+        Case(
+            "large preferences",
+            lambda g: (
+                some_episodes(g, 2, 2, [3, 2]) | dict(theta=1000.0 + integers(g, 4, 2, 2).to(F64))
+            ),
+            "several episodes",
+        ),
+        Case(
+            "no episode at all",
+            lambda g: some_episodes(g, 2, 2, []),
+            "no episode",
+            raises=True,
+        ),
         Case(
             "float32",
             lambda g: some_episodes(g, 4, 3, [6, 3, 4, 1], dtype=torch.float32),
@@ -511,45 +957,178 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
         Pitfall(
             "gamma^t missing",
             "The factor gamma^t is missing: then this is no estimate of the gradient of J = E[G_0].",
-            surrogate_without_gamma,
+            estimate_with(to_go),
             "Deep-learning code leaves it out on purpose and accepts the bias; here it is measured.",
+            also=(
+                estimate_with(to_go, divide=steps_of),
+                estimate_with(lambda r, gamma: to_go(r, gamma) / len(r)),
+            ),
         ),
         Pitfall(
             "total return",
             "Every step is credited with the whole return G_0. Unbiased too, but noisier: use G_t.",
-            surrogate_total_return,
+            estimate_with(lambda r, gamma: to_go(r, gamma)[:1].expand_as(r)),
         ),
-        Pitfall("gamma^t twice", "The factor gamma^t counts twice.", surrogate_gamma_twice),
+        Pitfall(
+            "gamma^t on the total return",
+            "It is gamma^t G_0: the whole return of the episode in place of what followed step t.",
+            estimate_with(lambda r, gamma: discounts(r, gamma) * to_go(r, gamma)[:1]),
+        ),
+        Pitfall(
+            "gamma^t twice",
+            "The factor gamma^t counts twice.",
+            estimate_with(lambda r, gamma: discounts(r, gamma) ** 2 * to_go(r, gamma)),
+        ),
+        Pitfall(
+            "discounted once more",
+            "The factor is gamma^(t + 1): the first step, t = 0, is not discounted.",
+            estimate_with(lambda r, gamma: gamma * discounts(r, gamma) * to_go(r, gamma)),
+        ),
         Pitfall(
             "rewards not discounted",
             "The rewards to go are summed without their discount.",
-            surrogate_undiscounted,
+            estimate_with(lambda r, gamma: discounts(r, gamma) * to_go(r, 1.0)),
+        ),
+        Pitfall(
+            "gamma ignored",
+            "gamma does not enter at all.",
+            estimate_with(lambda r, gamma: to_go(r, 1.0)),
         ),
         Pitfall(
             "immediate reward only",
             "Each step is credited with its own reward; what follows does not count.",
-            surrogate_reward_only,
+            estimate_with(lambda r, gamma: discounts(r, gamma) * r),
+            also=(estimate_with(lambda r, gamma: r),),
+        ),
+        Pitfall(
+            "one step ahead",
+            "Each step is credited with two rewards; what follows after them does not count.",
+            estimate_with(
+                lambda r, gamma: (
+                    discounts(r, gamma) * (r + gamma * torch.cat([r[1:], torch.zeros_like(r[:1])]))
+                )
+            ),
+        ),
+        Pitfall(
+            "past rewards",
+            "Each step is credited with the rewards up to it, not with those that follow.",
+            estimate_with(lambda r, gamma: (discounts(r, gamma) * r).cumsum(0)),
+            also=(
+                estimate_with(lambda r, gamma: to_go(r.flip(0), gamma).flip(0)),
+                estimate_with(
+                    lambda r, gamma: discounts(r, gamma) * to_go(r.flip(0), gamma).flip(0)
+                ),
+            ),
+        ),
+        Pitfall(
+            "last step lost",
+            "The last step of each episode is left out.",
+            estimate_with(
+                lambda r, gamma: (
+                    discounts(r, gamma) * to_go(r, gamma) * (torch.arange(len(r)) < len(r) - 1)
+                )
+            ),
+        ),
+        Pitfall(
+            "returns not used",
+            "The returns do not enter: every action taken becomes more probable, good or bad.",
+            estimate_with(discounts),
+            also=(estimate_with(no_discounts),),
+        ),
+        Pitfall(
+            "normalized returns",
+            "It standardizes the returns: another estimate, whose scale says nothing.",
+            baseline(NORMALIZED[0]),
+            also=(
+                baseline(NORMALIZED[1]),
+                *(baseline(change, no_discounts) for change in NORMALIZED[:2]),
+            ),
+        ),
+        Pitfall(
+            "mean return subtracted",
+            "It subtracts a mean return: a baseline, which is lesson 3's subject. This one knows the "
+            "sample's own return, and is biased.",
+            baseline(lambda ret: ret - ret.mean()),
+            also=(baseline(lambda ret: ret - ret.mean(), no_discounts), surrogate_common_baseline),
         ),
         Pitfall(
             "mean over steps",
             "It divides by the number of steps; the average is over EPISODES.",
-            surrogate_per_step,
+            estimate_with(divide=steps_of),
             "Long episodes would count less per step: a biased estimate.",
+            also=(estimate_with(lambda r, gamma: discounts(r, gamma) * to_go(r, gamma) / len(r)),),
         ),
         Pitfall(
-            "sum over episodes", "It does not divide by the number of episodes.", surrogate_sum
+            "divided by N - 1",
+            "It divides by N - 1; that is for variances.",
+            estimate_with(divide=lambda episodes: max(len(episodes) - 1, 1)),
         ),
-        Pitfall("sign", "It points downhill: the sign is reversed.", surrogate_sign),
-        Pitfall("last episode only", "Only the last episode counts.", surrogate_last_episode),
+        Pitfall(
+            "divided by the visits",
+            "Each state's row is divided by its visits; the average is over EPISODES.",
+            surrogate_divided_by_visits,
+        ),
+        Pitfall(
+            "sum over episodes",
+            "It does not divide by the number of episodes.",
+            estimate_with(divide=lambda episodes: 1),
+        ),
+        Pitfall(
+            "sign",
+            "It points downhill: the sign is reversed.",
+            estimate_with(divide=lambda episodes: -len(episodes)),
+        ),
+        Pitfall(
+            "last episode only",
+            "Only the last episode counts.",
+            surrogate_last_episode,
+            also=(surrogate_last_of_n,),
+        ),
+        Pitfall(
+            "first episode only",
+            "Only the first episode counts: does `return` stand inside the loop?",
+            surrogate_first_episode,
+            also=(surrogate_first_of_n,),
+        ),
+        Pitfall(
+            "shortest episode's length",
+            "It cuts all episodes to the length of the shortest; T varies.",
+            surrogate_shortest,
+        ),
         Pitfall(
             "episodes run together",
             "The episodes are joined into one: rewards of the next leak into the one before.",
             surrogate_run_together,
+            also=(surrogate_leaks, surrogate_leaks_without_gamma),
         ),
         Pitfall(
-            "taken action only",
-            "Only the taken action's entry is filled: the -pi of the others is missing.",
-            surrogate_taken_only,
+            "time runs on",
+            "t counts on from one episode to the next; each begins with t = 0.",
+            surrogate_clock_runs_on,
+        ),
+        *(
+            Pitfall(
+                name,
+                says,
+                estimate_with(score=fns[0]),
+                also=tuple(estimate_with(score=fn) for fn in fns[1:]),
+            )
+            for name, says, fns in WRONG_SCORES
+        ),
+        Pitfall(
+            "overflow",
+            "exp of a large preference is inf: use your stable softmax.",
+            estimate_with(score=score_overflows),
+        ),
+        Pitfall(
+            "softmax over states",
+            "The policy is normalized over states; the actions are on the last axis.",
+            surrogate_softmax_over_states,
+        ),
+        Pitfall(
+            "all rows pulled down",
+            "-pi is added to the rows of all states; only the state that was visited has a score.",
+            surrogate_pi_everywhere,
         ),
         Pitfall(
             "visits overwritten",
@@ -557,8 +1136,20 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
             surrogate_overwrites,
         ),
         Pitfall(
+            "repeated states lost",
+            "Of several visits to a state in one episode only the last counts, as after `grad[states] += …`: "
+            "add each of them.",
+            surrogate_duplicates_lost,
+        ),
+        Pitfall(
+            "first visits only",
+            "Only the first time that an action is taken in a state counts; every step does.",
+            surrogate_first_visits,
+        ),
+        Pitfall(
             "random search",
-            "It weighs random perturbations by the return: the actions taken do not enter.",
+            "It draws random numbers of its own, as random search does: the episodes are given, "
+            "and the estimate is a definite function of them.",
             surrogate_random,
             RANDOM_WHY,
             uses_random_numbers,
@@ -578,6 +1169,10 @@ def variance_std(grads):
     return grads.std(dim=0).sum()
 
 
+def variance_root(grads):
+    return gradient_variance(grads).sqrt()
+
+
 def variance_mean_parameter(grads):
     return grads.var(dim=0).mean()
 
@@ -590,8 +1185,17 @@ def variance_flat(grads):
     return grads.var()
 
 
-def variance_uncentered(grads):
-    return (grads**2).sum() / (len(grads) - 1)
+def variance_counts_all(grads):
+    return centered(grads).square().sum() / (grads.numel() - 1)
+
+
+def centered(grads):
+    return grads - grads.mean(0)
+
+
+def variance_around(center):
+    """The mean square around something other than the mean sample."""
+    return lambda grads: (grads - center(grads)).square().sum() / (len(grads) - 1)
 
 
 def variance_of_norms(grads):
@@ -603,22 +1207,89 @@ def variance_of_sum(grads):
 
 
 def variance_within_sample(grads):
-    return grads.var(dim=1).sum()
+    return row_variances(grads).sum()
+
+
+def row_variances(grads):
+    """The spread over the parameters of each sample; nan for one parameter."""
+    deviations = grads - grads.mean(1, keepdim=True)
+    return deviations.square().sum(1) / torch.tensor(grads.shape[1] - 1.0)
 
 
 def variance_of_mean(grads):
-    return grads.var(dim=0).sum() / len(grads)
+    return gradient_variance(grads) / len(grads)
 
 
-def variance_normalized(grads):
-    grads = (grads - grads.mean()) / (grads.std() + 1e-8)
-    return grads.var(dim=0).sum()
+def variance_of_changed(change):
+    """The variance of other samples."""
+    return lambda grads: gradient_variance(change(grads))
 
 
-def variance_half_batches(grads):
+SCALED_GRADS = [
+    lambda grads: grads / (grads.std() + 1e-8),
+    lambda grads: grads / (grads.std(0) + 1e-8),
+    lambda grads: grads / (grads.std(0, correction=0) + 1e-8),
+    lambda grads: grads / (grads.norm(dim=1, keepdim=True) + 1e-8),
+]
+
+
+def halves(grads):
     half = len(grads) // 2
-    means = torch.stack([grads[:half].mean(0), grads[half:].mean(0)])
-    return means.var(dim=0).sum()
+    return grads[:half].mean(0), grads[half:].mean(0)
+
+
+def even_halves(grads):
+    half = len(grads) // 2
+    return grads[:half].mean(0), grads[half : 2 * half].mean(0)
+
+
+def variance_of_halves(parts, scaled=False):
+    def variance(grads):
+        one, other = parts(grads)
+        return (one - other).square().sum() / 2 * (len(grads) // 2 if scaled else 1)
+
+    return variance
+
+
+def variance_of_steps(grads):
+    return (grads[1:] - grads[:-1]).square().sum() / (2 * (len(grads) - 1))
+
+
+def variance_absolute(grads):
+    return centered(grads).abs().sum() / (len(grads) - 1)
+
+
+def variance_cancels(grads):
+    return (centered(grads).sum(0) / (len(grads) - 1)).sum()
+
+
+def variance_not_divided(grads):
+    return centered(grads).square().sum()
+
+
+def variance_by_parameters(less):
+    return lambda grads: centered(grads).square().sum() / max(grads.shape[1] - less, 1)
+
+
+def variance_relative(grads):
+    return gradient_variance(grads) / grads.mean(0).square().sum()
+
+
+def variance_by_squares(grads):
+    n = len(grads)
+    return ((grads**2).mean(0) - grads.mean(0) ** 2).sum() * n / (n - 1)
+
+
+def variance_by_squares_biased(grads):
+    return ((grads**2).mean(0) - grads.mean(0) ** 2).sum()
+
+
+def variance_determinant(grads):
+    return torch.linalg.det(torch.atleast_2d(torch.cov(grads.T)))
+
+
+def variance_main_direction(grads):
+    return torch.linalg.eigvalsh(torch.atleast_2d(torch.cov(grads.T)))[-1]
 
 
 def samples_of(*shape, shift=0.0, dtype=torch.float32):
@@ -635,12 +1306,14 @@ VARIANCE_CASES = [
     Case("twenty samples", samples_of(20, 4), "values"),
     Case("far from zero", samples_of(9, 3, shift=5.0), "values"),
     Case("float64", samples_of(50, 6, dtype=F64), "values"),
+    Case("twenty others", samples_of(20, 4), "values"),
+    Case("very far from zero", samples_of(9, 3, shift=2000.0), "far from zero"),
     Case("one sample", samples_of(1, 3), "one sample", raises=True),
 ]
 
 GRADIENT_VARIANCE = Exercise(
     reference=gradient_variance,
-    parts={"values": 2, "one sample": 1, "clean": 1},
+    parts={"values": 2, "far from zero": 1, "one sample": 1, "clean": 1},
     cases=VARIANCE_CASES,
     pitfalls=[
         Pitfall(
@@ -654,6 +1327,11 @@ GRADIENT_VARIANCE = Exercise(
             variance_std,
         ),
         Pitfall(
+            "root taken",
+            "It is the square root of the total variance; V itself was asked for.",
+            variance_root,
+        ),
+        Pitfall(
             "mean over parameters",
             "It averages over the parameters; the total is their sum.",
             variance_mean_parameter,
@@ -665,13 +1343,51 @@ GRADIENT_VARIANCE = Exercise(
         ),
         Pitfall(
             "parameters as samples",
-            "It takes all N × P numbers for samples of one quantity: differences BETWEEN parameters count as noise.",
+            "It takes all N × P numbers for samples of one quantity: the P parts of a gradient are not.",
             variance_flat,
+            also=(variance_counts_all,),
+        ),
+        Pitfall(
+            "divided by the parameters",
+            "It divides by the number of parameters; the samples are what is averaged over.",
+            variance_by_parameters(0),
+            also=(variance_by_parameters(1),),
+        ),
+        Pitfall(
+            "not divided",
+            "The squares are added up, but not divided by N - 1.",
+            variance_not_divided,
         ),
         Pitfall(
             "mean not subtracted",
             "It is the mean square: the gradient itself counts as noise.",
-            variance_uncentered,
+            variance_around(torch.zeros_like),
+            also=(lambda grads: grads.square().sum() / len(grads),),
+        ),
+        Pitfall(
+            "another mean subtracted",
+            "It subtracts the mean over the parameters too; each parameter has its own mean over the samples.",
+            variance_around(torch.mean),
+            also=(variance_around(lambda grads: grads.mean(1, keepdim=True)),),
+        ),
+        Pitfall(
+            "another center",
+            "It measures the distance from the median or from one sample; the mean belongs there.",
+            variance_around(lambda grads: grads.median(0).values),
+            also=(
+                variance_around(lambda grads: grads[:1]),
+                variance_around(lambda grads: grads[-1:]),
+            ),
+        ),
+        Pitfall(
+            "deviations cancel",
+            "It adds the deviations from the mean without squaring each: they cancel to 0.",
+            variance_cancels,
+        ),
+        Pitfall(
+            "absolute deviations",
+            "It adds absolute deviations; a variance adds their squares.",
+            variance_absolute,
         ),
         Pitfall(
             "variance of the norm",
@@ -680,13 +1396,21 @@ GRADIENT_VARIANCE = Exercise(
         ),
         Pitfall(
             "parameters summed first",
-            "It sums the parameters of each sample first: errors of opposite sign cancel.",
+            "It adds or averages the parameters of each sample first: errors of opposite sign cancel.",
             variance_of_sum,
+            also=(lambda grads: grads.mean(1).var(),),
         ),
         Pitfall(
             "wrong axis",
             "It measures the spread over the parameters of a sample, not over the samples.",
             variance_within_sample,
+            also=(lambda grads: row_variances(grads).mean(),),
+        ),
+        Pitfall(
+            "one direction only",
+            "It measures one parameter or direction alone; the total is over all of them.",
+            lambda grads: grads.var(0)[0],
+            also=(lambda grads: grads.var(0).max(), variance_main_direction, variance_determinant),
         ),
         Pitfall(
             "variance of the mean",
@@ -696,12 +1420,34 @@ GRADIENT_VARIANCE = Exercise(
         Pitfall(
             "normalized first",
             "It standardizes the samples first: what is left says nothing about their spread.",
-            variance_normalized,
+            variance_of_changed(SCALED_GRADS[0]),
+            also=tuple(map(variance_of_changed, SCALED_GRADS[1:])),
+        ),
+        Pitfall(
+            "relative variance",
+            "It divides by the squared length of the mean gradient: V itself was asked for.",
+            variance_relative,
         ),
         Pitfall(
             "two half-batches",
-            "It compares two half-batch means and forgets to scale: a mean of N/2 varies N/2 times less.",
-            variance_half_batches,
+            "It judges from two half-batch means: a mean of N/2 varies N/2 times less, and two say little.",
+            variance_of_halves(halves),
+            also=(
+                variance_of_halves(halves, scaled=True),
+                variance_of_halves(even_halves),
+                variance_of_halves(even_halves, scaled=True),
+            ),
+        ),
+        Pitfall(
+            "neighboring samples",
+            "It compares each sample with the next one, not with the mean.",
+            variance_of_steps,
+        ),
+        Pitfall(
+            "difference of large squares",
+            "E[g^2] - E[g]^2 subtracts two large numbers: far from zero the digits that matter are lost.",
+            variance_by_squares,
+            also=(variance_by_squares_biased,),
         ),
     ],
     read="lesson 2, “How noisy is it?”",
@@ -742,9 +1488,27 @@ def error_relative(grads):
     return standard_error(grads) / grads.mean(0).norm()
 
 
+def error_of(variance):
+    """The error from another variance of one sample."""
+    return lambda grads: (variance(grads) / len(grads)).sqrt()
+
+
+def error_of_halves(parts, share):
+    def error(grads):
+        one, other = parts(grads)
+        return share * (one - other).norm()
+
+    return error
+
+
+def error_bootstrap(grads):
+    drawn = [grads[torch.randint(len(grads), (len(grads),))].mean(0) for _ in range(30)]
+    return torch.stack(drawn).var(0).sum().sqrt()
+
+
 STANDARD_ERROR = Exercise(
     reference=standard_error,
-    parts={"values": 2, "one sample": 1, "clean": 1},
+    parts={"values": 2, "far from zero": 1, "one sample": 1, "clean": 1},
     cases=VARIANCE_CASES,
     pitfalls=[
         Pitfall(
@@ -769,6 +1533,7 @@ STANDARD_ERROR = Exercise(
             "It counts N × P independent samples: the P parts of one gradient come from one episode.",
             error_counts_parameters,
             "Steps or parameters of one episode are not independent of each other.",
+            also=(error_of(variance_flat), lambda grads: grads.std() / math.sqrt(grads.numel())),
         ),
         Pitfall("variance over N", "The variance inside divides by N, not N - 1.", error_biased),
         Pitfall(
@@ -777,14 +1542,101 @@ STANDARD_ERROR = Exercise(
             error_n_minus_one,
         ),
         Pitfall(
+            "divided by P",
+            "It divides by the number of parameters; N is the number of samples, the rows.",
+            lambda grads: (gradient_variance(grads) / grads.shape[1]).sqrt(),
+        ),
+        Pitfall(
+            "multiplied by N",
+            "More samples make it larger: V must be divided by N.",
+            lambda grads: (gradient_variance(grads) * len(grads)).sqrt(),
+        ),
+        Pitfall(
+            "root of N only",
+            "It is V / sqrt(N): the root belongs over V too.",
+            lambda grads: gradient_variance(grads) / math.sqrt(len(grads)),
+        ),
+        Pitfall(
             "errors added",
             "It adds the parameters' errors; independent errors add in squares.",
             error_sum_of_errors,
         ),
         Pitfall(
+            "error of one parameter",
+            "It averages over the parameters or takes one of them; the distance is over all of them.",
+            lambda grads: grads.std(0).mean() / math.sqrt(len(grads)),
+            also=(
+                error_of(variance_mean_parameter),
+                error_of(lambda grads: grads.var(0).max()),
+                error_of(lambda grads: grads.var(0)[0]),
+                lambda grads: variance_mean_parameter(grads) / len(grads),
+            ),
+        ),
+        Pitfall(
+            "one number per parameter",
+            "It returns one error per parameter: the distance is the root of the sum of their squares.",
+            lambda grads: grads.std(0) / math.sqrt(len(grads)),
+        ),
+        Pitfall(
+            "error of the length",
+            "It is the error of the gradients' lengths, as if they all pointed one way.",
+            error_of(variance_of_norms),
+        ),
+        Pitfall(
+            "parameters summed first",
+            "It adds or averages the parameters of each sample first: errors of opposite sign cancel.",
+            error_of(variance_of_sum),
+            also=(error_of(lambda grads: grads.mean(1).var()),),
+        ),
+        Pitfall(
+            "wrong axis",
+            "It measures the spread over the parameters of a sample, not over the samples.",
+            error_of(variance_within_sample),
+            also=(error_of(lambda grads: row_variances(grads).mean()),),
+        ),
+        Pitfall(
+            "mean not subtracted",
+            "The variance inside is a mean square: the gradient itself counts as error.",
+            error_of(variance_around(torch.zeros_like)),
+            also=(error_of(lambda grads: grads.square().sum() / len(grads)),),
+        ),
+        Pitfall(
+            "length of the mean",
+            "It is the length of the mean gradient: the signal, not the error.",
+            lambda grads: grads.mean(0).norm(),
+        ),
+        Pitfall(
+            "normalized first",
+            "It standardizes the samples first: what is left says nothing about their error.",
+            error_of(variance_of_changed(SCALED_GRADS[0])),
+            also=tuple(error_of(variance_of_changed(change)) for change in SCALED_GRADS[1:]),
+        ),
+        Pitfall(
+            "two half-batches",
+            "It judges from two half-batches: two means say little about the spread of all samples.",
+            error_of_halves(halves, 1.0),
+            also=tuple(
+                error_of_halves(parts, share)
+                for parts in (halves, even_halves)
+                for share in (1.0, 0.5, 0.5**0.5)
+            )[1:],
+        ),
+        Pitfall(
+            "difference of large squares",
+            "E[g^2] - E[g]^2 subtracts two large numbers: far from zero the digits that matter are lost.",
+            error_of(variance_by_squares),
+            also=(error_of(variance_by_squares_biased),),
+        ),
+        Pitfall(
             "relative error",
             "It divides by the length of the mean gradient: the plain error was asked for.",
             error_relative,
+        ),
+        Pitfall(
+            "resampled",
+            "It draws random numbers (a bootstrap): near, but the formula is exact and needs none.",
+            error_bootstrap,
+            telltale=uses_random_numbers,
         ),
     ],
     read="lesson 2, “What it costs”",
@@ -821,8 +1673,21 @@ def needed_halves(variance, error):
     return math.ceil(math.log2(math.sqrt(float(variance)) / error))
 
 
+def needed_times(c):
+    return lambda variance, error: math.ceil(c * float(variance) / error**2)
+
+
+def needed_plus(n):
+    return lambda variance, error: episodes_needed(variance, error) + n
+
+
+def needed_squared_late(variance, error):
+    return math.ceil(math.sqrt(float(variance)) / error) ** 2
+
+
 EPISODES_NEEDED = Exercise(
     reference=episodes_needed,
+    driver="whole",
     parts={"values": 1, "rounding": 1, "clean": 1},
     cases=[
         Case("variance 4, error 1/2", lambda g: dict(variance=4.0, error=0.5), "values"),
@@ -834,12 +1699,14 @@ EPISODES_NEEDED = Exercise(
             "values",
         ),
         Case("variance 1, error 0.3", lambda g: dict(variance=1.0, error=0.3), "rounding"),
+        Case("variance 3/2, error 0.3", lambda g: dict(variance=1.5, error=0.3), "rounding"),
         Case(
             "random numbers",
             lambda g: dict(variance=1.003 + 5 * float(torch.rand((), generator=g)), error=0.0507),
             "rounding",
         ),
         Case("error 0", lambda g: dict(variance=1.0, error=0.0), "rounding", raises=True),
+        Case("error -1/4", lambda g: dict(variance=1.0, error=-0.25), "rounding", raises=True),
     ],
     pitfalls=[
         Pitfall(
@@ -854,7 +1721,50 @@ EPISODES_NEEDED = Exercise(
             "It uses the square root of the variance: sqrt(V) / error still has to be squared.",
             needed_from_spread,
         ),
-        Pitfall("not a whole number", "Episodes come whole: round up.", needed_not_rounded),
+        Pitfall(
+            "not a whole number",
+            "It is a float; episodes come whole, as an int: round up with math.ceil.",
+            needed_not_rounded,
+            also=(lambda variance, error: float(episodes_needed(variance, error)),),
+        ),
+        Pitfall(
+            "rounded too early",
+            "It rounds before it squares or divides; round the result, once.",
+            needed_squared_late,
+            also=(
+                lambda variance, error: math.ceil(float(variance) / error) ** 2,
+                lambda variance, error: math.ceil(math.ceil(float(variance)) / error**2),
+                lambda variance, error: math.ceil(float(variance)) // error**2,
+            ),
+        ),
+        Pitfall(
+            "one too many",
+            "It adds one although the result is rounded up: a whole number needs no more.",
+            lambda variance, error: math.floor(float(variance) / error**2) + 1,
+            also=(needed_plus(1),),
+        ),
+        Pitfall("one too few", "It is one less than needed.", needed_plus(-1)),
+        Pitfall(
+            "rounded to the nearest",
+            "It rounds to the nearest whole number, so sometimes down: one episode too few.",
+            lambda variance, error: round(float(variance) / error**2),
+        ),
+        Pitfall(
+            "confidence interval",
+            "It multiplies by a number, as for a confidence interval: the standard error itself is wanted.",
+            needed_times(1.96**2),
+            also=tuple(map(needed_times, (1.96, 2, 3, 4, 9, 1 / 2, 1 / 4))),
+        ),
+        Pitfall(
+            "root over the square",
+            "It takes the root of the variance and the square of the error; V is squared units already.",
+            lambda variance, error: math.ceil(math.sqrt(float(variance)) / error**2),
+        ),
+        Pitfall(
+            "multiplied",
+            "It multiplies by the squared error: a smaller error must need MORE episodes.",
+            lambda variance, error: math.ceil(float(variance) * error**2),
+        ),
         Pitfall(
             "variance squared",
             "The variance is squared too; only the error is.",

@@ -1,9 +1,10 @@
 """Right answers of lesson 1 in other styles."""
 
+import numpy as np
 import torch
 from torch.distributions import Categorical
 
-from pgcourse.mdp import expected_return
+from pgcourse.mdp import action_values, expected_return, occupancy
 
 
 def softmax_builtin(theta):
@@ -23,6 +24,16 @@ def softmax_rows(theta):
         return torch.stack([softmax_rows(row) for row in theta])
     shifted = [torch.exp(x - max(theta)) for x in theta]
     return torch.stack(shifted) / sum(shifted)
+
+
+def softmax_in_double(theta):
+    z = torch.exp(theta.double() - theta.detach().double().amax(-1, keepdim=True))
+    return torch.einsum("...a,...->...a", z, 1 / z.sum(-1)).to(theta.dtype)
+
+
+def softmax_small_number(theta):
+    z = torch.exp(theta - theta.max(-1, keepdim=True)[0])
+    return z / (z.sum(-1, keepdim=True) + 1e-8)
 
 
 def score_autograd(theta, action):
@@ -45,6 +56,25 @@ def score_func(theta, action):
     return torch.func.grad(lambda t: torch.log_softmax(t, -1)[action])(theta)
 
 
+def score_where(theta, action):
+    pi = torch.softmax(theta, 0)
+    return torch.where(torch.arange(len(theta)) == action, 1 - pi, -pi)
+
+
+def score_small_differences(theta, action):
+    x, h = theta.double(), 1e-5
+    nudges = h * torch.eye(len(x), dtype=x.dtype)
+    up, down = (torch.log_softmax(x + c * nudges, -1)[:, action] for c in (1, -1))
+    return ((up - down) / (2 * h)).to(theta.dtype)
+
+
+def score_numpy(theta, action):
+    e = np.exp(theta.numpy() - theta.numpy().max())
+    score = -e / e.sum()
+    score[action] += 1
+    return torch.from_numpy(score)
+
+
 def step_autograd(theta, action, ret, lr):
     return theta + lr * ret * score_autograd(theta, action)
 
@@ -63,6 +93,20 @@ def step_in_numpy(theta, action, ret, lr):
     for i in range(len(new)):
         new[i] += lr * ret * ((i == action) - pi[i])
     return torch.from_numpy(new)
+
+
+def step_two_parts(theta, action, ret, lr):
+    new = theta - lr * ret * torch.softmax(theta, 0)
+    new[action] += lr * ret
+    return new
+
+
+def step_maximize(theta, action, ret, lr):
+    parameter = torch.nn.Parameter(theta.clone())
+    optimizer = torch.optim.SGD([parameter], lr=lr, maximize=True)
+    (Categorical(logits=parameter).log_prob(torch.tensor(action)) * ret).backward()
+    optimizer.step()
+    return parameter.data
 
 
 def values_sweeps(mdp, pi):
@@ -89,6 +133,21 @@ def values_loops(mdp, pi):
             r_pi[s] += pi[s, a] * mdp.R[s, a]
     V = torch.linalg.solve(torch.eye(S, dtype=pi.dtype) - mdp.gamma * P_pi, r_pi)
     return mdp.R + mdp.gamma * torch.einsum("sap,p->sa", mdp.P, V)
+
+
+def values_until_still(mdp, pi):
+    Q, change = torch.zeros_like(mdp.R), 1.0
+    while change > 1e-12:
+        new = mdp.R + mdp.gamma * torch.einsum("sap,p->sa", mdp.P, (pi * Q).sum(1))
+        Q, change = new, (new - Q).abs().max()
+    return Q
+
+
+def values_numpy(mdp, pi):
+    P, R, p = mdp.P.numpy(), mdp.R.numpy(), pi.numpy()
+    P_pi = np.einsum("sa,sax->sx", p, P)
+    V = np.linalg.solve(np.eye(len(P_pi)) - mdp.gamma * P_pi, (p * R).sum(1))
+    return torch.from_numpy(R + mdp.gamma * P @ V)
 
 
 def gradient_autograd(mdp, theta):
@@ -123,6 +182,21 @@ def gradient_differences(mdp, theta):
     return grad
 
 
+def gradient_jacobian(mdp, theta):
+    pi = torch.softmax(theta, 1)
+    jacobian = torch.diag_embed(pi) - pi.unsqueeze(2) * pi.unsqueeze(1)
+    weighted = occupancy(mdp, pi)[:, None, None] * jacobian
+    return (weighted @ action_values(mdp, pi).unsqueeze(2)).squeeze(2)
+
+
+def gradient_surrogate(mdp, theta):
+    leaf = theta.detach().clone().requires_grad_()
+    logp = torch.log_softmax(leaf, 1)
+    pi = logp.exp().detach()
+    (occupancy(mdp, pi)[:, None] * pi * action_values(mdp, pi) * logp).sum().backward()
+    return leaf.grad
+
+
 def estimate_loop(theta, actions, returns):
     if returns.shape != actions.shape:
         raise ValueError("one return per action")
@@ -147,11 +221,67 @@ def estimate_matrix(theta, actions, returns):
     return (per_action - torch.softmax(theta, 0) * returns.sum()) / len(actions)
 
 
+def estimate_cross_entropy(theta, actions, returns):
+    if returns.shape != actions.shape:
+        raise ValueError("one return per action")
+    leaf = theta.detach().clone().requires_grad_()
+    logits = leaf.expand(len(actions), -1)
+    nll = torch.nn.functional.cross_entropy(logits, actions, reduction="none")
+    return -torch.autograd.grad((nll * returns).mean(), leaf)[0]
+
+
+def estimate_numpy(theta, actions, returns):
+    if returns.shape != actions.shape:
+        raise ValueError("one return per action")
+    pi = torch.softmax(theta, 0).numpy()
+    scores = np.eye(len(pi), dtype=pi.dtype)[actions.numpy()] - pi
+    return torch.from_numpy((returns.numpy()[:, None] * scores).mean(0))
+
+
 RIGHT = {
-    "softmax": [softmax_builtin, softmax_through_log, softmax_distribution, softmax_rows],
-    "grad_log_softmax": [score_autograd, score_loop, score_one_hot, score_func],
-    "score_step": [step_autograd, step_optimizer, step_in_numpy],
-    "action_values": [values_sweeps, values_on_pairs, values_loops],
-    "exact_policy_gradient": [gradient_autograd, gradient_by_scores, gradient_differences],
-    "score_function_gradient": [estimate_loop, estimate_autograd, estimate_matrix],
+    "softmax": [
+        softmax_builtin,
+        softmax_through_log,
+        softmax_distribution,
+        softmax_rows,
+        softmax_in_double,
+        softmax_small_number,
+    ],
+    "grad_log_softmax": [
+        score_autograd,
+        score_loop,
+        score_one_hot,
+        score_func,
+        score_where,
+        score_small_differences,
+        score_numpy,
+    ],
+    "score_step": [
+        step_autograd,
+        step_optimizer,
+        step_in_numpy,
+        step_two_parts,
+        step_maximize,
+    ],
+    "action_values": [
+        values_sweeps,
+        values_on_pairs,
+        values_loops,
+        values_until_still,
+        values_numpy,
+    ],
+    "exact_policy_gradient": [
+        gradient_autograd,
+        gradient_by_scores,
+        gradient_differences,
+        gradient_jacobian,
+        gradient_surrogate,
+    ],
+    "score_function_gradient": [
+        estimate_loop,
+        estimate_autograd,
+        estimate_matrix,
+        estimate_cross_entropy,
+        estimate_numpy,
+    ],
 }
