@@ -11,6 +11,7 @@ from importlib.metadata import distribution, version
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from pgcourse import doctor
 
@@ -48,6 +49,12 @@ def test_constraints_are_closed_and_possible(project):
         exact = pinned.get(doctor.normal(need.name))
         assert exact, f"{who} requires {need}, which constraints.txt does not pin"
         assert need.specifier.contains(exact), f"{who} requires {need}; constraints.txt: {exact}"
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    for name in {doctor.normal(need.name) for _, need in needed}:
+        accepts = distribution(name).metadata.get("Requires-Python") or ">=3"
+        assert SpecifierSet(accepts).contains(oldest), (
+            f"{name} needs Python {accepts}, not {oldest}"
+        )
     if sys.version_info[:2] == (3, 11):  # the Python of constraints.txt: others need less
         assert set(pinned) == {doctor.normal(need.name) for _, need in needed}
 
