@@ -26,7 +26,7 @@ CURVES = {  # name: (title, a line to compare with, scale, lower and upper limit
     "alpha": ("temperature α", 1, "log", (0.03, 300)),
     "saturated": ("share at the bounds", 0, "linear", (-0.05, 1.05)),
 }
-POINTS = 40  # of each curve
+EVERY = 200  # environment steps from one measurement to the next
 
 
 # --- the bugs: each a piece of `sac.train` that is wrong ---
@@ -96,20 +96,19 @@ PATIENTS = {
 
 
 class Examination:
-    """A callback for `train` that measures the policy and the critic, `POINTS` times in a run.
+    """A callback for `train` that measures the policy and the critic every `EVERY` steps.
 
     A measurement plays 16 fresh episodes as the policy acts in training, and compares Q of their
     first step with the discounted rewards that followed.
     """
 
-    def __init__(self, config, stop=None):
-        self.config, self.rows, self.stop = config, [], stop or config.total_steps
+    def __init__(self, config):
+        self.config, self.rows = config, []
         self.collector = Collector(config.env, 16, config.seed + 1)
 
     def __call__(self, recorder):
-        due = (len(self.rows) + 1) * self.config.total_steps / POINTS
-        if recorder.steps < due:
-            return False
+        if recorder.steps < (len(self.rows) + 1) * EVERY:
+            return
         rollout = self.collector.collect_episodes(recorder.policy)
         rew = rollout["rew"] * rollout["mask"]
         weights = self.config.gamma ** torch.arange(len(rew)).unsqueeze(1)
@@ -126,19 +125,15 @@ class Examination:
                 "saturated": (rollout["act"].abs() > 0.98).float().mean().item(),
             }
         )
-        return recorder.steps >= self.stop
 
     def curves(self):
         return {key: np.array([row[key] for row in self.rows], np.float32) for key in self.rows[0]}
 
 
-def examine(pieces, total_steps=8_000, stop=None, progress=False):
-    """Train with some pieces of `sac.train` replaced; the run's curves, {name: array}.
-
-    stop : end after this many steps, for a look at the beginning of a run
-    """
+def examine(pieces, total_steps=8_000, progress=False):
+    """Train with some pieces of `sac.train` replaced; the run's curves, {name: array}."""
     config = sac.Config(total_steps=total_steps)
-    examination = Examination(config, stop)
+    examination = Examination(config)
     sac.train(config, **pieces, progress=progress, callback=examination)
     return examination.curves()
 

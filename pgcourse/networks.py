@@ -219,7 +219,7 @@ def polyak_update(target, online, tau):
     target, online : two modules of the same shape; only target changes, and the two share no memory
     tau            : float in [0, 1]; 0.005 is slow, 1 copies
     returns        : None
-    note           : buffers of integers (a counter) are copied
+    note           : buffers of integers (a counter) are copied; copying all the buffers is fine too
     source         : Lillicrap et al. 2016, algorithm 1, arXiv:1509.02971
     """
     slow = [*target.parameters(), *target.buffers()]

@@ -23,7 +23,7 @@
 # - explain what two critics, the entropy, its temperature and the slow target network each buy,
 # - diagnose a broken SAC run from its curves.
 #
-# **You need** lesson 4 (actor, critic, targets that are constants). About 110 minutes; the
+# **You need** lesson 4 (actor, critic, targets that are constants). About 115 minutes; the
 # training cells near the end take up to a minute each, every other cell a few seconds.
 #
 # | Exercise | Minutes | Difficulty |
@@ -35,6 +35,7 @@
 # | `sac_actor_loss` | 8 | ●● |
 # | `temperature_loss` | 8 | ●● |
 # | `quiz_sac_clinic` | 20 | ●●● |
+# | `quiz_sac_treatment` | 6 | ●● |
 
 # %% tags=["setup"]
 import copy
@@ -525,7 +526,7 @@ for value in jumps:
 
 plt.plot(jumps, color="black", lw=0.5, alpha=0.4, label="the critic's weight")
 for tau, course in courses.items():
-    plt.plot(course, lw=2, label=f"copy, τ = {tau}: half in {math.log(2) / tau:.0f} updates")
+    plt.plot(course, lw=2, label=f"copy, τ = {tau}: half-life {math.log(2) / tau:.0f}")
 plt.xlabel("updates")
 plt.ylabel("weight")
 plt.title("Small τ: calm, and late")
@@ -693,35 +694,35 @@ def hill(act):
 
 
 def show_tuning(axes, target, run, color=plots.BLUE):
-    entropies, alphas, _ = run
+    entropies, alphas, (mean, log_std) = run
     axes[0].plot(entropies, color=color, lw=1, label=f"asked for {target:g}")
     axes[0].axhline(target, color=color, ls=":", lw=1)
     axes[1].semilogy(alphas, color=color)
+    act = torch.linspace(-0.999, 0.999, 400)
+    axes[2].plot(act, density(mean, log_std, act), color=color)
     axes[0].set(xlabel="updates", ylabel="entropy (nats)")
     axes[1].set(xlabel="updates", ylabel="temperature α (log scale)")
+    axes[2].set(xlabel="action a", ylabel="density of the policy", ylim=(0, 5))
 
 
 asked = (-1.0, -0.5, 0.0, 0.5)
 tuned = {target: one_state(hill, target, steps=fast(600, 60)) for target in asked}
-fig, axes = plt.subplots(1, 2, figsize=(7.5, 3.2))
+fig, axes = plt.subplots(1, 3, figsize=(8.5, 3.2))
 for color, (target, run) in zip(plots.COLORS, tuned.items(), strict=False):
     show_tuning(axes, target, run, color)
 fig.legend(loc="outside lower center", ncols=4, fontsize=9)
-fig.suptitle("The entropy that was asked for (dotted), and the price that brings it")
+fig.suptitle("The entropy that was asked for (dotted), the price that brings it, and the policy")
 plt.show()
 
 # %% [markdown]
-# Each run finds its own price. Choose one, and see the policy that it ends with.
+# Each run finds its own price, and with it the width that was asked for. One at a time:
 
 
 # %%
 def tuning_slider(target=-1.0):
-    fig, axes = plt.subplots(1, 3, figsize=(8, 3))
+    fig, axes = plt.subplots(1, 3, figsize=(8.5, 3))
     show_tuning(axes, target, tuned[target])
-    mean, log_std = tuned[target][2]
-    act = torch.linspace(-0.999, 0.999, 400)
-    axes[2].fill_between(act, density(mean, log_std, act), color=plots.SKY)
-    axes[2].set(xlabel="action a", ylabel="density", title=f"α = {tuned[target][1][-1]:.3g}")
+    fig.suptitle(f"asked for {target:g} nats: α = {tuned[target][1][-1]:.3g}")
     plt.show()
 
 
@@ -808,8 +809,8 @@ plt.show()
 # %% [markdown]
 # From left to right: the return climbs to the top. The critic's promise is far too high while it knows
 # little (it began near 0, and the truth is a large negative number), then it comes close, and stays a
-# little too *low*: the minimum of two is careful. The entropy starts high and is brought to its target,
-# $-1$, by a temperature that finds its way down. And few actions sit at the bounds. (Dotted, to compare:
+# little too *low*: the minimum of two is careful. The entropy starts high and is brought down towards its
+# target, $-1$, by a temperature that finds its way down too. And few actions sit at the bounds. (Dotted, to compare:
 # solved, no error, the target entropy, and the temperature at the start.)
 #
 # From swing to balance, one episode of your policy without exploration; the seed is one that begins
@@ -854,8 +855,9 @@ show_policy(run.policy)
 # ## Leave one out
 #
 # Take one idea away at a time, with your functions in the same loop: no entropy ($\alpha = 0$ in target
-# and actor loss), one critic (asked twice), and the done mask the wrong way round. *Up to a minute for each
-# of the three; a few seconds on a quiet machine.*
+# and actor loss), one critic (asked twice), and the done mask the wrong way round. They train for 5000 steps
+# in place of 8000: what is to be seen is seen by then. *Up to a minute for each of the three; a few seconds
+# on a quiet machine.*
 
 
 # %%
@@ -880,7 +882,7 @@ def wrong_mask_target(rew, q1, q2, logp, terminated, gamma, alpha):
 
 
 def without(**changes):
-    return clinic_sac.examine(mine | changes, config.total_steps, progress=True)
+    return clinic_sac.examine(mine | changes, fast(5_000, 2_000), progress=True)
 
 
 left_out = {"all of it": examination.curves()}
@@ -986,22 +988,33 @@ plt.show()
 # ### Treat a patient
 #
 # A diagnosis is worth something if the treatment works. `clinic_sac.rerun(patient, ...)` trains a patient
-# again, **its bug still in**, except for the pieces that you put in their place; they are called `target`,
-# `critic_loss`, `actor_loss`, `temperature_loss`, `polyak` and `logp`, like the keys of `mine`. Replace
-# only what is ill. *Up to a minute.*
+# again, **its bug still in**, except for the pieces that you put in their place. They have the names of the
+# keys of `mine`.
+#
+# ### Exercise: `quiz_sac_treatment` (6 minutes, ●●)
+#
+# Replace only what is ill.
+#
+# <details><summary>Hint 1</summary>
+#
+# In which of your functions would you have to make that mistake?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Two ideas of SAC stand in two functions each. Whoever got such an idea wrong needs both replaced.
+#
+# </details>
 
+# %% exercise="pgcourse.checks.sac.quiz_sac_treatment"
 
-# %% solution="treatment"
-def treatment():
-    """A patient's letter, and the pieces to replace: {"name of the piece": your function}."""
-    ### BEGIN SOLUTION
-    return "C", {"target": soft_q_target}
-    ### END SOLUTION
-
+# %% [markdown]
+# Treat one, with your own functions. *Up to a minute.*
 
 # %%
-patient, pieces = treatment()
-cured = clinic_sac.rerun(patient, total_steps=config.total_steps, **pieces)
+patient = "C"
+pieces = {name: mine[name] for name in quiz_sac_treatment()[patient]}
+cured = clinic_sac.rerun(patient, total_steps=fast(5_000, 2_000), **pieces)
 clinic_sac.show({patient: patients[patient], f"{patient}, treated": cured})
 plt.show()
 

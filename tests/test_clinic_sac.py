@@ -5,7 +5,7 @@ import pytest
 
 from pgcourse import clinic_sac
 from pgcourse.checks import judge
-from pgcourse.checks.sac import quiz_sac_clinic
+from pgcourse.checks.sac import quiz_sac_clinic, quiz_sac_treatment
 
 NUMBERS = {  # the diagnoses of the quiz's docstring
     1: "no bug",
@@ -29,6 +29,25 @@ EXERCISE = {
 def test_the_key_is_the_truth():
     assert {p: NUMBERS[n] for p, n in quiz_sac_clinic().items()} == clinic_sac.PATIENTS
     assert sorted(clinic_sac.PATIENTS.values()) == sorted(clinic_sac.BUGS)
+
+
+def test_the_treatment_replaces_what_is_ill():
+    ill = {p: sorted(clinic_sac.BUGS[bug]) for p, bug in clinic_sac.PATIENTS.items()}
+    assert {p: sorted(pieces) for p, pieces in quiz_sac_treatment().items()} == ill
+
+
+def test_a_treatment_may_be_written_in_any_order():
+    answers = quiz_sac_treatment()
+    assert judge(
+        lambda: (
+            answers | {"D": ("actor_loss", "target"), "H": {"target", "actor_loss"}, "C": "target"}
+        ),
+        "quiz_sac_treatment",
+    ).passed
+    assert (
+        judge(lambda: answers | {"D": ["target"]}, "quiz_sac_treatment").pitfall == "target alone"
+    )
+    assert judge(lambda: dict.fromkeys(answers, list(EXERCISE)), "quiz_sac_treatment").score == 0
 
 
 @pytest.mark.parametrize("bug", [b for b in clinic_sac.BUGS if b != "no bug"])
@@ -74,7 +93,7 @@ def test_the_script_still_makes_them():
     kept = clinic_sac.load()
     for patient in "BD":
         bug = clinic_sac.BUGS[clinic_sac.PATIENTS[patient]]
-        curves = clinic_sac.examine(bug, stop=1_500)
+        curves = clinic_sac.examine(bug, total_steps=1_500)
         n = len(curves["steps"])
         assert n >= 7
         np.testing.assert_allclose(curves["steps"], kept[patient]["steps"][:n])

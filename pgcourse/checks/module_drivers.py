@@ -51,13 +51,19 @@ class Descent:
 
 @driver
 def entry(fn, args, grad):
-    """One answer of a quiz: fn() returns a dict, args["key"] says which entry counts."""
+    """One answer of a quiz: fn() returns a dict, args["key"] says which entry counts.
+
+    With args["any_order"] an answer is a choice of names: a list, a tuple, a set or a single name.
+    """
     answers = fn()
     if not isinstance(answers, dict):
         raise TypeError(f"expected a dict of answers; got {type(answers).__name__}")
     if args["key"] not in answers:
         raise KeyError(f"there is no answer to {args['key']!r}")
-    return answers[args["key"]], {}
+    answer = answers[args["key"]]
+    if args.get("any_order"):
+        answer = sorted({answer} if isinstance(answer, str) else set(answer))
+    return answer, {}
 
 
 @driver
@@ -137,6 +143,19 @@ class Watched(Descent):
         super().step()
 
 
+def stack(layers, buffers):
+    """Linear layers with tanh between them, the way learners build them, and buffers on a module inside."""
+    net = nn.Sequential()
+    with torch.random.fork_rng(devices=()):  # nn.Linear draws first weights
+        for weight, bias in layers:
+            linear = nn.Linear(*reversed(weight.shape))
+            linear.weight.data, linear.bias.data = weight.detach().clone(), bias.detach().clone()
+            net.extend([linear, nn.Tanh()])
+    for i, x in enumerate(buffers):
+        net[-1].register_buffer(f"buffer{i}", x.detach().clone())
+    return net
+
+
 @driver
 def follow(fn, args, grad):
     """A slow copy follows a network that moves: call fn(target, online, tau) for each of the taus.
@@ -147,11 +166,11 @@ def follow(fn, args, grad):
            gradient), and keep: "parameters" or "buffers" (the target's, after each call and move) or "apart"
            (what must not have happened to the two networks)
     """
-    target, online = Network(args["target"]), Network(args["online"])
-    for net, buffers in ((target, args["target_buffers"]), (online, args["online_buffers"])):
-        for i, x in enumerate(buffers):
-            net.register_buffer(f"buffer{i}", x.detach().clone())
+    target, online = (stack(args[name], args[f"{name}_buffers"]) for name in ("target", "online"))
     target.requires_grad_(not args["frozen"])
+    for p in online.parameters():
+        p.grad = torch.ones_like(p)  # what the optimizer's step has left
+    written = [*target.parameters()]
     moved = [x.detach().clone() for x in (*online.parameters(), *online.buffers())]
     parameters, buffers = [], []
     for tau in args["taus"]:
@@ -159,7 +178,7 @@ def follow(fn, args, grad):
         with torch.no_grad():
             for x in (*online.parameters(), *online.buffers(), *moved):
                 x += args["move"] if x.is_floating_point() else 1
-        parameters.append(target.values())
+        parameters.append([x.detach().clone() for x in target.parameters()])
         buffers.append([x.detach().clone() for x in target.buffers()])
     here = {x.data_ptr() for x in (*target.parameters(), *target.buffers())}
     there = [*online.parameters(), *online.buffers()]
@@ -171,6 +190,13 @@ def follow(fn, args, grad):
         )
         and all(p.requires_grad for p in online.parameters()),
         "no graph hangs on the target": all(p.is_leaf for p in target.parameters()),
+        "the target keeps its parameter objects": len(written) == len([*target.parameters()])
+        and all(p is q for p, q in zip(written, target.parameters(), strict=False)),
+        "gradients are left alone": all(
+            p.grad is not None and bool((p.grad == 1).all()) for p in online.parameters()
+        )
+        and all(p.grad is None for p in target.parameters()),
+        "train or eval is as before": target.training and online.training,
     }
     return {"parameters": parameters, "buffers": buffers, "apart": apart}[args["keep"]], {}
 

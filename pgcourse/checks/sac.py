@@ -5,7 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.core import Case, Exercise, Pitfall, alike, close_grad
+from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, normal
 from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
@@ -37,13 +38,71 @@ def squash_epsilon(mean, log_std, pre_tanh):
     return (density(mean, log_std, pre_tanh) - correction).sum(-1)
 
 
-def squash_clamped(mean, log_std, pre_tanh):
-    correction = torch.log((1 - pre_tanh.tanh() ** 2).clamp(min=1e-6))
-    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+def squash_unstable_in_float64(mean, log_std, pre_tanh):
+    correction = torch.log(1 - pre_tanh.double().tanh() ** 2)
+    return (density(mean, log_std, pre_tanh) - correction.to(mean.dtype)).sum(-1)
+
+
+def at(name, seen):
+    """(index, observation, right one) of a case of squashed_gaussian_logp without random numbers."""
+    exercise = SQUASHED_GAUSSIAN_LOGP
+    i = [case.name for case in exercise.cases].index(name)
+    return i, seen[i], exercise.known_on(i, squashed_gaussian_logp, "0")
+
+
+def gradient_stops(seen):
+    """Right at u = 0.5; at u = 200 finite, but with no gradient except the Gaussian's own."""
+    _, near, right = at("one action", seen)
+    i, far, _ = at("u of 200 and -90", seen)
+    gaussian = SQUASHED_GAUSSIAN_LOGP.known_on(i, squash_forgotten, "0")["grads"]["pre_tanh"]
+    return (
+        alike(near, right)
+        and torch.is_tensor(far["out"])
+        and bool(far["out"].isfinite().all())
+        and close_grad(far["grads"].get("pre_tanh"), gaussian)
+    )
 
 
 def squash_u_clamped(mean, log_std, pre_tanh):
-    return (density(mean, log_std, pre_tanh) - slope(pre_tanh.clamp(-5, 5))).sum(-1)
+    u = pre_tanh.clamp(-20, 20)
+    return (density(mean, log_std, u) - slope(u)).sum(-1)
+
+
+def u_has_no_gradient(seen):
+    """Right at u = 0.5; at u = 200 nothing reaches u."""
+    _, near, right = at("one action", seen)
+    grad = at("u of 200 and -90", seen)[1]["grads"].get("pre_tanh")
+    return alike(near, right) and grad is not None and not grad.any()
+
+
+def squash_inverted(margin):
+    def wrong(mean, log_std, pre_tanh):
+        u = torch.atanh(pre_tanh.tanh().clamp(-1 + margin, 1 - margin))
+        return (density(mean, log_std, u) - slope(u)).sum(-1)
+
+    return wrong
+
+
+def squash_sample_as_action(mean, log_std, pre_tanh):
+    correction = torch.log(1 - pre_tanh**2 + 1e-6)
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_sample_as_action_clamped(mean, log_std, pre_tanh):
+    act = pre_tanh.clamp(-1 + 1e-6, 1 - 1e-6)
+    return (density(mean, log_std, torch.atanh(act)) - torch.log(1 - act**2)).sum(-1)
+
+
+def squash_infinities_replaced(mean, log_std, pre_tanh):
+    logp = squash_unstable(mean, log_std, pre_tanh)
+    return torch.nan_to_num(logp, posinf=0.0, neginf=0.0)
+
+
+def squash_log_std_clamped(low, high):
+    def wrong(mean, log_std, pre_tanh):
+        return squashed_gaussian_logp(mean, log_std.clamp(low, high), pre_tanh)
+
+    return wrong
 
 
 def squash_added(mean, log_std, pre_tanh):
@@ -62,8 +121,29 @@ def squash_density_at_action(mean, log_std, pre_tanh):
     return (density(mean, log_std, pre_tanh.tanh()) - slope(pre_tanh)).sum(-1)
 
 
+def squash_forgotten_at_action(mean, log_std, pre_tanh):
+    return density(mean, log_std, pre_tanh.tanh()).sum(-1)
+
+
+def squash_tanh_twice_unstable(mean, log_std, pre_tanh):
+    correction = torch.log(1 - pre_tanh.tanh().tanh() ** 2)
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
 def squash_slope_at_mean(mean, log_std, pre_tanh):
     return (density(mean, log_std, pre_tanh) - slope(mean)).sum(-1)
+
+
+def squash_density_at_mean(mean, log_std, pre_tanh):
+    return (density(mean, log_std, mean) - slope(mean)).sum(-1)
+
+
+def squash_mean_action(mean, log_std, pre_tanh):
+    return torch.tanh(mean)
+
+
+def squash_negated(mean, log_std, pre_tanh):
+    return -squashed_gaussian_logp(mean, log_std, pre_tanh)
 
 
 def squash_log_variance(mean, log_std, pre_tanh):
@@ -74,6 +154,70 @@ def squash_log_std_as_std(mean, log_std, pre_tanh):
     z = (pre_tanh - mean) / log_std
     gaussian = -0.5 * z**2 - torch.log(log_std.abs()) - HALF_LOG_2PI
     return (gaussian - slope(pre_tanh)).sum(-1)
+
+
+def with_gaussian(gaussian):
+    """A wrong Gaussian, a function of (z, log_std), with the right correction."""
+
+    def wrong(mean, log_std, pre_tanh):
+        z = (pre_tanh - mean) * torch.exp(-log_std)
+        return (gaussian(z, log_std) - slope(pre_tanh)).sum(-1)
+
+    return wrong
+
+
+def with_correction(correction):
+    """A wrong correction, a function of u, with the right Gaussian."""
+
+    def wrong(mean, log_std, pre_tanh):
+        return (density(mean, log_std, pre_tanh) - correction(pre_tanh)).sum(-1)
+
+    return wrong
+
+
+def squash_std_as_variance(mean, log_std, pre_tanh):
+    z2 = (pre_tanh - mean) ** 2 * torch.exp(-log_std)
+    return (-0.5 * z2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_log_std_as_std_once(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) / log_std
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_times_std(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) * torch.exp(log_std)
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_constant_once(mean, log_std, pre_tanh):
+    return squash_no_constant(mean, log_std, pre_tanh) - HALF_LOG_2PI
+
+
+def squash_last_dimension(mean, log_std, pre_tanh):
+    return density(mean, log_std, pre_tanh).sum(-1) - slope(pre_tanh)[..., -1]
+
+
+def squash_correction_averaged(mean, log_std, pre_tanh):
+    return density(mean, log_std, pre_tanh).sum(-1) - slope(pre_tanh).mean(-1)
+
+
+def squash_slopes_added(mean, log_std, pre_tanh):
+    slopes = (1 - pre_tanh.tanh() ** 2).sum(-1)
+    return density(mean, log_std, pre_tanh).sum(-1) - torch.log(slopes + 1e-6)
+
+
+def squash_actions_multiplied(mean, log_std, pre_tanh):
+    act = pre_tanh.tanh().prod(-1)
+    return density(mean, log_std, pre_tanh).sum(-1) - torch.log(1 - act**2 + 1e-6)
+
+
+def squash_correction_detached(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh).detach()).sum(-1)
+
+
+def squash_draws(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, log_std, mean + log_std.exp() * torch.randn_like(mean))
 
 
 def squash_first_dimension(mean, log_std, pre_tanh):
@@ -152,6 +296,18 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
         ),
         Case("six dimensions", lambda g: policy_draws(g, 3, 6), "many dimensions", THREE),
         Case("time and environments", lambda g: policy_draws(g, 4, 2, 3), "many dimensions", THREE),
+        Case(
+            "spreads of 12 and 0.0025",
+            squashed([[0.4, 0.3], [-1.0, 0.0]], [[2.5, -6.0]] * 2, [[3.0, 0.304], [2.0, -0.001]]),
+            "many dimensions",
+            THREE,
+        ),
+        Case(
+            "u between 2 and 2.5",
+            squashed([[2.0], [-2.0], [2.4]], [[-0.5]] * 3, [[2.1], [-2.3], [2.5]]),
+            "large u",
+            THREE,
+        ),
         Case("u = 10", squashed([[9.5]], [[-0.5]], [[10.0]]), "large u", THREE),
         Case("u = -12", squashed([[-12.5]], [[0.2]], [[-12.0]]), "large u", THREE),
         Case(
@@ -194,23 +350,19 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "It takes log(1 - tanh(u)^2) as it stands: where tanh rounds to 1, that is log 0 = -inf.",
             squash_unstable,
             "In float32 this happens from about |u| = 9 on, and one inf in a batch makes every weight nan.",
+            also=(squash_unstable_in_float64,),
         ),
         Pitfall(
-            "epsilon in the log",
-            "It adds a small number inside the log: finite, but wrong once tanh is flat, "
-            "and there its gradient is gone.",
-            squash_epsilon,
-            "With 1e-6 the log stops at -13.8 nats; at u = 40 the true value is -78.6.",
+            "infinities replaced",
+            "It computes log 0 = -inf and then replaces it by a number, which is wrong and has no gradient.",
+            squash_infinities_replaced,
         ),
         Pitfall(
-            "slope clamped",
-            "It clamps 1 - tanh(u)^2 away from 0: finite, but wrong and without gradient there.",
-            squash_clamped,
-        ),
-        Pitfall(
-            "u clamped",
-            "It clamps u before the correction: beyond the limit value and gradient are wrong.",
-            squash_u_clamped,
+            "tanh inverted",
+            "It computes u back from a by atanh: where tanh rounds to 1, that u is lost.",
+            squash_inverted(1e-6),
+            "The function is given u itself, so that nobody has to invert a tanh.",
+            also=tuple(map(squash_inverted, (1e-4, 1e-5, 1e-7, torch.finfo().eps))),
         ),
         Pitfall(
             "correction added",
@@ -228,11 +380,34 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "tanh twice",
             "It squashes the squashed action again: log(1 - tanh(tanh(u))^2).",
             squash_tanh_twice,
+            also=(squash_tanh_twice_unstable,),
         ),
         Pitfall(
             "Gaussian at the action",
             "It evaluates the Gaussian at a = tanh(u); it was u that was drawn from it.",
             squash_density_at_action,
+            also=(squash_forgotten_at_action,),
+        ),
+        Pitfall(
+            "sample taken for the action",
+            "It treats `pre_tanh` as the action a; it is u, the sample before tanh.",
+            squash_sample_as_action,
+            also=(squash_sample_as_action_clamped,),
+        ),
+        Pitfall(
+            "mean for the sample",
+            "It evaluates the density at the mean; the sample u is not used.",
+            squash_density_at_mean,
+        ),
+        Pitfall(
+            "mean action",
+            "It returns tanh(mean), the action for evaluation; asked is the log-density of a sample.",
+            squash_mean_action,
+        ),
+        Pitfall(
+            "sign",
+            "It returns -log pi: the sign of the whole is reversed.",
+            squash_negated,
         ),
         Pitfall(
             "correction at the mean",
@@ -243,17 +418,63 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "log variance",
             "It treats log_std as the log of the variance: the spread comes out as its square root.",
             squash_log_variance,
+            also=(squash_std_as_variance,),
         ),
         Pitfall(
             "log_std as std",
             "It divides by log_std itself; the standard deviation is exp(log_std).",
             squash_log_std_as_std,
+            also=(squash_log_std_as_std_once,),
+        ),
+        Pitfall(
+            "multiplied by the std",
+            "z = (u - mean) * std; it should be divided by std, that is multiplied by exp(-log_std).",
+            squash_times_std,
+        ),
+        Pitfall(
+            "half missing",
+            "The factor 1/2 before z^2 is missing.",
+            with_gaussian(lambda z, log_std: -(z**2) - log_std - HALF_LOG_2PI),
+        ),
+        Pitfall(
+            "log std sign",
+            "+log_std: a wide Gaussian is lower everywhere, so its log-density has -log_std.",
+            with_gaussian(lambda z, log_std: -0.5 * z**2 + log_std - HALF_LOG_2PI),
+        ),
+        Pitfall(
+            "std not logged",
+            "It subtracts std = exp(log_std) itself; -log_std belongs there.",
+            with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std.exp() - HALF_LOG_2PI),
+        ),
+        Pitfall(
+            "log_std clamped",
+            "It clamps log_std to a range; beyond it the density is another one, without gradient.",
+            squash_log_std_clamped(-5, 2),
+            "A network may bound its output; a density is what it is given.",
+            also=(squash_log_std_clamped(-20, 2), squash_log_std_clamped(-2, 2)),
         ),
         Pitfall(
             "one dimension corrected",
-            "It corrects only the first action dimension; each has its own slope.",
+            "It corrects only one of the action dimensions; each has its own slope.",
             squash_first_dimension,
             "Pendulum has one dimension and hides this; every robot shows it.",
+            also=(squash_last_dimension,),
+        ),
+        Pitfall(
+            "correction averaged",
+            "It averages the correction over the action dimensions; each density is divided by its own slope, "
+            "so the logarithms add up.",
+            squash_correction_averaged,
+        ),
+        Pitfall(
+            "slopes added before the log",
+            "It takes one log of the sum of the slopes; each dimension has a log of its own.",
+            squash_slopes_added,
+        ),
+        Pitfall(
+            "actions multiplied before the log",
+            "It takes one slope of the product of the actions; each dimension has a slope of its own.",
+            squash_actions_multiplied,
         ),
         Pitfall(
             "not summed",
@@ -279,6 +500,16 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "The gradient does not notice, but the temperature compares this number with a target.",
         ),
         Pitfall(
+            "constant not halved",
+            "It subtracts log(2 pi) per dimension; it is half of that.",
+            with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std - 2 * HALF_LOG_2PI),
+        ),
+        Pitfall(
+            "constant once",
+            "It subtracts log(2 pi) / 2 once; it belongs to each dimension.",
+            squash_constant_once,
+        ),
+        Pitfall(
             "log std missing",
             "The term -log_std is missing: the density is not normalized.",
             squash_no_log_std,
@@ -290,9 +521,44 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_no_log_2,
         ),
         Pitfall(
+            "2 for log 2",
+            "It uses the number 2 where the stable formula has log 2.",
+            with_correction(lambda u: 2 * (2 - u - F.softplus(-2 * u))),
+        ),
+        Pitfall(
+            "factor 2 missing",
+            "The factor 2 in front of (log 2 - u - softplus(-2u)) is missing.",
+            with_correction(lambda u: slope(u) / 2),
+        ),
+        Pitfall(
+            "softplus sign",
+            "It takes softplus(2u); the stable formula has softplus(-2u).",
+            with_correction(lambda u: 2 * (math.log(2) - u - F.softplus(2 * u))),
+        ),
+        Pitfall(
+            "softplus of u",
+            "It takes softplus(-u); the stable formula has softplus(-2u).",
+            with_correction(lambda u: 2 * (math.log(2) - u - F.softplus(-u))),
+        ),
+        Pitfall(
             "square missing",
             "It uses 1 - tanh(u); the slope of tanh is 1 - tanh(u)^2.",
             squash_square_missing,
+        ),
+        Pitfall(
+            "asymptote for the slope",
+            "2 log 2 - 2|u| is what log(1 - tanh(u)^2) comes close to for large |u|; near 0 it is wrong.",
+            with_correction(lambda u: 2 * math.log(2) - 2 * u.abs()),
+        ),
+        Pitfall(
+            "range of the motor",
+            "It divides by a scale of 2 as well; asked is the density of a = tanh(u) in (-1, 1).",
+            with_correction(lambda u: slope(u) + math.log(2)),
+        ),
+        Pitfall(
+            "slope not logged",
+            "It subtracts the slope 1 - tanh(u)^2 itself; its logarithm belongs there.",
+            with_correction(lambda u: 1 - u.tanh() ** 2),
         ),
         Pitfall("not logged", "It returns the density, not its logarithm.", squash_not_logged),
         Pitfall(
@@ -300,6 +566,31 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "No gradient reaches u: the sample is detached, and with it the policy.",
             squash_detached,
             "SAC's actor learns through the sample itself (the reparameterization).",
+        ),
+        Pitfall(
+            "correction detached",
+            "No gradient passes through the correction: the policy never hears how flat tanh is.",
+            squash_correction_detached,
+        ),
+        Pitfall(
+            "u clamped",
+            "It clamps u: beyond the limit the value is wrong, and no gradient reaches the sample.",
+            squash_u_clamped,
+            telltale=u_has_no_gradient,
+        ),
+        Pitfall(
+            "epsilon or clamp",
+            "A small number in the log, or a clamp, stops the correction where tanh is flat: finite, "
+            "but wrong, and its gradient is gone.",
+            squash_epsilon,
+            "With 1e-6 the log stops at -13.8 nats; at u = 40 the true value is -78.6.",
+            telltale=gradient_stops,
+        ),
+        Pitfall(
+            "draws its own sample",
+            "It draws a new sample; the density is asked for at the u that is passed in.",
+            squash_draws,
+            telltale=uses_random_numbers,
         ),
     ],
     read="lesson 6, “A Gaussian, squashed”; Haarnoja et al. 2018, appendix C",
@@ -409,6 +700,97 @@ def soft_probability(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
     return backup(rew, terminated, gamma, soft(next_q1, next_q2, next_logp.exp(), alpha))
 
 
+def soft_second_critic(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, next_q2 - alpha * next_logp)
+
+
+def soft_sum_of_twins(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, next_q1 + next_q2 - alpha * next_logp)
+
+
+def soft_smaller_mean(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    q = next_q1 if next_q1.mean() < next_q2.mean() else next_q2
+    return backup(rew, terminated, gamma, q - alpha * next_logp)
+
+
+def soft_smaller_size(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    q = torch.where(next_q1.abs() < next_q2.abs(), next_q1, next_q2)
+    return backup(rew, terminated, gamma, q - alpha * next_logp)
+
+
+def soft_one_twin_pays(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, torch.minimum(next_q1, next_q2 - alpha * next_logp))
+
+
+def soft_other_twin_pays(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, torch.minimum(next_q1 - alpha * next_logp, next_q2))
+
+
+def no_entropy_with(choose):
+    """No entropy, whatever is made of the twins."""
+
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        return backup(rew, terminated, gamma, choose(next_q1, next_q2))
+
+    return wrong
+
+
+def soft_entropy_sign_outside(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_entropy_now(rew, next_q1, next_q2, -next_logp, terminated, gamma, alpha)
+
+
+def soft_entropy_of_now_too(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y = soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
+    return y - (alpha * next_logp).detach()
+
+
+def with_entropy(price):
+    """Another price in place of alpha * log pi, a function of (next_logp, alpha)."""
+
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        value = torch.minimum(next_q1, next_q2) - price(next_logp, alpha)
+        return backup(rew, terminated, gamma, value)
+
+    return wrong
+
+
+def with_discount(discount):
+    """Another discount in place of gamma, a function of gamma."""
+
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        return backup(rew, terminated, discount(gamma), soft(next_q1, next_q2, next_logp, alpha))
+
+    return wrong
+
+
+def soft_normalized(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_q_target((1 - gamma) * rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
+
+
+def soft_bracket(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return ((rew + gamma * (~terminated)) * value).detach()
+
+
+def soft_mask_shifted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return backup(rew, terminated.roll(1), gamma, value)
+
+
+def soft_any_end(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return backup(rew, terminated.any().expand_as(terminated), gamma, value)
+
+
+def soft_average_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha).mean()
+
+
+def soft_softmax(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = alpha * torch.logaddexp(next_q1 / alpha, next_q2 / alpha)
+    return backup(rew, terminated, gamma, value)
+
+
 def transitions(g, B, terminated=None, gamma=0.98, alpha=0.3, dtype=torch.float32):
     return {
         "rew": normal(g, B, dtype=dtype),
@@ -466,6 +848,24 @@ SOFT_Q_TARGET = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "a second critic [4, 1]",
+            lambda g: transitions(g, 4) | {"next_q2": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "terminated [4, 1]",
+            lambda g: transitions(g, 4, flags(g, 4, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "one reward [1] for a batch [4]",
+            lambda g: transitions(g, 4) | {"rew": normal(g, 1)},
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -473,11 +873,18 @@ SOFT_Q_TARGET = Exercise(
             "The entropy term -alpha * log pi is missing: it is the target of plain actor-critic.",
             soft_no_entropy,
             "The critic then does not know that the future will be paid for staying random too.",
+            also=tuple(
+                map(
+                    no_entropy_with,
+                    (torch.maximum, lambda q1, q2: (q1 + q2) / 2, lambda q1, q2: q1),
+                )
+            ),
         ),
         Pitfall(
             "entropy sign",
             "It adds alpha * log pi: likely actions are paid, and randomness is fined.",
             soft_entropy_sign,
+            also=(soft_entropy_sign_outside,),
         ),
         Pitfall(
             "entropy outside the mask",
@@ -514,6 +921,38 @@ SOFT_Q_TARGET = Exercise(
             "The actor finds the actions that one critic overrates, and the target repeats the error.",
         ),
         Pitfall(
+            "second critic only",
+            "It uses only next_q2: the twin is not asked.",
+            soft_second_critic,
+        ),
+        Pitfall(
+            "sum of the twins",
+            "It adds the two critics; the smaller one belongs here.",
+            soft_sum_of_twins,
+        ),
+        Pitfall(
+            "critic with the smaller mean",
+            "It picks one critic for the whole batch; the minimum is taken row by row.",
+            soft_smaller_mean,
+        ),
+        Pitfall(
+            "smaller in size",
+            "It takes the critic that is closer to 0; of -5 and 1 the smaller one is -5.",
+            soft_smaller_size,
+        ),
+        Pitfall(
+            "entropy for one twin",
+            "It subtracts alpha * log pi from one critic inside the minimum; it belongs to both, or behind it.",
+            soft_one_twin_pays,
+            also=(soft_other_twin_pays,),
+        ),
+        Pitfall(
+            "soft maximum of the twins",
+            "It takes alpha * log-sum-exp over the twins; that is a soft maximum of two critics, where their "
+            "minimum and the entropy of one action belong.",
+            soft_softmax,
+        ),
+        Pitfall(
             "smallest of the batch",
             "It takes one minimum over the whole batch; the minimum is between the twins, per row.",
             soft_smallest_of_batch,
@@ -535,11 +974,47 @@ SOFT_Q_TARGET = Exercise(
             soft_reward_masked,
         ),
         Pitfall(
+            "mask shifted",
+            "It uses the `terminated` of the row before.",
+            soft_mask_shifted,
+        ),
+        Pitfall(
+            "one end for all",
+            "One terminated row cuts off the future of the whole batch; the mask is row by row.",
+            soft_any_end,
+        ),
+        Pitfall(
+            "brackets",
+            "(r + gamma) * V: the reward is multiplied by the value; gamma alone is.",
+            soft_bracket,
+        ),
+        Pitfall(
             "end of the batch as terminal",
             "It treats the last row as terminal; a batch from the replay buffer has no end.",
             soft_last_is_terminal,
         ),
         Pitfall("no discount", "gamma is not used.", soft_no_discount),
+        Pitfall(
+            "gamma squared",
+            "It discounts twice: gamma^2 in place of gamma.",
+            with_discount(lambda gamma: gamma**2),
+        ),
+        Pitfall(
+            "gamma fixed",
+            "It uses a number of its own in place of gamma.",
+            with_discount(lambda gamma: 0.99),
+            also=(with_discount(lambda gamma: 0.9), with_discount(lambda gamma: 0.95)),
+        ),
+        Pitfall(
+            "reward times 1 - gamma",
+            "It weighs the reward by 1 - gamma; the target is a sum of rewards, not an average.",
+            soft_normalized,
+        ),
+        Pitfall(
+            "averaged",
+            "It returns the mean of the targets; every transition has its own.",
+            soft_average_target,
+        ),
         Pitfall(
             "reward discounted",
             "gamma multiplies the reward as well; the reward comes at once.",
@@ -556,6 +1031,42 @@ SOFT_Q_TARGET = Exercise(
             "alpha exponentiated",
             "It uses exp(alpha): what is passed is alpha itself, not its logarithm.",
             soft_alpha_exponentiated,
+        ),
+        Pitfall(
+            "alpha ignored",
+            "alpha is not used: a nat of entropy counts as one unit of reward.",
+            with_entropy(lambda logp, alpha: logp),
+        ),
+        Pitfall(
+            "alpha fixed",
+            "It uses a number of its own in place of alpha.",
+            with_entropy(lambda logp, alpha: 0.2 * logp),
+            also=tuple(with_entropy(lambda logp, a, x=x: x * logp) for x in (0.05, 0.1, 0.5)),
+        ),
+        Pitfall(
+            "half the entropy",
+            "The entropy term is half of what it should be.",
+            with_entropy(lambda logp, alpha: 0.5 * alpha * logp),
+        ),
+        Pitfall(
+            "entropy of now too",
+            "It pays the entropy of the next action twice: beside the reward, and in the next value.",
+            soft_entropy_of_now_too,
+        ),
+        Pitfall(
+            "probability times its logarithm",
+            "It multiplies log pi by pi; a' was drawn from pi, so that weight is in the sampling already.",
+            with_entropy(lambda logp, alpha: alpha * logp * logp.exp()),
+        ),
+        Pitfall(
+            "log pi cut at 0",
+            "It cuts or folds log pi at 0; a density may be above 1, and its logarithm positive.",
+            with_entropy(lambda logp, alpha: alpha * logp.clamp(max=0)),
+            also=(
+                with_entropy(lambda logp, alpha: alpha * logp.abs()),
+                with_entropy(lambda logp, alpha: -alpha * logp.abs()),
+                with_entropy(lambda logp, alpha: alpha * logp.clamp(min=0)),
+            ),
         ),
         Pitfall(
             "entropy of the batch",
@@ -652,6 +1163,75 @@ def critic_mean_squared(q1, q2, target):
     return (q1 - target.detach()).mean() ** 2 + (q2 - target.detach()).mean() ** 2
 
 
+def critic_second_only(q1, q2, target):
+    return ((q2 - target.detach()) ** 2).mean()
+
+
+def critic_first_twice(q1, q2, target):
+    return 2 * critic_first_only(q1, q2, target)
+
+
+def critic_sum_first(q1, q2, target):
+    return ((q1 + q2 - target.detach()) ** 2).mean()
+
+
+def critic_max_first(q1, q2, target):
+    return ((torch.maximum(q1, q2) - target.detach()) ** 2).mean()
+
+
+def critic_larger_loss(q1, q2, target):
+    return torch.maximum(critic_first_only(q1, q2, target), critic_second_only(q1, q2, target))
+
+
+def critic_smaller_loss(q1, q2, target):
+    return torch.minimum(critic_first_only(q1, q2, target), critic_second_only(q1, q2, target))
+
+
+def critic_target_added(q1, q2, target):
+    return sac_critic_loss(q1, q2, -target)
+
+
+def critic_difference(q1, q2, target):
+    return critic_first_only(q1, q2, target) - critic_second_only(q1, q2, target)
+
+
+def critic_product(q1, q2, target):
+    return ((q1 - target.detach()) * (q2 - target.detach())).mean()
+
+
+def critic_pulled_together(q1, q2, target):
+    return sac_critic_loss(q1, q2, target) + ((q1 - q2) ** 2).mean()
+
+
+def critic_unequal(q1, q2, target):
+    return 0.5 * critic_first_only(q1, q2, target) + critic_second_only(q1, q2, target)
+
+
+def critic_unequal_too(q1, q2, target):
+    return critic_first_only(q1, q2, target) + 0.5 * critic_second_only(q1, q2, target)
+
+
+def critic_clipped(q1, q2, target):
+    return sum((q - target.detach()).clamp(-1, 1).pow(2).mean() for q in (q1, q2))
+
+
+def critic_log_cosh(q1, q2, target):
+    return sum((q - target.detach()).cosh().log().mean() for q in (q1, q2))
+
+
+def critic_normalized(q1, q2, target):
+    scaled = (target - target.mean()) / (target.std() + 1e-8)
+    return sac_critic_loss(q1, q2, scaled)
+
+
+def critic_one_less(q1, q2, target):
+    return sac_critic_loss(q1, q2, target) * len(q1) / max(len(q1) - 1, 1)
+
+
+def critic_as_actor(q1, q2, target):
+    return -torch.minimum(q1, q2).mean()
+
+
 def twins(g, B, dtype=torch.float32, **more):
     return {
         "q1": normal(g, B, dtype=dtype, scale=3.0),
@@ -671,9 +1251,10 @@ def hand_twins(g):
     }
 
 
-def halved(name, says, wrong, why=""):
+def halved(name, says, wrong, why="", *also):
     """A mistake that is the same mistake with a factor 1/2 in front."""
-    return Pitfall(name, says, wrong, why, also=(lambda *args: 0.5 * wrong(*args),))
+    halves = tuple(lambda *args, fn=fn: 0.5 * fn(*args) for fn in (wrong, *also))
+    return Pitfall(name, says, wrong, why, also=(*also, *halves))
 
 
 SAC_CRITIC_LOSS = Exercise(
@@ -682,6 +1263,16 @@ SAC_CRITIC_LOSS = Exercise(
     parts={"loss": 2, "target constant": 1, "shapes": 1, "clean": 1},
     cases=[
         Case("two transitions", hand_twins, "loss", ("q1", "q2")),
+        Case(
+            "a second critic that is far off",
+            lambda g: {
+                "q1": torch.tensor([1.0, -2.0]),
+                "q2": torch.tensor([-3.0, 2.5]),
+                "target": torch.tensor([0.5, -1.5]),
+            },
+            "loss",
+            ("q1", "q2"),
+        ),
         Case("one transition", lambda g: with_target(g, 1), "loss", ("q1", "q2")),
         Case("a batch", lambda g: with_target(g, 9), "loss", ("q1", "q2")),
         Case("float64", lambda g: with_target(g, 7, F64), "loss", ("q1", "q2")),
@@ -703,6 +1294,12 @@ SAC_CRITIC_LOSS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "a second critic [4, 1]",
+            lambda g: with_target(g, 4) | {"q2": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         halved(
@@ -716,6 +1313,12 @@ SAC_CRITIC_LOSS = Exercise(
             "Only q1 is trained: its twin keeps its random first guess.",
             critic_first_only,
             "The minimum of a trained and an untrained critic is no estimate of anything.",
+            critic_first_twice,
+        ),
+        halved(
+            "second critic only",
+            "Only q2 is trained: its twin keeps its random first guess.",
+            critic_second_only,
         ),
         halved(
             "second critic detached",
@@ -727,6 +1330,16 @@ SAC_CRITIC_LOSS = Exercise(
             "It trains only the smaller of the twins, row by row; both regress to the target.",
             critic_min_first,
             "The minimum belongs in the target, where the estimate is used.",
+        ),
+        halved(
+            "maximum first",
+            "It trains only the larger of the twins, row by row; both regress to the target.",
+            critic_max_first,
+        ),
+        halved(
+            "sum first",
+            "It trains the sum of the twins to be the target: each would be half of it.",
+            critic_sum_first,
         ),
         halved(
             "average first",
@@ -745,9 +1358,41 @@ SAC_CRITIC_LOSS = Exercise(
             critic_better_only,
         ),
         halved(
+            "worse critic only",
+            "Only the critic with the larger loss counts; both critics should learn.",
+            critic_larger_loss,
+        ),
+        halved(
+            "better critic only",
+            "Only the critic with the smaller loss counts; both critics should learn.",
+            critic_smaller_loss,
+        ),
+        halved(
             "sum over the batch",
             "It sums over the batch: the step size grows with the batch.",
             critic_sum,
+        ),
+        halved(
+            "divided by B - 1",
+            "It divides by B - 1; a mean of squared errors divides by B.",
+            critic_one_less,
+        ),
+        halved(
+            "half for one twin",
+            "The two critics have different weights; both losses count the same.",
+            critic_unequal,
+            "",
+            critic_unequal_too,
+        ),
+        halved(
+            "difference of the losses",
+            "It subtracts the second loss: descent drives q2 away from the target.",
+            critic_difference,
+        ),
+        halved(
+            "product of the errors",
+            "It multiplies the two errors; each has a square of its own.",
+            critic_product,
         ),
         halved(
             "not averaged",
@@ -769,6 +1414,12 @@ SAC_CRITIC_LOSS = Exercise(
             "It uses the Huber (smooth L1) loss; for errors beyond 1 that is not the squared error.",
             critic_huber,
         ),
+        halved(
+            "errors clipped",
+            "It clips the errors before squaring: a critic that is far off gets no gradient.",
+            critic_clipped,
+        ),
+        halved("log cosh", "It uses log cosh of the error; asked is its square.", critic_log_cosh),
         halved("root", "It takes the root of the mean squared error.", critic_root),
         halved(
             "square of the mean",
@@ -779,6 +1430,23 @@ SAC_CRITIC_LOSS = Exercise(
             "twins trained on each other",
             "It compares the critics with each other; the target is not used.",
             critic_twins_agree,
+        ),
+        halved(
+            "twins pulled together",
+            "It adds a penalty on (q1 - q2)^2: twins help because they differ.",
+            critic_pulled_together,
+        ),
+        halved("target added", "It adds the target; the error is q - target.", critic_target_added),
+        halved(
+            "target normalized",
+            "It standardizes the targets within the batch: Q would have no unit, and no meaning.",
+            critic_normalized,
+        ),
+        halved(
+            "actor's loss",
+            "It maximizes the critics, and the target is not used: that is the actor's loss.",
+            critic_as_actor,
+            "Actor and critic learn from different losses: the critic regresses to its target.",
         ),
         halved(
             "second follows the first",
@@ -878,6 +1546,47 @@ def actor_probability(logp, q1, q2, alpha):
     return (constant(alpha) * logp.exp() - torch.minimum(q1, q2)).mean()
 
 
+def with_value(value):
+    """Another value in place of min(q1, q2), a function of (q1, q2)."""
+
+    def wrong(logp, q1, q2, alpha):
+        return (constant(alpha) * logp - value(q1, q2)).mean()
+
+    return wrong
+
+
+def without_entropy(value):
+    def wrong(logp, q1, q2, alpha):
+        return -value(q1, q2).mean()
+
+    return wrong
+
+
+def with_price(price):
+    """Another price in place of alpha * log pi, a function of (logp, alpha)."""
+
+    def wrong(logp, q1, q2, alpha):
+        return (price(logp, constant(alpha)) - torch.minimum(q1, q2)).mean()
+
+    return wrong
+
+
+def actor_score_and_entropy(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - logp * torch.minimum(q1, q2).detach()).mean()
+
+
+def actor_squared(logp, q1, q2, alpha):
+    return ((constant(alpha) * logp - torch.minimum(q1, q2)) ** 2).mean()
+
+
+def actor_divided(logp, q1, q2, alpha):
+    return (logp - torch.minimum(q1, q2) / constant(alpha)).mean()
+
+
+def actor_times_alpha(logp, q1, q2, alpha):
+    return (constant(alpha) * (logp - torch.minimum(q1, q2))).mean()
+
+
 def fresh_actions(g, B, alpha, dtype=torch.float32):
     return {"logp": normal(g, B, dtype=dtype) - 0.5} | twins(g, B, dtype) | {"alpha": alpha}
 
@@ -924,6 +1633,12 @@ SAC_ACTOR_LOSS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "a second critic [4, 1]",
+            lambda g: fresh_actions(g, 4, 0.2) | {"q2": normal(g, 4, 1)},
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -939,6 +1654,41 @@ SAC_ACTOR_LOSS = Exercise(
             "It climbs q1 alone; its twin is not asked.",
             actor_first,
             "The actor is an optimizer: it finds the actions where one critic alone is wrong.",
+        ),
+        Pitfall(
+            "second critic only",
+            "It climbs q2 alone; its twin is not asked.",
+            with_value(lambda q1, q2: q2),
+        ),
+        Pitfall(
+            "sum of the twins",
+            "It climbs the sum of the critics, not the smaller.",
+            with_value(torch.add),
+        ),
+        Pitfall(
+            "smaller in size",
+            "It takes the critic that is closer to 0; of -5 and 1 the smaller one is -5.",
+            with_value(lambda q1, q2: torch.where(q1.abs() < q2.abs(), q1, q2)),
+        ),
+        Pitfall(
+            "smooth minimum",
+            "It takes -log-sum-exp of the negated twins; asked is their minimum.",
+            with_value(lambda q1, q2: -torch.logaddexp(-q1, -q2)),
+        ),
+        Pitfall(
+            "value normalized",
+            "It centers or rescales min Q within the batch: the price alpha then has no unit to compare with.",
+            with_value(lambda q1, q2: torch.minimum(q1, q2) - torch.minimum(q1, q2).mean()),
+            also=(
+                with_value(
+                    lambda q1, q2: (
+                        torch.minimum(q1, q2) / torch.minimum(q1, q2).abs().mean().detach()
+                    )
+                ),
+                with_value(
+                    lambda q1, q2: torch.minimum(q1, q2) - torch.minimum(q1, q2).mean().detach()
+                ),
+            ),
         ),
         Pitfall(
             "sign",
@@ -960,6 +1710,10 @@ SAC_ACTOR_LOSS = Exercise(
             "no entropy",
             "alpha * log pi is missing: nothing keeps the policy from collapsing to one action.",
             actor_no_entropy,
+            also=tuple(
+                without_entropy(value)
+                for value in (lambda q1, q2: q1, lambda q1, q2: (q1 + q2) / 2, torch.maximum)
+            ),
         ),
         Pitfall(
             "alpha not detached",
@@ -983,6 +1737,7 @@ SAC_ACTOR_LOSS = Exercise(
             "It weighs log pi by a constant, as REINFORCE does; SAC differentiates through the action.",
             actor_score_function,
             "It points the same way on average, with far more noise.",
+            also=(actor_score_and_entropy,),
         ),
         Pitfall(
             "policy gradient with Q",
@@ -1015,6 +1770,32 @@ SAC_ACTOR_LOSS = Exercise(
             actor_alpha_on_q,
         ),
         Pitfall("alpha ignored", "alpha is not used.", actor_alpha_ignored),
+        Pitfall(
+            "alpha fixed",
+            "It uses a number of its own in place of alpha.",
+            with_price(lambda logp, alpha: 0.2 * logp),
+            also=tuple(with_price(lambda logp, alpha, x=x: x * logp) for x in (0.05, 0.1, 0.5)),
+        ),
+        Pitfall(
+            "divided by alpha",
+            "It divides the whole loss by alpha: a small temperature makes huge steps.",
+            actor_divided,
+        ),
+        Pitfall(
+            "alpha on both",
+            "alpha multiplies min Q too; it is the price of entropy and belongs to log pi alone.",
+            actor_times_alpha,
+        ),
+        Pitfall(
+            "squared",
+            "It squares the difference: the policy is to maximize the value, not to meet log pi.",
+            actor_squared,
+        ),
+        Pitfall(
+            "probability times its logarithm",
+            "It multiplies log pi by pi; a was drawn from pi, so that weight is in the sampling already.",
+            with_price(lambda logp, alpha: alpha * logp.exp() * logp),
+        ),
         Pitfall(
             "alpha exponentiated",
             "It uses exp(alpha): what is passed is alpha itself, not its logarithm.",
@@ -1102,13 +1883,52 @@ def temperature_without_alpha(log_alpha, logp, target_entropy):
     return (logp.mean() + target_entropy) ** 2 + 0 * log_alpha
 
 
-def either_way(name, says, wrong, why=""):
+def from_gap(loss):
+    """A wrong loss, a function of (alpha or log alpha, log pi, target entropy)."""
+
+    def wrong(log_alpha, logp, target_entropy, logs=False):
+        return loss(in_front(log_alpha, logs), logp.detach(), target_entropy)
+
+    return wrong
+
+
+def from_log_alpha(front):
+    """Something else in front, a function of log alpha."""
+
+    def wrong(log_alpha, logp, target_entropy):
+        return -(front(log_alpha) * (logp.detach() + target_entropy)).mean()
+
+    return wrong
+
+
+def temperature_gap_only(log_alpha, logp, target_entropy):
+    return -(logp.detach() + target_entropy).mean()
+
+
+def temperature_mixed(log_alpha, logp, target_entropy):
+    return -(log_alpha.exp() * logp.detach() + log_alpha * target_entropy).mean()
+
+
+def temperature_mixed_too(log_alpha, logp, target_entropy):
+    return -(log_alpha * logp.detach() + log_alpha.exp() * target_entropy).mean()
+
+
+def temperature_alpha_added(log_alpha, logp, target_entropy):
+    return log_alpha.exp() - (logp.detach() + target_entropy).mean()
+
+
+def temperature_with_actor(log_alpha, logp, target_entropy, logs=False):
+    own = -(in_front(log_alpha, logs) * (logp.detach() + target_entropy)).mean()
+    return own + (log_alpha.exp().detach() * logp).mean()
+
+
+def either_way(name, says, wrong, why="", *also):
     """A mistake that is the same mistake with log alpha in front."""
 
-    def with_log(log_alpha, logp, target_entropy):
-        return wrong(log_alpha, logp, target_entropy, logs=True)
+    def with_log(fn):
+        return lambda *args: fn(*args, logs=True)
 
-    return Pitfall(name, says, wrong, why, also=(with_log,))
+    return Pitfall(name, says, wrong, why, also=(*also, *map(with_log, (wrong, *also))))
 
 
 def tuning(log_alpha, logp, target_entropy, dtype=torch.float32):
@@ -1169,6 +1989,34 @@ TEMPERATURE_LOSS = Exercise(
             temperature_half,
         ),
         either_way(
+            "size of the target",
+            "It takes the sign off the target entropy and puts one of its own; the sign that comes in counts.",
+            from_gap(lambda front, logp, target: -(front * (logp - abs(target))).mean()),
+            "",
+            from_gap(lambda front, logp, target: -(front * (logp + abs(target))).mean()),
+        ),
+        either_way(
+            "target fixed",
+            "It uses a number of its own in place of target_entropy.",
+            from_gap(lambda front, logp, target: -(front * (logp - 1)).mean()),
+            "",
+            from_gap(lambda front, logp, target: -(front * (logp - 0.5)).mean()),
+            from_gap(lambda front, logp, target: -(front * (logp - 2)).mean()),
+            from_gap(lambda front, logp, target: -(front * (logp - 3)).mean()),
+        ),
+        either_way(
+            "target outside the bracket",
+            "alpha multiplies log pi alone; target_entropy belongs inside the bracket, times alpha too.",
+            from_gap(lambda front, logp, target: -(front * logp + target).mean()),
+            "",
+            from_gap(lambda front, logp, target: -(front * logp).mean() + target),
+        ),
+        either_way(
+            "target divided by the batch",
+            "It divides the target by the number of actions in the batch; the mean is of log pi + target.",
+            from_gap(lambda front, logp, target: -(front * (logp + target / len(logp))).mean()),
+        ),
+        either_way(
             "target missing",
             "The target entropy is not used: alpha aims at an entropy of 0 nats.",
             temperature_no_target,
@@ -1190,9 +2038,40 @@ TEMPERATURE_LOSS = Exercise(
             temperature_not_averaged,
         ),
         either_way(
+            "first action only",
+            "It uses the first action of the batch only.",
+            from_gap(lambda front, logp, target: -(front * (logp[0] + target))),
+        ),
+        either_way(
+            "median",
+            "It takes the median over the batch; the entropy is a mean.",
+            from_gap(lambda front, logp, target: -(front * (logp + target)).median()),
+            "",
+            from_gap(lambda front, logp, target: -(front * (logp.median() + target))),
+        ),
+        either_way(
+            "difference standardized",
+            "It divides by the spread of the batch, or keeps only signs: how far off the entropy is gets lost.",
+            from_gap(lambda front, logp, target: -(front * torch.sign(logp + target)).mean()),
+            "",
+            from_gap(lambda front, logp, target: -front * torch.sign((logp + target).mean())),
+            from_gap(
+                lambda front, logp, target: -(front * (logp + target) / (logp.std() + 1e-8)).mean()
+            ),
+            from_gap(
+                lambda front, logp, target: (
+                    -(front * (logp - logp.mean()) / (logp.std() + 1e-8) + front * target).mean()
+                )
+            ),
+        ),
+        either_way(
             "one way only",
-            "It counts only actions that are more likely than asked: alpha can rise but never fall.",
+            "It cuts the difference at 0: alpha can move one way only.",
             temperature_one_way,
+            "",
+            from_gap(lambda front, logp, target: -(front * (logp + target).clamp(max=0)).mean()),
+            from_gap(lambda front, logp, target: -(front * (logp + target).mean().clamp(min=0))),
+            from_gap(lambda front, logp, target: -(front * (logp + target).mean().clamp(max=0))),
         ),
         either_way(
             "absolute difference",
@@ -1204,11 +2083,44 @@ TEMPERATURE_LOSS = Exercise(
             "It squares the difference: alpha falls whichever side the entropy is on.",
             temperature_squared,
             "alpha is a price (a Lagrange multiplier), not a model to be fitted.",
+            from_gap(lambda front, logp, target: front * (logp + target).mean() ** 2),
         ),
         either_way(
             "probability for its logarithm",
             "It uses exp(logp); what is passed is a log-probability already.",
             temperature_probability,
+        ),
+        either_way(
+            "probability times its logarithm",
+            "It multiplies log pi by pi; the actions were drawn from pi, so that weight is in them already.",
+            from_gap(lambda front, logp, target: -(front * (logp * logp.exp() + target)).mean()),
+        ),
+        either_way(
+            "actor's loss added",
+            "It adds alpha * log pi with its gradient: the policy has a loss of its own.",
+            temperature_with_actor,
+        ),
+        Pitfall(
+            "softplus in front",
+            "It takes softplus(log_alpha), or a square; alpha is exp(log_alpha).",
+            from_log_alpha(F.softplus),
+            also=(from_log_alpha(torch.square),),
+        ),
+        Pitfall(
+            "alpha inverted",
+            "It uses exp(-log_alpha) = 1/alpha: the gradient has the opposite sign.",
+            from_log_alpha(lambda log_alpha: (-log_alpha).exp()),
+        ),
+        Pitfall(
+            "alpha and its logarithm mixed",
+            "One term is multiplied by alpha, the other by log alpha; one factor stands before the bracket.",
+            temperature_mixed,
+            also=(temperature_mixed_too,),
+        ),
+        Pitfall(
+            "alpha added",
+            "It adds alpha; alpha multiplies (log pi + target_entropy).",
+            temperature_alpha_added,
         ),
         Pitfall(
             "alpha detached",
@@ -1222,8 +2134,9 @@ TEMPERATURE_LOSS = Exercise(
         ),
         Pitfall(
             "no alpha in it",
-            "It fits the entropy to the target directly: alpha does not appear, so it never moves.",
+            "alpha does not appear in it, so it never moves.",
             temperature_without_alpha,
+            also=(temperature_gap_only,),
         ),
     ],
     read="lesson 6, “A price that sets itself”; Haarnoja et al. 2018b, equation 18",
@@ -1332,6 +2245,154 @@ def polyak_shrinks(target, online, tau):
 
 
 @torch.no_grad()
+def polyak_own_share_lost(target, online, tau):
+    for old, new in pairs(target, online):
+        old.copy_(tau * new if old.is_floating_point() else new)
+
+
+@torch.no_grad()
+def polyak_both_shrink(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.add_(tau * new).mul_(1 - tau)
+        else:
+            old.copy_(new)
+
+
+def polyak_twice(target, online, tau):
+    polyak_update(target, online, tau)
+    polyak_update(target, online, tau)
+
+
+def polyak_twice_by_modules(target, online, tau):
+    for slow, fast in zip(target.modules(), online.modules(), strict=True):
+        if any(True for _ in slow.parameters()):
+            polyak_update(slow, fast, tau)
+
+
+@torch.no_grad()
+def polyak_last_layer(target, online, tau):
+    for old, new in list(zip(target.parameters(), online.parameters(), strict=True))[-2:]:
+        old.lerp_(new, tau)
+
+
+@torch.no_grad()
+def polyak_one_parameter(target, online, tau):
+    for old, new in list(pairs(target, online))[:1]:
+        old.lerp_(new, tau)
+
+
+@torch.no_grad()
+def polyak_skips_frozen(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        if old.requires_grad:
+            old.lerp_(new, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.lerp_(new, tau) if old.is_floating_point() else old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_gradient_step(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        if new.grad is not None:
+            old.sub_(tau * new.grad)
+
+
+@torch.no_grad()
+def polyak_online_scaled(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.mul_(1 - tau).add_(new.mul_(tau))
+        else:
+            old.copy_(new)
+
+
+def polyak_aliases_at_first(target, online, tau):
+    polyak_aliases(target, online, tau) if tau == 1 else polyak_update(target, online, tau)
+
+
+def polyak_aliases_parameters(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.data = new.data
+
+
+def polyak_replaces(target, online, tau):
+    polyak_update(target, online, tau)
+    for module in target.modules():
+        for name, x in list(module.named_parameters(recurse=False)):
+            setattr(module, name, torch.nn.Parameter(x.detach().clone(), x.requires_grad))
+
+
+def polyak_replaces_unfrozen(target, online, tau):
+    polyak_replaces(target, online, tau)
+    target.requires_grad_(True)
+
+
+def polyak_replaced_by_graph(target, online, tau):
+    for slow, fast in zip(target.modules(), online.modules(), strict=True):
+        for name, x in slow._parameters.items():
+            if x is not None:
+                slow._parameters[name] = (1 - tau) * x + tau * fast._parameters[name]
+
+
+def polyak_clears_gradients(target, online, tau):
+    polyak_update(target, online, tau)
+    online.zero_grad()
+
+
+def polyak_freezes_target(target, online, tau):
+    polyak_update(target, online, tau)
+    target.requires_grad_(False)
+
+
+def polyak_evaluates(target, online, tau):
+    polyak_update(target.eval(), online.eval(), tau)
+
+
+def polyak_evaluates_target(target, online, tau):
+    polyak_update(target.eval(), online, tau)
+
+
+@torch.no_grad()
+def polyak_counter_averaged(target, online, tau):
+    for old, new in pairs(target, online):
+        old.copy_((1 - tau) * old + tau * new)
+
+
+@torch.no_grad()
+def polyak_counter_forgotten(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.lerp_(new, tau)
+
+
+@torch.no_grad()
+def polyak_floats_left_behind(target, online, tau):
+    polyak_parameters_only(target, online, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        if not old.is_floating_point():
+            old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_buffers_swapped(target, online, tau):
+    polyak_parameters_only(target, online, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.lerp_(new, 1 - tau) if old.is_floating_point() else old.copy_(new)
+
+
+def polyak_buffers_shared(target, online, tau):
+    polyak_parameters_only(target, online, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.data = new.data
+
+
+def polyak_now_and_then(target, online, tau):
+    if torch.rand(()) < tau:
+        polyak_copies(target, online, tau)
+
+
+@torch.no_grad()
 def polyak_away(target, online, tau):
     for old, new in pairs(target, online):
         if old.is_floating_point():
@@ -1362,8 +2423,11 @@ def polyak_freezes_online(target, online, tau):
     online.requires_grad_(False)
 
 
-def polyak_halves(target, online, tau):
-    polyak_update(target, online, 0.5)
+def with_tau(share):
+    def wrong(target, online, tau):
+        polyak_update(target, online, share)
+
+    return wrong
 
 
 def layers(g, *sizes, dtype=torch.float32):
@@ -1386,14 +2450,15 @@ def following(
     dtype=torch.float32,
     keep="parameters",
 ):
-    def some():
-        return [normal(g, 3, dtype=dtype), torch.randint(50, (1,), generator=g)] if buffers else []
+    def some(count):
+        counter = count + torch.randint(50, (1,), generator=g)
+        return [normal(g, 3, dtype=dtype), counter] if buffers else []
 
     return {
         "target": layers(g, *sizes, dtype=dtype),
         "online": layers(g, *sizes, dtype=dtype),
-        "target_buffers": some(),
-        "online_buffers": some(),
+        "target_buffers": some(0),
+        "online_buffers": some(100),
         "taus": list(taus),
         "move": 0.5,
         "frozen": frozen,
@@ -1467,12 +2532,13 @@ POLYAK_UPDATE = Exercise(
             "It assigns the online network's storage: from then on the two ARE one network.",
             polyak_aliases,
             "Every later optimizer step then moves the target too.",
+            also=(polyak_aliases_at_first, polyak_aliases_parameters),
         ),
         Pitfall("copies", "It copies the online network whatever tau says.", polyak_copies),
         Pitfall(
-            "rebinds a name",
-            "It gives a new value to a local name; the module's parameters stay as they were. "
-            "Write into them in place.",
+            "nothing written",
+            "The target stays as it was: `x = ...` gives a local name a new value. "
+            "Write into the parameter in place.",
             polyak_rebinds,
             "The target stays at its random beginning for ever.",
         ),
@@ -1504,6 +2570,7 @@ POLYAK_UPDATE = Exercise(
             "network's graph. Use torch.no_grad().",
             polyak_with_graph,
             "Memory grows with every call, and the target's gradient trains the critic.",
+            also=(polyak_replaced_by_graph,),
         ),
         Pitfall(
             "target unfrozen",
@@ -1521,7 +2588,107 @@ POLYAK_UPDATE = Exercise(
             polyak_parameters_only,
             "With batch normalization the target would use statistics from before training.",
         ),
-        Pitfall("tau ignored", "It averages half and half whatever tau says.", polyak_halves),
+        Pitfall(
+            "float buffers left behind",
+            "Only the counters among the buffers follow; running means are buffers too.",
+            polyak_floats_left_behind,
+        ),
+        Pitfall(
+            "counter averaged",
+            "It averages a buffer of integers: the result is rounded down. Copy it.",
+            polyak_counter_averaged,
+        ),
+        Pitfall(
+            "counter forgotten",
+            "A buffer of integers does not follow: copy it.",
+            polyak_counter_forgotten,
+        ),
+        Pitfall(
+            "tau swapped in the buffers",
+            "The parameters are right; in the buffers tau and 1 - tau are swapped.",
+            polyak_buffers_swapped,
+        ),
+        Pitfall(
+            "shared buffers",
+            "The target's buffers ARE the online network's from then on: copy the numbers.",
+            polyak_buffers_shared,
+        ),
+        Pitfall(
+            "tau ignored",
+            "It averages with a share of its own whatever tau says.",
+            with_tau(0.5),
+            also=tuple(map(with_tau, (0.001, 0.005, 0.01, 0.05, 0.995))),
+        ),
+        Pitfall(
+            "own share lost",
+            "It writes tau * online: the target forgets its own (1 - tau) share.",
+            polyak_own_share_lost,
+        ),
+        Pitfall(
+            "both shrink",
+            "1 - tau multiplies the online network's share too.",
+            polyak_both_shrink,
+        ),
+        Pitfall(
+            "twice in one call",
+            "Every parameter moves twice in one call (modules() and parameters() both visit the inner layers).",
+            polyak_twice,
+            also=(polyak_twice_by_modules,),
+        ),
+        Pitfall(
+            "last layer only",
+            "It updates the last layer only; the layers below stay as they were.",
+            polyak_last_layer,
+        ),
+        Pitfall(
+            "one parameter only",
+            "It updates the first weight matrix and nothing else.",
+            polyak_one_parameter,
+        ),
+        Pitfall(
+            "frozen parameters skipped",
+            "It skips parameters that ask for no gradient; a target network is made of those.",
+            polyak_skips_frozen,
+        ),
+        Pitfall(
+            "gradient step",
+            "It moves the target along the online network's gradients; it should follow its weights.",
+            polyak_gradient_step,
+        ),
+        Pitfall(
+            "online scaled",
+            "It multiplies the online network itself by tau: only the target may change.",
+            polyak_online_scaled,
+        ),
+        Pitfall(
+            "parameters replaced",
+            "It puts new parameter objects into the target; write into the ones that are there.",
+            polyak_replaces,
+            "Whoever holds the old ones (an optimizer, another name) is left behind.",
+            also=(polyak_replaces_unfrozen,),
+        ),
+        Pitfall(
+            "gradients cleared",
+            "It clears the online network's gradients; only the target's numbers may change.",
+            polyak_clears_gradients,
+        ),
+        Pitfall(
+            "target frozen",
+            "It switches off requires_grad of the target; leave that as it was.",
+            polyak_freezes_target,
+        ),
+        Pitfall(
+            "mode changed",
+            "It switches a network to eval mode; only the target's numbers may change.",
+            polyak_evaluates,
+            also=(polyak_evaluates_target,),
+        ),
+        Pitfall(
+            "copies now and then",
+            "It copies the whole network at random moments; each call should take a small step.",
+            polyak_now_and_then,
+            telltale=uses_random_numbers,
+        ),
     ],
     read="lesson 6, “A slow copy”; Lillicrap et al. 2016, algorithm 1",
 )
@@ -1549,14 +2716,14 @@ def quiz_sac_clinic():
 PATIENTS = "ABCDEFGH"
 
 
-def confused(name, patient, diagnosis, says):
-    """A pitfall of the clinic: this diagnosis for this patient, whatever the other answers are."""
+def confused(name, patient, answer, says, quiz=quiz_sac_clinic):
+    """A pitfall of the clinic: this answer for this patient, whatever the other answers are."""
 
     def wrong():
-        return quiz_sac_clinic() | {patient: diagnosis}
+        return quiz() | {patient: answer}
 
     def telltale(seen):
-        return seen[PATIENTS.index(patient)]["out"] == diagnosis
+        return seen[PATIENTS.index(patient)]["out"] == answer
 
     return Pitfall(name, says, wrong, telltale=telltale)
 
@@ -1625,6 +2792,102 @@ QUIZ_SAC_CLINIC = Exercise(
     read="lesson 6, “The bug clinic”",
 )
 
+# --- quiz_sac_treatment ---
+
+
+def quiz_sac_treatment():
+    """Which pieces have to be replaced by yours to cure each patient? As few as possible.
+
+    "target"            soft_q_target
+    "critic_loss"       sac_critic_loss
+    "actor_loss"        sac_actor_loss
+    "temperature_loss"  temperature_loss
+    "polyak"            polyak_update
+    "logp"              squashed_gaussian_logp
+
+    returns : dict, {"A": list of these names, …, "H": list}; in any order, [] for the healthy one
+    """
+    return {
+        "A": ["temperature_loss"],
+        "B": [],
+        "C": ["target"],
+        "D": ["target", "actor_loss"],
+        "E": ["polyak"],
+        "F": ["logp"],
+        "G": ["actor_loss"],
+        "H": ["target", "actor_loss"],
+    }
+
+
+def mistreated(name, patient, pieces, says):
+    return confused(name, patient, pieces, says, quiz_sac_treatment)
+
+
+QUIZ_SAC_TREATMENT = Exercise(
+    reference=quiz_sac_treatment,
+    driver="entry",
+    gate=False,
+    parts={f"patient {p}": 1 for p in PATIENTS} | {"clean": 0},
+    cases=[
+        Case(f"patient {p}", lambda g, p=p: {"key": p, "any_order": True}, f"patient {p}")
+        for p in PATIENTS
+    ],
+    pitfalls=[
+        mistreated(
+            "healthy patient treated",
+            "B",
+            ["target"],
+            "B: it plays well, its critic errs a little downward, its entropy comes down to the target. "
+            "What is there to treat?",
+        ),
+        mistreated(
+            "target alone",
+            "D",
+            ["target"],
+            "D: the target is right now, but the actor's loss still lacks log pi: the policy stays deaf.",
+        ),
+        mistreated(
+            "actor alone",
+            "D",
+            ["actor_loss"],
+            "D: the actor is right now, but the critic still does not know that entropy will be paid.",
+        ),
+        mistreated(
+            "larger critic still in the actor",
+            "H",
+            ["target"],
+            "H: the target is right now, but the actor still climbs the larger critic.",
+        ),
+        mistreated(
+            "larger critic still in the target",
+            "H",
+            ["actor_loss"],
+            "H: the actor is right now, but the target still repeats what the larger critic overrates.",
+        ),
+        mistreated(
+            "critic's loss for the slow copy",
+            "E",
+            ["critic_loss"],
+            "E: its critic chases itself. The loss pulls it to the target as it should; what makes the "
+            "target run along?",
+        ),
+        mistreated(
+            "critic treated for a deaf actor",
+            "G",
+            ["target"],
+            "G: its critic learns, so its target is right. Through which loss does the policy hear of Q?",
+        ),
+        mistreated(
+            "thermostat for the thermometer",
+            "F",
+            ["temperature_loss"],
+            "F: the temperature does what its loss should. The entropy that it is told is impossible: "
+            "who computes it?",
+        ),
+    ],
+    read="lesson 6, “Treat a patient”",
+)
+
 EXERCISES = [
     SQUASHED_GAUSSIAN_LOGP,
     SOFT_Q_TARGET,
@@ -1633,4 +2896,5 @@ EXERCISES = [
     SAC_ACTOR_LOSS,
     TEMPERATURE_LOSS,
     QUIZ_SAC_CLINIC,
+    QUIZ_SAC_TREATMENT,
 ]

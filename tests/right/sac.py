@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.distributions import Independent, Normal, TransformedDistribution
@@ -44,6 +45,33 @@ def squashed_cosh(mean, log_std, pre_tanh):
     return total
 
 
+def squashed_log_cosh(mean, log_std, pre_tanh):
+    """log cosh |u| without overflow, and the Gaussian from its variance."""
+    same(mean, log_std, pre_tanh)
+    size, var = pre_tanh.abs(), torch.exp(2 * log_std)
+    log_cosh = size + torch.log1p(torch.exp(-2 * size)) - math.log(2)
+    gaussian = -((pre_tanh - mean) ** 2) / (2 * var) - 0.5 * torch.log(2 * math.pi * var)
+    return torch.einsum("...d->...", gaussian + 2 * log_cosh)
+
+
+def squashed_float64(mean, log_std, pre_tanh):
+    same(mean, log_std, pre_tanh)
+    m, s, u = mean.double(), log_std.double(), pre_tanh.double()
+    log_slope = TanhTransform().log_abs_det_jacobian(u, None)
+    return (Normal(m, s.exp()).log_prob(u) - log_slope).sum(-1).to(mean.dtype)
+
+
+def squashed_two_branches(mean, log_std, pre_tanh):
+    """The plain formula where it is safe, another one far out; no nan leaks through torch.where."""
+    same(mean, log_std, pre_tanh)
+    small = pre_tanh.abs() < 4
+    near = torch.where(small, pre_tanh, torch.zeros_like(pre_tanh))
+    size = pre_tanh.abs()
+    far = 2 * math.log(2) - 2 * size - 2 * torch.log1p(torch.exp(-2 * size))
+    log_slope = torch.where(small, torch.log1p(-(near.tanh() ** 2)), far)
+    return (Normal(mean, log_std.exp()).log_prob(pre_tanh) - log_slope).sum(-1)
+
+
 def target_cleanrl(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     same(rew, next_q1, next_q2, next_logp, terminated)
     with torch.no_grad():
@@ -74,6 +102,30 @@ def target_in_place(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     return y
 
 
+def target_float64(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    value = torch.fmin(next_q1, next_q2).double() - float(alpha) * next_logp.double()
+    y = rew.double() + gamma * (1 - terminated.double()) * value
+    return y.detach().to(rew.dtype)
+
+
+def target_numpy(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    r, a, b, logp, end = (
+        x.detach().numpy() for x in (rew, next_q1, next_q2, next_logp, terminated)
+    )
+    y = r + gamma * np.where(end, 0, np.minimum(a, b) - float(alpha) * logp)
+    return torch.as_tensor(y, dtype=rew.dtype)
+
+
+def target_relu(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    """min(a, b) = a - relu(a - b)."""
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    with torch.no_grad():
+        value = next_q1 - torch.relu(next_q1 - next_q2) - alpha * next_logp
+        return torch.addcmul(rew, value.masked_fill(terminated, 0), torch.tensor(gamma).to(rew))
+
+
 def critic_mse(q1, q2, target):
     same(q1, q2, target)
     target = target.detach()
@@ -96,6 +148,19 @@ def critic_loop(q1, q2, target):
     for a, b, y in zip(q1, q2, target.detach(), strict=True):
         total = total + (a - y) ** 2 + (b - y) ** 2
     return total / len(target)
+
+
+def critic_mean_of_both(q1, q2, target):
+    same(q1, q2, target)
+    q = torch.stack([q1, q2], dim=-1)
+    return F.mse_loss(q, target.detach().unsqueeze(-1).expand_as(q))
+
+
+def critic_dot(q1, q2, target):
+    same(q1, q2, target)
+    with torch.no_grad():
+        y = target.clone()
+    return ((q1 - y) @ (q1 - y) + (q2 - y) @ (q2 - y)) / len(y)
 
 
 def actor_cleanrl(logp, q1, q2, alpha):
@@ -121,6 +186,25 @@ def actor_loop(logp, q1, q2, alpha):
     return total / len(logp)
 
 
+def actor_two_means(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    price = alpha.item() if torch.is_tensor(alpha) else alpha
+    return price * logp.mean() - torch.stack((q1, q2), -1).amin(-1).mean()
+
+
+def actor_worst_twin(logp, q1, q2, alpha):
+    """The larger of two losses is the loss of the smaller value."""
+    same(logp, q1, q2)
+    price = torch.as_tensor(alpha).detach()
+    return torch.max(price * logp - q1, price * logp - q2).mean()
+
+
+def actor_float64(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    price = torch.as_tensor(alpha).detach().double()
+    return (price * logp.double() - torch.min(q1.double(), q2.double())).mean().to(logp.dtype)
+
+
 def temperature_cleanrl(log_alpha, logp, target_entropy):
     return (-log_alpha.exp() * (logp.detach() + target_entropy)).mean()
 
@@ -138,6 +222,15 @@ def temperature_no_grad(log_alpha, logp, target_entropy):
     with torch.no_grad():
         gap = sum(one + target_entropy for one in logp) / len(logp)
     return -log_alpha.exp() * gap
+
+
+def temperature_number(log_alpha, logp, target_entropy):
+    gap = (logp.double() + target_entropy).mean().item()
+    return -(log_alpha.exp() * gap)
+
+
+def temperature_log_numpy(log_alpha, logp, target_entropy):
+    return log_alpha * float(-logp.detach().numpy().mean() - target_entropy)
 
 
 def polyak_cleanrl(target, online, tau):
@@ -172,6 +265,27 @@ def polyak_by_name(target, online, tau):
         x.data = x.data + step if x.is_floating_point() else fast[name].clone()
 
 
+def polyak_loads_float64(target, online, tau):
+    mine = {k: x.clone() for k, x in target.state_dict().items()}
+    for k, new in online.state_dict().items():
+        if new.is_floating_point():
+            new = (mine[k].double() * (1 - tau) + new.double() * tau).to(new.dtype)
+        mine[k] = new.clone()
+    target.load_state_dict(mine)
+
+
+@torch.no_grad()
+def polyak_vector(target, online, tau):
+    flat = [torch.nn.utils.parameters_to_vector(net.parameters()) for net in (target, online)]
+    mixed = (1 - tau) * flat[0] + tau * flat[1]
+    for x, piece in zip(
+        target.parameters(), mixed.split([x.numel() for x in target.parameters()]), strict=True
+    ):
+        x.copy_(piece.view_as(x))
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
+
+
 @torch.no_grad()
 def polyak_foreach(target, online, tau):
     torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
@@ -188,15 +302,42 @@ RIGHT = {
         squashed_transformed,
         squashed_sigmoids,
         squashed_cosh,
+        squashed_log_cosh,
+        squashed_float64,
+        squashed_two_branches,
     ],
-    "soft_q_target": [target_cleanrl, target_each_twin, target_loop, target_in_place],
-    "sac_critic_loss": [critic_mse, critic_stable_baselines, critic_stacked, critic_loop],
-    "sac_actor_loss": [actor_cleanrl, actor_objective, actor_loop],
+    "soft_q_target": [
+        target_cleanrl,
+        target_each_twin,
+        target_loop,
+        target_in_place,
+        target_float64,
+        target_numpy,
+        target_relu,
+    ],
+    "sac_critic_loss": [
+        critic_mse,
+        critic_stable_baselines,
+        critic_stacked,
+        critic_loop,
+        critic_mean_of_both,
+        critic_dot,
+    ],
+    "sac_actor_loss": [
+        actor_cleanrl,
+        actor_objective,
+        actor_loop,
+        actor_two_means,
+        actor_worst_twin,
+        actor_float64,
+    ],
     "temperature_loss": [
         temperature_cleanrl,
         temperature_stable_baselines,
         temperature_by_entropy,
         temperature_no_grad,
+        temperature_number,
+        temperature_log_numpy,
     ],
     "polyak_update": [
         polyak_cleanrl,
@@ -204,5 +345,7 @@ RIGHT = {
         polyak_spinning_up,
         polyak_by_name,
         polyak_foreach,
+        polyak_loads_float64,
+        polyak_vector,
     ],
 }
