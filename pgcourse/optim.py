@@ -10,16 +10,23 @@ class Adam:
         theta <- theta - lr * (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + eps)
 
     All parameters are laid out in one flat vector (each stays a view of its piece), so a step is
-    eight operations however many layers there are. And `torch.optim` imports torch._dynamo on
+    nine operations however many layers there are. And `torch.optim` imports torch._dynamo on
     first use, a second or more, which is longer than PPO takes to solve CartPole. Any optimizer of
     torch.optim works in its place. A parameter without a gradient counts as having gradient zero.
 
+    params : parameters, or groups as in torch.optim: [{"params": …, "lr": …}, …]; a group's lr is
+             kept in proportion when `lr` changes later
     source : Kingma & Ba 2015, algorithm 1, arXiv:1412.6980
     """
 
     def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8):
-        self.params = list(params)
+        groups = list(params)
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        groups = [(list(group["params"]), group.get("lr", lr) / lr) for group in groups]
+        self.params = [p for group, _ in groups for p in group]
         self.lr, self.betas, self.eps = lr, betas, eps
+        self.pace = torch.cat([torch.full((p.numel(),), r) for group, r in groups for p in group])
         self.theta = torch.cat([p.detach().reshape(-1) for p in self.params])
         self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
         self.steps = torch.zeros(1)
@@ -41,7 +48,7 @@ class Adam:
         self.m.lerp_(grad, 1 - b1)
         self.v.mul_(b2).addcmul_(grad, grad, value=1 - b2)
         scale = self.v.div(1 - b2**k).sqrt_().add_(self.eps)
-        self.theta.addcdiv_(self.m, scale, value=-self.lr / (1 - b1**k))
+        self.theta.addcdiv_(self.m * self.pace, scale, value=-self.lr / (1 - b1**k))
 
     def share_memory(self):
         """Move weights and moments to shared memory, for processes that train one network."""

@@ -33,6 +33,7 @@ class Config(BaseConfig):
     epochs: int = 10
     minibatches: int = 2
     lr: float = 3e-3
+    critic_lr: float | None = None  # None: lr
     gamma: float = 0.98
     lam: float = 0.9
     clip: float = 0.2
@@ -46,23 +47,21 @@ class Config(BaseConfig):
     reward_scale: float = 1.0  # keeps the critic's targets near 1 where rewards are large
 
     TUNED: ClassVar = {
-        "Acrobot-v1": {
-            "total_steps": 120_000,
-            "n_steps": 256,
-            "epochs": 6,
-            "minibatches": 4,
-            "lr": 2e-3,
-            "gamma": 0.99,
-            "lam": 0.94,
-        },
-        "Pendulum-v1": {
-            "total_steps": 60_000,
-            "n_steps": 64,
-            "minibatches": 4,
-            "gamma": 0.9,
-            "lam": 0.95,
-            "reward_scale": 0.1,
-        },
+        "CartPole-v1": dict(
+            n_steps=16,
+            epochs=4,
+            minibatches=1,
+            lr=1.5e-3,
+            critic_lr=2e-2,
+            max_grad_norm=10.0,
+            hidden=(64,),
+        ),
+        "Acrobot-v1": dict(
+            total_steps=120_000, n_steps=256, epochs=6, minibatches=4, lr=2e-3, gamma=0.99, lam=0.94
+        ),
+        "Pendulum-v1": dict(
+            total_steps=60_000, n_steps=64, minibatches=4, gamma=0.95, lam=0.95, reward_scale=0.1
+        ),
     }
 
 
@@ -161,7 +160,9 @@ def train(
     collector = Collector(config.env, config.n_envs, config.seed)
     actor = make_actor(collector.env, config.hidden, config.log_std)
     policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
-    optimizer = Adam(policy.parameters(), config.lr)
+    actor_group = {"params": policy.actor.parameters()}
+    critic_group = {"params": policy.critic.parameters(), "lr": config.critic_lr or config.lr}
+    optimizer = Adam([actor_group, critic_group], config.lr)
     parts = {"policy": policy, "optimizer": optimizer}
     recorder = Recorder(config, collector, policy, parts, progress, callback, start)
 

@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 
 @dataclass
 class BaseConfig:
-    """What to train on and for how long. Each loop adds its own settings, tuned for CartPole-v1
-    (SAC: Pendulum-v1); `Config.tuned(env)` gives settings that are known to solve other tasks."""
+    """What to train on and for how long. Each loop adds its own settings, which solve CartPole-v1
+    (SAC: Pendulum-v1); `Config.tuned(env)` gives those found for a task, to solve it soonest."""
 
     env: str = "CartPole-v1"
     seed: int = 0

@@ -72,7 +72,8 @@ class Collector:
 
     def collect(self, actor, n_steps):
         """`n_steps` steps of every environment, from where the last call stopped."""
-        return stack([self._act(actor, deterministic=False) for _ in range(n_steps)])
+        noise = actor.noise((n_steps, self.n_envs), self.generator)  # of all decisions at once
+        return stack([self._act(actor, noise[t]) for t in range(n_steps)])
 
     def collect_episodes(self, actor, deterministic=False):
         """One whole episode of every environment, from a fresh start; what follows it is masked.
@@ -84,7 +85,8 @@ class Collector:
         over = np.zeros(self.n_envs, dtype=bool)
         rows = []
         while not over.all():
-            row = self._act(actor, deterministic)
+            noise = None if deterministic else actor.noise((self.n_envs,), self.generator)
+            row = self._act(actor, noise)
             row["mask"] &= ~over
             over |= row["ended"]
             rows.append(row)
@@ -95,10 +97,10 @@ class Collector:
         return rollout
 
     @torch.inference_mode()
-    def _act(self, actor, deterministic):
+    def _act(self, actor, noise):
+        """One step of every environment; noise None: deterministic."""
         obs = self.obs
-        noise = None if deterministic else actor.noise((self.n_envs,), self.generator)
-        act = actor.act(torch.from_numpy(obs), deterministic, noise)
+        act = actor.act(torch.from_numpy(obs), noise is None, noise)
         rew, next_obs, terminated, ended, mask = self.step(actor.to_env(act))
         return {
             "obs": obs,

@@ -131,11 +131,20 @@ def test_orthogonal_initialization():
     assert net[-1].weight.abs().max() <= 0.01
 
 
-def test_adam_equals_torch_adam():
+def one_group(net):
+    return net.parameters()
+
+
+def two_groups(net):
+    return [{"params": net[0].parameters()}, {"params": net[2].parameters(), "lr": 0.02}]
+
+
+@pytest.mark.parametrize("groups", [one_group, two_groups])
+def test_adam_equals_torch_adam(groups):
     torch.manual_seed(0)
     ours = mlp([3, 8, 2])
     theirs = copy.deepcopy(ours)
-    optimizers = Adam(ours.parameters(), 3e-3), torch.optim.Adam(theirs.parameters(), 3e-3)
+    optimizers = Adam(groups(ours), 3e-3), torch.optim.Adam(groups(theirs), 3e-3)
     for step in range(50):
         x = torch.randn(16, 3) * 10 ** (step % 4 - 2)
         for net, optimizer in zip((ours, theirs), optimizers, strict=True):

@@ -68,11 +68,13 @@ def as_ours(algo, config):
     if algo == "a2c":
         return words | {
             "learning_rate": config.actor_lr,
+            "critic_lr": config.critic_lr,
             "normalize_advantage": config.normalize,
             "use_rms_prop": False,
         }
     return words | {
         "learning_rate": config.lr,
+        "critic_lr": config.critic_lr or config.lr,
         "n_epochs": config.epochs,
         "batch_size": config.n_envs * config.n_steps // config.minibatches,
         "clip_range": config.clip,
@@ -111,7 +113,8 @@ AS_THEIRS = {
     },
 }
 
-# name: (terms, algorithm, task, target ratio; None: no peer)
+# terms, algorithm, task, target ratio (None: no peer). The peer is Stable-Baselines3; of REINFORCE it is
+# `pgcourse.bench.plain`
 ROWS = [
     ("tuned", "ppo", "CartPole-v1", 10),
     ("tuned", "a2c", "CartPole-v1", 10),
@@ -122,7 +125,7 @@ ROWS = [
     ("ours", "sac", "Pendulum-v1", 3),
     ("theirs", "ppo", "CartPole-v1", 3),
     ("theirs", "sac", "Pendulum-v1", 1.6),
-    ("tuned", "reinforce", "CartPole-v1", None),
+    ("tuned", "reinforce", "CartPole-v1", 8),
     ("tuned", "baseline", "CartPole-v1", None),
     ("tuned", "a3c", "CartPole-v1", None),
     ("tuned", "ppo", "Acrobot-v1", None),
