@@ -190,6 +190,7 @@ class Exercise:
             ran = range(len(self.cases))
         elif 2 * len(ran) < len(regular):
             ran = regular
+        ran = sorted(ran, key=lambda i: i not in failing)  # there most pitfalls drop out at once
         for pitfall in self.pitfalls:
             if pitfall.telltale:
                 if failing and pitfall.telltale(seen):
@@ -241,7 +242,10 @@ class Exercise:
         return not alike(self.known_on(i, found.wrong, seed), expected[i])
 
     def smallest(self, cases, seed):
-        return min(cases, key=lambda i: size(self.inputs(i, seed)), default=None)
+        """The case to show: a wrong result before a missing guard, then the one with the fewest numbers."""
+        return min(
+            cases, key=lambda i: (self.cases[i].raises, size(self.inputs(i, seed))), default=None
+        )
 
     def example(self, i, seed, seen, expected):
         """The smallest case that shows it, with shortened arrays."""

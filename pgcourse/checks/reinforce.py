@@ -1566,7 +1566,6 @@ STANDARD_ERROR = Exercise(
             "It averages over the parameters or takes one of them; the distance is over all of them.",
             lambda grads: grads.std(0).mean() / math.sqrt(len(grads)),
             also=(
-                error_of(variance_mean_parameter),
                 error_of(lambda grads: grads.var(0).max()),
                 error_of(lambda grads: grads.var(0)[0]),
                 lambda grads: variance_mean_parameter(grads) / len(grads),
