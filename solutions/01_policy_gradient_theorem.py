@@ -80,8 +80,10 @@ policies = {
 }
 worst = {name: (torch.tensor(p) @ payoff).min().item() for name, p in policies.items()}
 
-plt.barh(list(worst), list(worst.values()), color=plots.COLORS[:4])
+bars = plt.barh(list(worst), list(worst.values()), color=plots.COLORS[:4])
+plt.bar_label(bars, [f"{abs(loss):.1f} lost" for loss in worst.values()], padding=4)
 plt.axvline(0, color="black", lw=1)
+plt.xlim(-1.2, 0.15)
 plt.xlabel("payoff against the opponent who answers best (wins per game)")
 plt.title("A policy that is sure of itself can be exploited")
 plt.show()
@@ -282,7 +284,7 @@ for n in sizes:
 plt.loglog(sizes, errors, "o-", label="your estimate")
 plt.loglog(sizes, [errors[0] * (sizes[0] / n) ** 0.5 for n in sizes], "k:", label="slope −1/2")
 plt.xlabel("samples N")
-plt.ylabel("distance to the exact gradient (root mean square)")
+plt.ylabel("root-mean-square error")
 plt.title("More samples, less error, and no bias that would stay")
 plt.legend()
 plt.show()
@@ -478,8 +480,9 @@ x = torch.arange(theta.numel())
 plt.bar(x - 0.25, by_theorem.flatten(), 0.25, label="theorem")
 plt.bar(x, by_autograd.flatten(), 0.25, label="autograd")
 plt.bar(x + 0.25, by_differences.flatten(), 0.25, label="finite differences")
-plt.xlabel("parameter (state × action)")
-plt.ylabel("dJ / dθ")
+plt.xlabel("parameter (3 actions of each of 6 states)")
+plt.xticks(x[::3])
+plt.ylabel("dJ / dθ (return per unit of θ)")
 plt.title("Three roads, one gradient")
 plt.legend()
 plt.show()
@@ -547,7 +550,7 @@ plt.xscale("log", base=2)
 plt.ylim(0, 1.05)
 plt.xlabel("parameters (2 per switch)")
 plt.ylabel("share of the best return")
-plt.title(f"{budget} episodes for each: mean and range over {len(seeds)} seeds")
+plt.title(f"{budget:,} episodes for each: mean and range over {len(seeds)} seeds")
 plt.legend()
 plt.show()
 
@@ -557,8 +560,26 @@ plt.show()
 # while the estimate from samples still points, on average, exactly along the gradient. A language
 # model has billions of parameters; nobody trains one by nudging it at random.
 #
-# The checks above know this mistake: hand in a random perturbation as a "gradient" and they say so by
-# name. Try it: replace the body of `grad_log_softmax` for a moment.
+# The checks above know this mistake by its name. Here somebody hands in the average of fifty random
+# directions, each weighted by what it changed, as the "gradient" of the log-probability:
+
+# %%
+from pgcourse.checks import judge
+
+
+def tries_and_keeps(theta, action):
+    generator, total = torch.Generator().manual_seed(0), torch.zeros_like(theta)
+    for _ in range(50):
+        nudge = torch.randn(len(theta), generator=generator, dtype=theta.dtype)
+        gain = softmax(theta + 0.1 * nudge)[action].log() - softmax(theta)[action].log()
+        total += nudge * gain / 0.1
+    return total / 50
+
+
+judge(tries_and_keeps, "grad_log_softmax")
+
+# %% [markdown]
+# It is not far off here, with two actions. It would be anywhere with a million.
 
 # %% [markdown]
 # ## Ask yourself
