@@ -80,7 +80,7 @@ def programs():
     if found and Path(found).parent == here:
         yield "ok", "alembic is on PATH (nbgrader calls it by name)", ""
     elif (here / "alembic").exists():
-        advice = f"`pgcourse` and `make` take care of it; for nbgrader alone: PATH={here}:$PATH"
+        advice = f"`pgcourse` and `make` take care of it; for nbgrader alone: PATH='{here}':$PATH"
         yield "note", "alembic is not on PATH, this environment is not activated", advice
     if not shutil.which("bwrap"):
         advice = "grading a class isolates submissions with it: apt-get install bubblewrap"

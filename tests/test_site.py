@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pgcourse.classroom.site import build_site, local_links, sections
+from pgcourse.classroom.site import build_site, contents, local_links, neighbors, sections
 from tests.test_pages import text_outside_code
 
 LESSON = "01_policy_gradient_theorem"
@@ -69,6 +69,16 @@ def test_links_between_notebooks_become_links_between_pages(root):
     )
     made = local_links(body, lessons)
     assert made == '<a href="05_ppo.html">5</a> 6 <a href="https://a.b">b</a>'
+
+
+def test_a_page_leads_to_its_neighbors_and_its_sections(root):
+    one, two, three = (root / f"{name}.ipynb" for name in ("01_a_b", "02_c", "03_d"))
+    assert neighbors(two, [one, two, three]) == (
+        '<a href="01_a_b.html">← 01 a b</a> · <a href="03_d.html">→ 03 d</a>'
+    )
+    assert neighbors(one, [one]) == ""
+    listed = contents([{"anchor": "T", "title": "Title"}, {"anchor": "A-1", "title": "A < 1"}])
+    assert '<li><a href="#A-1">A &lt; 1</a></li>' in listed and "Title" not in listed
 
 
 def test_sections_are_headings_with_their_text():

@@ -37,8 +37,9 @@ def build_site(target, lessons=None, root=ROOT, tell=None):
         body = lesson_body(path)
         headings = sections(body)
         index += [{"page": f"{path.stem}.html", **section} for section in headings]
+        lesson = contents(headings) + local_links(body, notebooks)
         (target / f"{path.stem}.html").write_text(
-            page(headings[0]["title"], local_links(body, notebooks)), encoding="utf-8"
+            page(headings[0]["title"], lesson, neighbors(path, notebooks)), encoding="utf-8"
         )
     from pgcourse.classroom.pages import markdown2html
 
@@ -58,8 +59,9 @@ def lesson_body(path):
 
     nb = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
-        client = NotebookClient(nb, timeout=3600, resources={"metadata": {"path": folder}})
-        client.execute()
+        resources = {"metadata": {"path": folder}}
+        quiet = ["--log-level=ERROR"]  # the kernel warns that nothing on this machine is encrypted
+        NotebookClient(nb, timeout=3600, resources=resources, extra_arguments=quiet).execute()
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = [still(output) for output in cell.outputs]
@@ -89,6 +91,26 @@ def sections(body):
     return found
 
 
+def contents(headings):
+    """The sections of a lesson, folded: what a reader may want to go to."""
+    items = "".join(
+        f'<li><a href="#{section["anchor"]}">{html.escape(section["title"])}</a></li>'
+        for section in headings[1:]
+    )
+    return f"<details><summary>On this page</summary><ul>{items}</ul></details>"
+
+
+def neighbors(path, notebooks):
+    """Links to the lessons before and after."""
+    i = notebooks.index(path)
+    around = (("← ", notebooks[max(0, i - 1) : i]), ("→ ", notebooks[i + 1 : i + 2]))
+    return " · ".join(
+        f'<a href="{other.stem}.html">{arrow}{other.stem.replace("_", " ")}</a>'
+        for arrow, others in around
+        for other in others
+    )
+
+
 def plain(text):
     """The words of a piece of HTML, without pictures and styles."""
     text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", text, flags=re.S)
@@ -109,11 +131,12 @@ def local_links(body, notebooks):
     return re.sub(r'<a href="([^"]*)"[^>]*>(.*?)</a>', change, body, flags=re.S)
 
 
-def page(title, body):
+def page(title, body, links=""):
     from pygments.formatters import HtmlFormatter
 
-    code = HtmlFormatter().get_style_defs(".highlight")
-    return PAGE.format(title=html.escape(title), style=STYLE + code, body=body)
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in CODE)
+    style = f"{STYLE}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
+    return PAGE.format(title=html.escape(title), style=style, body=body, links=links)
 
 
 PAGE = """<!DOCTYPE html>
@@ -125,20 +148,27 @@ PAGE = """<!DOCTYPE html>
 <style>{style}</style>
 </head>
 <body>
-<nav><a href="index.html">All lessons and search</a></nav>
+<nav><a href="index.html">All lessons and search</a> &nbsp; {links}</nav>
 <main>{body}</main>
+<nav>{links}</nav>
 </body>
 </html>
 """
 
+CODE = ("default", "github-dark")  # pygments' styles for light and dark
+
 STYLE = """
-body { font: 17px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0; }
+:root { color-scheme: light dark; --code: #f5f5f5; --line: #ccc; }
+@media (prefers-color-scheme: dark) { :root { --code: #1e2127; --line: #555; } }
+body { font: 17px/1.5 system-ui, sans-serif; margin: 0; }
 nav, main { max-width: 52rem; margin: auto; padding: .6rem 1rem; }
 pre, code { font: 14px/1.4 ui-monospace, monospace; }
-pre { background: #f5f5f5; padding: .6rem .8rem; overflow-x: auto; }
+pre, div.highlight { background: var(--code); }
+pre { padding: .6rem .8rem; margin: .6rem 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; background: #fff; }
+figure { margin: .6rem 0; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
-td, th { border: 1px solid #ccc; padding: .2rem .6rem; }
+td, th { border: 1px solid var(--line); padding: .2rem .6rem; }
 math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; }
 math[display=block] { margin: .8em 0; padding: .3em 0; overflow: auto hidden; }
 .prompt, .anchor-link { display: none; }
