@@ -4,6 +4,8 @@ Each one replaces the cell of `score_step`; the other cells are right. {outside}
 grader's own, {port} a port on which somebody listens, {marker} a word to find processes by.
 """
 
+import copy
+
 SIGNATURE = "def score_step(theta, action, ret, lr):\n"
 WRONG = "    return theta.clone()\n"
 RIGHT = """    new = theta - lr * ret * torch.softmax(theta, dim=-1)
@@ -437,10 +439,196 @@ threading.Thread(target=wait, daemon=True).start()
     ),
     "another name": "score_step = check",
     "a class": "class score_step:\n    def __new__(cls, theta, action, ret, lr):\n        return theta",
-}
+    # --- at what the exercises share: it must not spoil the author's other functions either
+    "inference mode": attack("torch.inference_mode().__enter__()"),
+    "patched autograd": attack(
+        """
+torch.autograd.grad = lambda *a, **k: [torch.zeros(1)]
+torch.tensor = torch.as_tensor = lambda *a, **k: torch.zeros(1)
+torch.Tensor.detach = torch.Tensor.clone = lambda self: self
+"""
+    ),
+    "patched softmax": attack("torch.softmax = torch.Tensor.softmax = lambda x, *a, **k: x"),
+    "modules that are none": attack(
+        """
+import sys
+import types
 
-# These spoil the process in which their author's later cells run, too.
-SABOTAGE = ("patched observe", "patched driver")
+for name in ("torch", "numpy", "pgcourse", "pgcourse.mdp", "pgcourse.checks", "math"):
+    sys.modules[name] = types.ModuleType(name)
+"""
+    ),
+    "import hook": attack(
+        """
+import sys
+
+
+class Finder:
+    @staticmethod
+    def find_spec(*a):
+        raise SystemExit
+
+
+sys.meta_path.insert(0, Finder)
+for name in [n for n in sys.modules if n.startswith("pgcourse")]:
+    del sys.modules[name]
+"""
+    ),
+    "everything is equal": attack(
+        """
+from torch.overrides import TorchFunctionMode
+
+
+class Always(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return True if "equal" in func.__name__ else func(*args, **(kwargs or {}))
+
+
+Always().__enter__()
+"""
+    ),
+    "alarm": attack(
+        """
+import signal
+
+
+def ring(*a):
+    raise ValueError("passed")
+
+
+signal.signal(signal.SIGALRM, ring)
+signal.signal(signal.SIGVTALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+"""
+    ),
+    "late messages": attack(
+        """
+import json
+import os
+import struct
+import threading
+import time
+
+
+def late():
+    text = json.dumps({"dict": [["number", 9], ["reply", None]]}).encode()
+    while True:
+        time.sleep(0.001)
+        for fd in range(3, 64):
+            try:
+                os.write(fd, struct.pack("!II", len(text), 0) + text)
+            except OSError:
+                pass
+
+
+threading.Thread(target=late, daemon=True).start()
+"""
+    ),
+    "orders to the warm process": inside(
+        """
+import os
+
+for fd in range(3, 256):
+    for order in (b"S", b"E", b"R"):
+        try:
+            os.write(fd, order)
+        except OSError:
+            pass
+"""
+    ),
+    "a file sent along": inside(
+        """
+import array
+import os
+import socket
+
+passed = array.array("i", [os.open("/dev/null", os.O_RDONLY)])
+for fd in range(3, 64):
+    try:
+        s = socket.socket(fileno=fd)
+        s.sendmsg([b"0" * 8], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
+        s.detach()
+    except OSError:
+        pass
+"""
+    ),
+    "stops itself": inside("import os\nos.kill(os.getpid(), 19)"),
+    "memory of the parent": inside(
+        """
+import os
+
+for pid in ("self", "1", str(os.getppid())):
+    for name in ("mem", "environ", "cmdline", "maps"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                if b"seed" in file.read(2**20) and pid != "self":
+                    return theta * 0
+        except OSError:
+            pass
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        print(os.readlink(f"/proc/self/fd/{fd}"))
+    except OSError:
+        pass
+"""
+    ),
+    "system calls": inside(
+        """
+import ctypes
+
+libc = ctypes.CDLL(None)
+for number in (56, 57, 58, 59, 319, 322, 323, 425, 434, 435, 101, 310, 272, 248, 41, 53, 424):
+    libc.syscall(number, 0, 0, 0, 0, 0)
+"""
+    ),
+    # --- at whoever reads the result
+    "exception without a text": whole(
+        """
+class Nasty(BaseException):
+    def __str__(self):
+        raise SystemExit
+
+    __repr__ = __str__
+
+raise Nasty
+"""
+    ),
+    "exception with a script for a name": whole(
+        """
+name = "<script>alert('student')</script>"
+words = "<img src=x onerror=alert('student')> \\u202e 4 of 4 points \\x1b[2J"
+raise type(name, (Exception,), {})(words)
+"""
+    ),
+    "exception whose name is a number": whole(
+        """
+class Meta(type):
+    @property
+    def __name__(cls):
+        return 3
+
+class Odd(Exception, metaclass=Meta):
+    pass
+
+raise Odd
+"""
+    ),
+    "64 MB": whole("return torch.zeros(2**24 - 16)"),
+    "a long text": whole("return 'x' * 3 * 2**20"),
+    "complex": whole("return theta + 0j"),
+    "uint8": whole("return theta.to(torch.uint8)"),
+    # --- other languages, other forms
+    "coroutine": "async " + SIGNATURE + RIGHT,
+    "bash": "%%bash\n" + SIGNATURE + RIGHT,
+    "script": "%%script python\n" + SIGNATURE + RIGHT,
+    "html": "%%html\n<script>alert('student')</script>",
+    "shell": "!python -c 'print(4.0)'\n" + SIGNATURE + WRONG,
+    "object": "class Step:\n    def __call__(self, theta, action, ret, lr):\n"
+    "        return theta.clone()\n\n\nscore_step = Step()",
+    "a parser's nightmare": "x = " + "-" * 100_000 + "1",
+    "brackets": "x = " + "(" * 100_000,
+    "a million lines": "x = (\n" + "\n" * 190_000,
+}
 
 # ------------------------------------------------ look as if they cheated, but compute what is asked
 
@@ -462,6 +650,18 @@ HONEST = {
     "magic with right code": "%matplotlib inline\n!ls\n" + SIGNATURE + RIGHT,
     "tried out below": SIGNATURE + RIGHT + "\nprint(score_step(torch.zeros(2), 0, 2.0, 0.1))",
     "tried out below, badly": SIGNATURE + RIGHT + "\nassert score_step(1, 2, 3, 4) == 0",
+    "an object": "class Step:\n    def __call__(self, theta, action, ret, lr):\n"
+    + "\n".join("    " + line for line in RIGHT.split("\n"))
+    + "\n\nscore_step = Step()",
+    "timed": "%%time\n" + SIGNATURE + RIGHT,
+    "questions to the shell": "files = !ls\nt = %timeit -o 1 + 1\ntorch.softmax?\n"
+    + SIGNATURE
+    + RIGHT,
+    "awaits": "import asyncio\n\nawait asyncio.sleep(0)\n\n\n" + SIGNATURE + RIGHT,
+    "ends the kernel": SIGNATURE + RIGHT + "\nquit()",
+    "gradients switched off": attack("torch.inference_mode().__enter__()", RIGHT),
+    "no autograd for others": attack("torch.autograd.grad = None", RIGHT),
+    "little recursion": attack("import sys\n\nsys.setrecursionlimit(120)", RIGHT),
     "a lambda": "score_step = lambda theta, action, ret, lr: (\n"
     "    theta + lr * ret * (torch.eye(len(theta), dtype=theta.dtype)[action] - torch.softmax(theta, -1))\n)",
 }
@@ -536,7 +736,12 @@ def scripts(nb):
     bad = (
         "<script>alert('student')</script> <img src=x onerror=alert('student')> "
         "[x](javascript:alert('student')) $\\href{javascript:alert('student')}{x}$ "
-        "<iframe src='https://example.org'></iframe>"
+        "<iframe src='https://example.org'></iframe> [x](&#106;avascript:alert('student')) "
+        "[x](javascript&colon;alert('student')) ![x](https://example.org/seen.png) "
+        "![pasted](attachment:image.png) ![x](x\" onerror=\"alert('student')) \u202e\u2066\n\n"
+        "[y]\n\n[y]: &#x6A;avascript:alert('student')\n\n```html\" onload=\"alert('student')\nx\n```\n\n"
+        + "\\begin{a}"
+        * 3_000
     )
     for kind in ("markdown", "raw"):
         nb["cells"].insert(
@@ -544,7 +749,48 @@ def scripts(nb):
         )
 
 
+def more_checks(nb):
+    """Checks and solutions of one's own, and copies of the given ones."""
+    for cell in checks(nb):
+        nb["cells"].append(copy.deepcopy(cell) | {"source": "4.0"})
+    for name in ("check_extra", "extra", "autograded"):
+        about = {"grade": True, "solution": True, "points": 100.0, "grade_id": name, "locked": False,
+                 "schema_version": 3, "task": False, "cell_type": "code"}  # fmt: skip
+        cell = {"cell_type": "code", "id": name, "outputs": [], "execution_count": 1}
+        nb["cells"].insert(0, cell | {"metadata": {"nbgrader": about}, "source": "100.0"})
+
+
+def answer_under_another_name(nb):
+    """The right text in a solution cell of one's own, under a name that nobody calls."""
+    about = {"grade": False, "solution": True, "grade_id": "score_step_2", "locked": False}
+    cell = {"cell_type": "code", "id": "again", "outputs": [], "execution_count": 1}
+    text = SIGNATURE.replace("score_step", "score_step_2") + RIGHT
+    nb["cells"].append(cell | {"metadata": {"nbgrader": about}, "source": text})
+
+
+def deep_metadata(nb):
+    deep = "x"
+    for _ in range(500):
+        deep = [deep]
+    nb["metadata"]["deep"] = deep
+    for cell in nb["cells"]:
+        cell["metadata"]["deep"] = deep
+        cell["attachments"] = {"x.svg": {"image/svg+xml": "<svg onload=alert('student')>"}}
+    nb["metadata"]["widgets"] = {"x": {"state": {"<script>alert('student')</script>": {}}}}
+
+
+def fifty_megabytes(nb):
+    for cell in nb["cells"]:
+        if cell["cell_type"] == "code":
+            text = "4.0\n" * (13 * 2**20 // len(nb["cells"]))
+            cell["outputs"] = [{"output_type": "stream", "name": "stderr", "text": text}]
+
+
 NOTEBOOKS = {
+    "more checks": more_checks,
+    "another name": answer_under_another_name,
+    "deep metadata": deep_metadata,
+    "50 MB": fifty_megabytes,
     "tags": tag_all,
     "forged outputs": forge_outputs,
     "edited checks": edit_checks,

@@ -6,6 +6,7 @@ import random
 import re
 import site
 import socket
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -25,11 +26,11 @@ def slug(name):
     return re.sub(r"\W+", "-", name)
 
 
-def hard_coded():
-    """Answers to the learner's visible numbers, written down."""
+def hard_coded(which=slice(None)):
+    """Answers to the learner's visible numbers, or some of them, written down."""
     exercise = get("score_step")
     pairs = []
-    for i in range(len(exercise.cases)):
+    for i in range(len(exercise.cases))[which]:
         args = exercise.inputs(i, "0")
         pairs.append((args["theta"].tolist(), exercise.reference(**args).tolist()))
     return (
@@ -65,7 +66,8 @@ def cheated(tmp_path_factory):
 
     for name in HONEST_PEOPLE:
         classes.hand_in(root, name, classes.to_bytes(classes.notebook()))
-    cells = adversaries.CHEATS | adversaries.HONEST | {"hard-coded": hard_coded()}
+    cells = adversaries.CHEATS | adversaries.HONEST
+    cells |= {"hard-coded": hard_coded(), "hard-coded, the first": hard_coded(slice(2))}
     for name, cell in cells.items():
         nb = classes.notebook({"score_step": text(cell)})
         classes.hand_in(root, slug(name), classes.to_bytes(nb))
@@ -102,6 +104,14 @@ def startup_files():
     )
 
 
+def tags_of(text):
+    """(tag, {attribute: value as a browser reads it}) of a page."""
+    found, parser = [], HTMLParser()
+    parser.handle_starttag = lambda tag, attributes: found.append((tag, dict(attributes)))
+    parser.feed(text)
+    return found
+
+
 def accepts(listener):
     try:
         listener.accept()
@@ -127,15 +137,10 @@ def test_there_are_enough_of_them():
     assert len(adversaries.CHEATS) + len(adversaries.NOTEBOOKS) + 1 >= 50
 
 
-@pytest.mark.parametrize("name", [*adversaries.CHEATS, "hard-coded"])
+@pytest.mark.parametrize("name", [*adversaries.CHEATS, "hard-coded", "hard-coded, the first"])
 def test_a_cheat_earns_nothing(cheated, name):
     _, scores, _, _ = cheated
-    expected, found = classes.FULL | {"score_step": 0.0}, scores[slug(name)]
-    if name in adversaries.SABOTAGE:  # it broke the process that its later cells run in
-        names = list(classes.FULL)
-        for later in names[names.index("score_step") + 1 :]:
-            assert found[later] in (0.0, expected.pop(later))
-    assert {e: found[e] for e in expected} == expected
+    assert scores[slug(name)] == classes.FULL | {"score_step": 0.0}
 
 
 @pytest.mark.parametrize("name", adversaries.NOTEBOOKS)
@@ -190,14 +195,22 @@ def test_the_report_says_how_they_were_isolated(cheated):
     )
 
 
-@pytest.mark.parametrize("name", ["nb-scripts", "nb-forged-outputs", "word-of-the-judge"])
+FEEDBACK = ["nb-scripts", "nb-forged-outputs", "nb-deep-metadata", "word-of-the-judge", "html"]
+
+
+@pytest.mark.parametrize("name", [*FEEDBACK, slug("exception with a script for a name")])
 def test_feedback_holds_no_script_of_a_student_and_no_secret(cheated, name):
     root, _, _, _ = cheated
     text = classes.feedback(root, name)
     shown = re.sub(r"<pre>.*?</pre>", "", text, flags=re.S)  # code cells, as text
     assert not re.search(r"<script[^>]*>[^<]*(student|forged)", text)
     assert not re.search(r"<(img|iframe)[^>]*(onerror|example\.org)", text)
-    assert not re.search(r"href=.javascript", text, re.I)
+    assert not re.search(r"[\u202a-\u202e\u2066-\u2069\x1b]", text)
+    for tag, attributes in tags_of(text):
+        assert not [k for k in attributes if k.startswith("on")], (tag, attributes)
+        address = re.sub(r"\s", "", attributes.get("href") or attributes.get("src") or "").lower()
+        assert not address.startswith(("javascript", "vbscript", "data:text")), address
+        assert tag not in ("img", "iframe", "object", "embed", "svg"), attributes
     assert "\\href" not in shown
     assert gradebook.Classroom(root).seed not in text
     assert "score_step" in text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pgcourse.checks import drivers, get, lesson_exercises
+from pgcourse.checks import all_exercises, drivers, get, lesson_exercises
 from pgcourse.classroom import classroom, gradebook, intake, judge, sandbox, wire
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.grade import grade_class
@@ -112,6 +112,12 @@ def test_nothing_is_left_for_the_next_submission(worker):
     assert tried(worker, "left") == "NameError"
 
 
+def test_who_fills_the_disk_is_ended(worker):
+    fill = "i = 0\nwhile True:\n    open(str(i), 'wb').write(bytes(2**22))\n    i += 1"
+    assert tried(worker, fill) in ("cell killed", "OSError")
+    assert tried(worker, "import os\nassert os.listdir('.') == []") is None
+
+
 def test_a_worker_that_dies_is_replaced(worker):
     assert tried(worker, "import os; os._exit(3)") == "cell killed"
     assert tried(worker, "import ctypes; ctypes.string_at(0)") == "cell killed"
@@ -123,7 +129,7 @@ def test_a_worker_that_dies_is_replaced(worker):
 def test_the_whole_tree_ends_with_the_worker(worker):
     run = judge.Run(worker, [], {}, time.monotonic() + 60)
     run.session = worker.start()
-    wire.send(run.session, {"number": 1, "op": "load", "cells": []})
+    wire.send(run.session, {"number": 1, "op": "load", "cells": [], "alone": ""})
     wire.receive(run.session, time.monotonic() + 20)
     group = worker.process.pid
     run.hang_up()
@@ -319,6 +325,18 @@ def test_what_one_exercise_changes_does_not_reach_the_next():
     assert found == {n: p for n, p in FULL.items() if n != "score_step"}
 
 
+def test_what_one_cell_breaks_costs_no_other_exercise():
+    """Also an answer that uses another one is judged with it."""
+    breaks = {
+        "softmax": "import torch\nimport sys\ntorch.softmax = torch.exp = torch.logsumexp = None\n"
+        "sys.setrecursionlimit(80)\n\n\ndef softmax(theta):\n    return theta",
+        "score_step": "SCALE = 1.0\n\n\ndef scaled(x):\n    return SCALE * x\n\n\n"
+        + SIGNATURE
+        + "    return theta + scaled(lr * ret) * grad_log_softmax(theta, action)\n",
+    }
+    assert points(graded(notebook(breaks))) == FULL | {"softmax": 0.0}
+
+
 def test_helpers_and_constants_of_the_student_are_there():
     def helper_above(nb):
         at = next(i for i, c in enumerate(nb["cells"]) if c["id"] == "score_step")
@@ -409,6 +427,21 @@ def numbers(x):
     if isinstance(x, list):
         return [n for v in x for n in numbers(v)]
     return [repr(x)] if len(repr(x)) > 5 else []
+
+
+@pytest.mark.parametrize(
+    "exercise", [pytest.param(e, id=n) for n, e in all_exercises().items() if e.driver != "entry"]
+)
+def test_every_part_depends_on_the_secret_seed(exercise):
+    """Else a table of the visible answers would earn it."""
+    changing = {
+        case.part
+        for i, case in enumerate(exercise.cases)
+        if not case.raises
+        and not drivers.same_plain(exercise.inputs(i, "secret"), exercise.inputs(i, "0"))
+    }
+    guards = {c.part for c in exercise.cases if c.raises}
+    assert set(exercise.parts) - {"clean"} - changing <= guards - {next(iter(exercise.parts))}
 
 
 def test_a_hard_coded_answer_earns_nothing_and_is_told():
@@ -586,9 +619,11 @@ def test_cells_of_the_instructor_wait_for_a_person(tmp_path):
     nbformat.write(nb, source)
     classroom.nbgrader(root, "generate_assignment", LESSON, "--force")
 
+    said = "Because <script>alert('student')</script> ![so](attachment:so.png) of $x < y$."
+
     def answer(nb):
         about = {"nbgrader": essay.metadata["nbgrader"]}
-        cell = {"cell_type": "markdown", "id": "essay", "metadata": about, "source": "Because."}
+        cell = {"cell_type": "markdown", "id": "essay", "metadata": about, "source": said}
         nb["cells"].append(cell)
 
     classes.hand_in(root, "ada", to_bytes(notebook(edit=answer)))
@@ -601,7 +636,10 @@ def test_cells_of_the_instructor_wait_for_a_person(tmp_path):
         assert waiting == {"essay", "own"}
         assert sum(grade.score for grade in grades.values()) == 28
     made = nbformat.read(root / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb", as_version=4)
-    assert {c.id: c.source for c in made.cells}["essay"] == "Because."
+    text = {c.id: c.source for c in made.cells}["essay"]
+    assert text.startswith("Because &lt;script&gt;" if "&gt;" in text else "Because &lt;script>")
+    page = classes.feedback(root, "ada")
+    assert "Because" in page and "<script>alert('student')" not in page
 
 
 def test_two_at_once_do_not_write_one_book(small_class):

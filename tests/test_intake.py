@@ -106,6 +106,27 @@ def wrong_types(nb):
     nb["metadata"] = "none"
 
 
+def pasted_image(nb):
+    source = "![image.png](attachment:image.png)"
+    nb["cells"].insert(
+        2, {"cell_type": "markdown", "id": "i", "metadata": {}, "source": source, "attachments": {}}
+    )
+
+
+def endless_cell(nb):
+    text = "# " + "x" * 10**6
+    nb["cells"].append({"cell_type": "code", "id": "e", "metadata": {}, "source": text})
+
+
+def many_cells(nb):
+    nb["cells"] += [{"cell_type": "code", "id": f"m{i}", "source": ""} for i in range(10_000)]
+
+
+def much_text(nb):
+    text = "# " + "x" * 190_000
+    nb["cells"] += [{"cell_type": "markdown", "id": f"t{i}", "source": text} for i in range(30)]
+
+
 def huge_output(nb):
     cell = cells(nb)["softmax"]
     cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * (20 * 2**20)}]
@@ -149,6 +170,8 @@ REPAIRED = {
     "no schema": edited(no_schema),
     "wrong types": edited(wrong_types),
     "huge output": edited(huge_output),
+    "pasted image": edited(pasted_image),
+    "endless cell": edited(endless_cell),
     "answer as text": edited(answers_as_text),
     "windows": edited(windows_lines),
     "surrogates": edited(surrogates),
@@ -166,7 +189,24 @@ NAMED = {
     "no cells": (b'{"nbformat": 4, "metadata": {}}', "no cells"),
     "empty notebook": (b'{"cells": [], "nbformat": 4, "metadata": {}}', "empty"),
     "too deep": (b"[" * 200_000, "damaged"),
+    "too many cells": (edited(many_cells), "2000 are read"),
+    "too much text": (edited(much_text), "5000000 are read"),
+    "a number of a million digits": (b'{"cells": ' + b"1" * 10**6 + b"}", "damaged"),
 }
+
+
+NAMES = (
+    "weird [*] näme ;rm -rf",
+    "O'Brien",
+    'a "b"',
+    "{student_id}",
+    "名前",
+    "-x",
+    "a\nb",
+    "<b>",
+    "100%",
+)
+TOO_LONG = "ü" * 110
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +241,13 @@ def damaged(tmp_path_factory):
     (root / "submitted" / "a folder" / LESSON / f"{LESSON}.ipynb").mkdir(parents=True)
     large = classes.hand_in(root, "too large", b"")
     os.truncate(large, 2**30)
-    classes.hand_in(root, "weird [*] näme ;rm -rf", to_bytes(notebook()))
+    for name in NAMES:
+        classes.hand_in(root, name, to_bytes(notebook()))
+    classes.hand_in(root, TOO_LONG, to_bytes(notebook()))
+    mac = classes.hand_in(root, "a mac", to_bytes(notebook()), name="mine.ipynb").parent
+    (mac / "._mine.ipynb").write_bytes(b"\0\5\26\7")
+    (mac / ".ipynb_checkpoints").mkdir()
+    (mac / ".ipynb_checkpoints" / "mine-checkpoint.ipynb").write_bytes(to_bytes(notebook()))
     rows = grade_class(root, LESSON, jobs=2)
     return root, classes.scores(root), rows
 
@@ -212,9 +258,7 @@ def test_a_class_of_thirty_with_twenty_kinds_of_damage(damaged):
     assert len(REPAIRED) + len(NAMED) >= 20
 
 
-@pytest.mark.parametrize(
-    "name", [*WELL, *REPAIRED, "other name", "extra files", "weird [*] näme ;rm -rf"]
-)
+@pytest.mark.parametrize("name", [*WELL, *REPAIRED, *NAMES, "other name", "extra files", "a mac"])
 def test_what_can_be_repaired_earns_its_points(damaged, name):
     _, scores, rows = damaged
     assert rows[name].status == "graded", rows[name].note
@@ -241,6 +285,7 @@ def test_repairs_are_told(damaged):
         ("a pipe", "not a file"),
         ("a folder", "not a file"),
         ("too large", "1024 MB"),
+        (TOO_LONG, "too long"),
     ],
 )
 def test_what_cannot_be_repaired_is_named(damaged, name, says):
@@ -298,11 +343,11 @@ def test_random_bytes_never_raise_anything_else():
 @pytest.mark.parametrize(
     "stem, student",
     [
-        ("ada_12345_998877_05_ppo", "ada"),
-        ("ada", "ada"),
-        ("Ada Lovelace_4711_assignsubmission_file_05_ppo", "Ada_Lovelace"),
-        ("ada_LATE_12_05_ppo", "ada"),
-        ("05_ppo", ""),
+        ("ada_12345_998877_05_ppo", ("ada", "12345")),
+        ("ada", ("ada", "")),
+        ("Ada Lovelace_4711_assignsubmission_file_05_ppo", ("Ada_Lovelace", "4711")),
+        ("ada_LATE_12_05_ppo", ("ada", "12")),
+        ("05_ppo", ("", "")),
     ],
 )
 def test_students_are_read_from_file_names(stem, student):
@@ -317,6 +362,28 @@ def test_a_folder_as_downloaded_is_collected(tmp_path):
     assert sorted(collect(root, LESSON, tmp_path / "downloads")) == ["ada", "bob"]
     rows = grade_class(root, LESSON, jobs=1)
     assert [(r.student, r.score) for r in rows.values()] == [("ada", 28.0), ("bob", 28.0)]
+
+
+def test_nobody_is_lost_in_collecting(tmp_path):
+    """Two of one name, a second attempt, checkpoints, and what macOS puts into an archive."""
+    root, folder = classes.make(tmp_path / "class"), tmp_path / "downloads"
+    files = {
+        f"smith_11_1_{LESSON}.ipynb": b"one",
+        f"smith_22_1_{LESSON}.ipynb": b"two",
+        f"ada_33_1_{LESSON}.ipynb": b"old",
+        f"ada_33_2_{LESSON}.ipynb": b"new",
+        "bob/.ipynb_checkpoints/x-checkpoint.ipynb": b"checkpoint",
+        f"bob/{LESSON}.ipynb": b"bob",
+        "bob/draft.ipynb": b"draft",
+        f"__MACOSX/bob/._{LESSON}.ipynb": b"mac",
+    }
+    for i, (name, data) in enumerate(files.items()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        os.utime(folder / name, (10**9 + i, 10**9 + i))
+    assert sorted(collect(root, LESSON, folder)) == ["ada", "bob", "smith_11", "smith_22"]
+    found = {p.parent.parent.name: p.read_bytes() for p in (root / "submitted").rglob("*.ipynb")}
+    assert found == {"ada": b"new", "bob": b"bob", "smith_11": b"one", "smith_22": b"two"}
 
 
 def test_what_cannot_be_graded_at_all_is_said(tmp_path):

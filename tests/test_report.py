@@ -66,7 +66,7 @@ def test_attempts_come_from_the_exchange(root):
 def test_the_csv_is_one_line_a_student(root):
     rows = list(csv.DictReader(io.StringIO(report.to_csv(report.read(root, LESSON)))))
     ada = next(r for r in rows if r["student"] == "ada")
-    assert (ada["score"], ada["max_score"]) == ("28.0", "28.0")
+    assert (ada["points"], ada["score"], ada["max_score"]) == ("28.0", "28.0", "28.0")
     ben = next(r for r in rows if r["student"] == "ben")
     assert ben["grad_log_softmax: mistake"] == "sign"
     assert next(r for r in rows if r["student"] == "dora")["score"] == ""

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_ke
 from pgcourse.classroom.judge import DEFAULT, Limits, NoIsolation, grade_submission
 
 PATIENCE = 20  # seconds for a Dask scheduler to answer
+MOST_NAME = 200  # bytes of a student's name, which becomes part of files' names
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ class Job:
 def prepare(room, student, lesson, source, seed, limits, store, force, done):
     """Read a submission. Returns its Job; None where there is nothing to judge, and says so."""
     folder, stored = room.submitted(student, lesson), store.read(student)
+    if len(student.encode(errors="replace")) > MOST_NAME:
+        done(Row(student, "not graded", note="the student's name is too long for a file's name"))
+        return None
     try:
         path, notes = intake.find_notebook(folder, lesson)
         data = intake.read_bytes(path)
@@ -311,32 +315,43 @@ def start_judge(parent):
 def collect(root, lesson, folder):
     """Copy a folder of notebooks, as an LMS hands them out, into submitted/<student>/<lesson>/.
 
-    A student is a subfolder, or the first part of a file's name (ada_12345_05_ppo.ipynb). returns:
-    the students' names
+    A student is a subfolder, or the first part of a file's name (ada_12345_05_ppo.ipynb), with the
+    number where two have one name. Of several files of one student the lesson's own name goes before the
+    newest. returns: the students' names
     """
     room, found = Classroom(root), {}
     folder = Path(folder)
     if not folder.is_dir():
         raise ClassError(f"{folder} is no folder.")
-    for path in sorted(folder.rglob("*.ipynb")):
-        inside = path.relative_to(folder).parts
-        name = inside[0] if len(inside) > 1 else student_in(path.stem, lesson)
-        if name and not path.is_symlink():
-            found.setdefault(name, path)
+    for path in folder.rglob("*.ipynb"):
+        inside = path.relative_to(folder)
+        if intake.is_work(inside) and path.is_file() and not path.is_symlink():
+            deep = len(inside.parts) > 1
+            who = (inside.parts[0], "") if deep else student_in(path.stem, lesson)
+            found.setdefault(who, []).append(path)
+    found.pop(("", ""), None)
     if not found:
         raise ClassError(f"{folder} holds no notebook.")
-    for name, path in found.items():
+    names = Counter(name for name, _ in found)
+    chosen = {}
+    for (name, number), paths in sorted(found.items()):
+        name = f"{name}_{number}".strip("_") if names[name] > 1 or not name else name
+        chosen[name] = max(paths, key=lambda p: (p.stem == lesson, p.stat().st_mtime, p.name))
+    for name, path in chosen.items():
         target = room.submitted(name, lesson)
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target / f"{lesson}.ipynb")
-    return list(found)
+    return list(chosen)
 
 
 def student_in(stem, lesson):
-    """The student's name in a file name of an LMS's: what stands before the first number or the lesson."""
+    """(name, number) in a file name of an LMS's: what stands before the first number or the lesson, and
+    that number, which tells two of one name apart."""
     stem = stem.split(lesson)[0]
-    name = re.split(r"[_\s-]+(?=\d|late[_\W]|attempt[_\W])", stem, maxsplit=1, flags=re.I)[0]
-    return re.sub(r"[^\w.-]+", "_", name).strip("_-.")
+    parts = re.split(r"[_\s-]+(?=\d|late[_\W]|attempt[_\W])", stem, maxsplit=1, flags=re.I)
+    name = re.sub(r"[^\w.-]+", "_", parts[0]).strip("_-.")
+    number = re.search(r"\d+", parts[1]) if len(parts) > 1 else None
+    return name, number[0] if number else ""
 
 
 # -------------------------------------------------------------------------------------- command
@@ -420,8 +435,7 @@ def table(rows, directory, lesson):
     from rich.markup import escape
     from rich.table import Table
 
-    results = Store(Path(directory).expanduser().resolve(), lesson).all()
-    levels = sorted({r["isolation"] for r in results.values() if "isolation" in r})
+    levels = Store(Path(directory).expanduser().resolve(), lesson).isolation()
     result = Table(
         title=f"{lesson}", caption=f"isolation: {', '.join(levels) or 'nothing was run'}"
     )

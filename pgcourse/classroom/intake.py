@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_BYTES = 100 * 2**20  # of a notebook file (outputs included)
-MOST_TEXT = 2**20  # characters of one cell
+MOST_CELLS = 2_000
+MOST_TEXT = 200_000  # characters of one cell
+MOST_IN_ALL = 5_000_000
 
 
 class Unreadable(Exception):
@@ -40,13 +42,15 @@ def find_notebook(directory, lesson):
         raise Unreadable("the submission is a symbolic link")
     if not directory.is_dir():
         raise Unreadable("there is no submission")
-    found = sorted(p for p in directory.iterdir() if p.suffix.lower() == ".ipynb")
+    found = sorted(
+        p for p in directory.iterdir() if p.suffix.lower() == ".ipynb" and is_work(p.name)
+    )
     if (directory / wanted) in found:
         return directory / wanted, []
     found = found or sorted(
         p
         for p in directory.rglob("*")
-        if p.suffix.lower() in (".ipynb", ".json") and ".ipynb_checkpoints" not in p.parts
+        if p.suffix.lower() in (".ipynb", ".json") and is_work(p.relative_to(directory))
     )
     if not found:
         raise Unreadable("there is no notebook in the submission")
@@ -57,6 +61,11 @@ def find_notebook(directory, lesson):
         names = ", ".join(p.name for p in found[:4])
         raise Unreadable(f"none of the notebooks is called {wanted}: {names}")
     return found[0], [f"the file is called {found[0].relative_to(directory)}, not {wanted}"]
+
+
+def is_work(path):
+    """Whether a path (relative) may hold a student's work: no checkpoints, no files of macOS's own."""
+    return not any(part.startswith((".", "__MACOSX")) for part in Path(path).parts)
 
 
 def read_bytes(path):
@@ -102,14 +111,19 @@ def read_cells(data):
         notes.append("the notebook has an old format (nbformat 3)")
     if not isinstance(cells, list):
         raise Unreadable("the file is no notebook: it has no cells")
+    if len(cells) > MOST_CELLS:
+        raise Unreadable(f"the notebook has {len(cells)} cells; {MOST_CELLS} are read")
     found = [read_cell(cell) for cell in cells if isinstance(cell, dict)]
     if len(found) < len(cells):
         notes.append("what is no cell was dropped")
     if not any(cell.source.strip() for cell in found):
         raise Unreadable("the notebook is empty")
     if any(len(cell.source) > MOST_TEXT for cell in found):
-        notes.append("a cell of more than a million characters was cut")
+        notes.append(f"a cell of more than {MOST_TEXT} characters was cut")
         found = [Cell(c.kind, c.source[:MOST_TEXT], c.grade_id, c.id) for c in found]
+    written = sum(len(cell.source) for cell in found)
+    if written > MOST_IN_ALL:
+        raise Unreadable(f"its cells hold {written} characters; {MOST_IN_ALL} are read")
     return found, notes
 
 
@@ -144,9 +158,10 @@ def read_cell(cell):
 
 
 def clean(text):
-    """Text that can be stored and shown: no lone surrogates, no control characters, \\n only."""
+    """Text that can be stored and shown: no lone surrogates, no control characters (also none that
+    reverse what is read), \\n only."""
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "", text)
 
 
 # ------------------------------------------------------------------------ held against the source

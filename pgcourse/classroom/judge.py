@@ -81,12 +81,14 @@ def grade_one(data, source, seed, limits):
     worker = warm_worker(tuple(asked), tuple(intake.imports(source)), limits)
     run = Run(worker, steps, checks, started + limits.seconds)
     verdicts = run.judge(exercises, seed)
+    # what is wrong is judged once more, where no other answer's cell can be to blame
+    unclear = [n for n, v in verdicts.items() if not v.passed and v.pitfall not in NOBODY_ELSE]
+    again = run.judge({n: exercises[n] for n in unclear}, seed, alone=True)
+    verdicts |= {n: v for n, v in again.items() if v.score > verdicts[n].score}
     verdicts = {n: replace(v, traceback="", example="") for n, v in verdicts.items()}
-    unnamed = [n for n, v in verdicts.items() if needs_words(v)]
-    if unnamed:
-        spoken = run.judge({n: exercises[n] for n in unnamed}, VISIBLE_SEED)
-        for name in unnamed:
-            verdicts[name] = in_words(verdicts[name], spoken[name], seed)
+    unnamed = {n: exercises[n] for n, v in verdicts.items() if needs_words(v)}
+    for name, spoken in run.judge(unnamed, VISIBLE_SEED, alone=True).items():
+        verdicts[name] = in_words(verdicts[name], spoken)
     return {
         "exercises": {name: as_plain(verdict) for name, verdict in verdicts.items()},
         "notes": notes + submission.notes,
@@ -113,10 +115,9 @@ def needs_words(verdict):
     return not verdict.passed and verdict.pitfall not in fixed
 
 
-def in_words(secret, visible, seed):
+def in_words(secret, visible):
     """The points of the secret run, in the words of the visible one."""
     if visible.passed or visible.score > secret.score:
-        secret = without_fixed_parts(secret, seed) if visible.passed else secret
         says = (
             "It is right on the numbers that the notebook shows, and wrong on others of the same "
             "kind. Is something written down that should be computed?"
@@ -126,19 +127,6 @@ def in_words(secret, visible, seed):
         name, says, why = visible.pitfall, visible.message, visible.why
         traceback = visible.traceback
     return replace(secret, pitfall=name, message=says, why=why, traceback=traceback, example="")
-
-
-def without_fixed_parts(verdict, seed):
-    """Who writes answers down earns nothing for numbers that are the same under every seed."""
-    exercise, changing = verdict.exercise, {"clean"}
-    for i, case in enumerate(exercise.cases):
-        if not drivers.same_plain(exercise.inputs(i, seed), exercise.inputs(i, VISIBLE_SEED)):
-            changing.add(case.part)
-    earned = {part: ok and part in changing for part, ok in verdict.earned.items()}
-    if not earned[next(iter(earned))]:
-        earned = dict.fromkeys(earned, False)
-    score = float(sum(exercise.parts[part] for part, ok in earned.items() if ok))
-    return replace(verdict, earned=earned, score=score)
 
 
 def as_plain(v):
@@ -161,11 +149,12 @@ SAYS = {  # what ends a function for good: {name: sentence}
     "killed": "The process that ran it died ({how}): was it memory, recursion without end, os._exit?",
     "cell stalls": "Its cell does not come to an end.",
     "cell killed": "Its cell ended the process ({how}).",
-    "too much": "What it returned is too large to be sent to the judge.",
+    "too much": "What it returned is too large, or of a kind that no exercise asks for.",
     "not an answer": "What came back was no answer of a function.",
     "no time left": "The time for this submission was used up before its turn.",
     "not a function": "Expected a function called {how}; there is none after its cell has run.",
 }
+NOBODY_ELSE = ("not written", "syntax error", "cell stalls", "endless loop", "no time left")
 
 
 class Run:
@@ -174,14 +163,20 @@ class Run:
     def __init__(self, worker, steps, checks, deadline):
         self.worker, self.steps, self.checks, self.deadline = worker, steps, checks, deadline
         self.broken = {}  # number of a step: (name, how) of what it did to the process
-        self.session, self.done, self.asked = None, 0, 0
+        self.session, self.done, self.asked, self.alone = None, 0, 0, ""
 
-    def judge(self, exercises, seed):
-        """{name: Verdict} for every exercise, from inputs made from the seed, in a fresh process."""
+    def judge(self, exercises, seed, alone=False):
+        """{name: Verdict} for every exercise, from inputs made from the seed, in a fresh process.
+
+        alone : each in a process of its own, in which no answer has run that it does not use
+        """
         self.hang_up()
-        verdicts = {}
+        self.alone, self.broken, verdicts = "", {}, {}
         try:
             for name in sorted(exercises, key=self.checks.get):
+                if alone:
+                    self.hang_up()
+                    self.alone = name
                 verdicts[name] = self.judge_one(exercises[name], seed)
         finally:
             self.hang_up()
@@ -238,7 +233,7 @@ class Run:
             try:
                 if self.session is None:
                     self.session, self.done = self.worker.start(), 0
-                    self.ask(CELL_SECONDS + GRACE, op="load", cells=self.steps)
+                    self.ask(CELL_SECONDS + GRACE, op="load", cells=self.steps, alone=self.alone)
                 while self.done < self.checks[name]:
                     number, self.done = self.done, self.done + 1
                     step = self.steps[number]
@@ -506,7 +501,7 @@ class Worker:
         probe = {"kind": "answer", "name": "probe", "source": PROBE}
         session = self.start()
         try:
-            wire.send(session, {"number": 1, "op": "load", "cells": [probe]})
+            wire.send(session, {"number": 1, "op": "load", "cells": [probe], "alone": ""})
             wire.receive(session, time.monotonic() + 30)
             wire.send(session, {"number": 2, "op": "run", "cell": 0, "seconds": 10.0})
             error = wire.receive(session, time.monotonic() + 30)["reply"]["error"]

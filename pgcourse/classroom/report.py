@@ -39,6 +39,11 @@ class Person:
     notes: str
     isolation: str
 
+    @property
+    def total(self):
+        """Points that count: after the penalty; None without a grade."""
+        return None if self.why or self.book is None else max(0.0, self.book - self.penalty)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -138,13 +143,14 @@ def to_csv(report):
     """One line a student; an LMS imports it, a spreadsheet reads it."""
     text = io.StringIO()
     writer = csv.writer(text)
-    head = ["student", "score", "max_score", "late_penalty", "days_late", "attempts"]
+    head = ["student", "points", "score", "max_score", "late_penalty", "days_late", "attempts"]
     writer.writerow([*head, *report.points, *(f"{n}: mistake" for n in report.points), "note"])
     for p in report.people:
         scores = [p.verdicts.get(n, {}).get("score", "") for n in report.points]
         mistakes = [p.verdicts.get(n, {}).get("pitfall") or "" for n in report.points]
-        total = "" if p.book is None or p.why else p.book
-        row = [p.name, total, report.most, p.penalty, round(p.late, 2), p.attempts]
+        book = "" if p.total is None else p.book
+        points = "" if p.total is None else p.total
+        row = [p.name, points, book, report.most, p.penalty, round(p.late, 2), p.attempts]
         writer.writerow([harmless(x) for x in (*row, *scores, *mistakes, p.why or p.notes)])
     return text.getvalue()
 
@@ -174,7 +180,7 @@ def to_html(report):
     """One self-contained page: no script, no link to anywhere."""
     graded = [p for p in report.people if not p.why]
     levels = report.isolation()
-    mean = sum(p.book or 0.0 for p in graded) / len(graded) if graded else 0.0
+    mean = sum(p.total or 0.0 for p in graded) / len(graded) if graded else 0.0
     parts = [
         f"<h1>{esc(report.lesson)}</h1>",
         f"<p>{len(graded)} of {len(report.people)} graded · mean {mean:.1f} of {report.most:g} points"
@@ -248,7 +254,7 @@ def score_table(report):
             cells.append(
                 f"<td class='{kind}' title='{title}'>{v['score']:g}<small>/{most:g}</small></td>"
             )
-        total = "—" if p.why or p.book is None else f"{p.book - p.penalty:g}"
+        total = "—" if p.total is None else f"{p.total:g}"
         late = f"{p.late:.1f} days (−{p.penalty:g})" if p.late > 0 else ""
         cells += [f"<td><b>{total}</b></td>", f"<td>{late}</td>", f"<td>{p.attempts}</td>"]
         rows.append(row(cells))

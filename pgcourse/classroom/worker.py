@@ -3,7 +3,7 @@
 One warm process has imported the libraries and forks a child for each submission. The child locks
 itself in (`sandbox.lock_down`) before it sees a line of the submission, and then only answers:
 
-    load  all cells            which parts of the given and the student's own cells are needed
+    load  all cells            which parts of them are needed
     run   cells, one by one    in a namespace, in the order of the notebook
     call  a function           what it does on one case's inputs (drivers.observe)
 
@@ -15,6 +15,7 @@ import builtins
 import contextlib
 import gc
 import importlib
+import inspect
 import linecache
 import os
 import re
@@ -49,8 +50,11 @@ class Session:
         self.space |= {"display": lambda *_, **__: None, "get_ipython": lambda: None}
         builtins.input = no_input
 
-    def load(self, cells):
+    def load(self, cells, alone):
+        """alone: name of the only answer that matters, with what it uses; "" = all of them"""
         self.cells = [dict(cell, tree=parse(cell)) for cell in cells]
+        if alone:
+            self.keep_only(alone)
         trees = [cell["tree"] for cell in self.cells if not isinstance(cell["tree"], Exception)]
         wanted = needed_names(trees)
         for cell in self.cells:
@@ -58,6 +62,22 @@ class Session:
                 kept = [s for s in cell["tree"].body if is_definition(s) or targets(s) & wanted]
                 cell["tree"].body = kept
         return {}
+
+    def keep_only(self, name):
+        """Of the other answers and of own cells, keep what this answer uses."""
+        whole = [c for c in self.cells if not isinstance(c["tree"], Exception)]
+        statements = [s for c in whole for s in c["tree"].body]
+        reached, more = set(), {name}
+        while more:
+            reached |= more
+            used = (outer_names(s) for s in statements if made(s) & more)
+            more = set().union(*used) - reached
+        for cell in self.cells:
+            if cell["kind"] == "given" or cell["name"] == name:
+                continue
+            body = [] if isinstance(cell["tree"], Exception) else cell["tree"].body
+            body = [s for s in body if made(s) & (reached | {"*"})]
+            cell["tree"] = ast.Module(body, [])
 
     def run(self, cell, seconds):
         """Run one cell. Returns {"error": None or what stopped it}."""
@@ -68,7 +88,7 @@ class Session:
                 raise cell["tree"]
             with drivers.time_limit(seconds):
                 if cell["kind"] == "answer":
-                    exec(compile(cell["tree"], filename(cell), "exec"), self.space)
+                    exec(code_of(cell), self.space)
                 else:
                     self.run_one_by_one(cell)
         except drivers.TimeLimit:
@@ -102,6 +122,12 @@ def filename(cell):
     return f"<{cell['name']}>"
 
 
+IPYTHON = re.compile(  # %matplotlib inline, !pip …, files = !ls, torch.tensor?
+    r"^([ \t]*)(?:[%!?].*|[\w., \t]+=[ \t]*[%!].*|[^#\n]*\?[ \t]*)$", re.M
+)
+CELL_MAGIC = re.compile(r"\s*%%(?!(?:time|capture)\b)\w+")  # %%bash and the like: not in Python
+
+
 def parse(cell):
     """The syntax tree of a cell, or the exception that says why there is none."""
     text = cell["source"]
@@ -109,16 +135,38 @@ def parse(cell):
     try:
         return ast.parse(text, filename(cell))
     except Exception as error:
-        try:  # lines of IPython's own, like %matplotlib inline and !pip
-            text = re.sub(r"^(\s*)[%!].*$|^(\s*).*\?\s*$", r"\1\2pass", text, flags=re.M)
-            return ast.parse(text, filename(cell))
+        if CELL_MAGIC.match(text):
+            return error
+        try:  # without the lines of IPython's own
+            return ast.parse(IPYTHON.sub(r"\1pass", text), filename(cell))
         except Exception:
             return error
+
+
+def code_of(cell):
+    """A cell's code, without statements that await: a notebook may, here there is nothing to wait for."""
+    tree, name, flags = cell["tree"], filename(cell), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    try:
+        return compile(tree, name, "exec")
+    except SyntaxError:
+        parts = [(s, compile(ast.Module([s], []), name, "exec", flags)) for s in tree.body]
+        body = [s for s, code in parts if not code.co_flags & inspect.CO_COROUTINE]
+        return compile(ast.Module(body, []), name, "exec")
 
 
 def is_definition(statement):
     kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return isinstance(statement, kinds)
+
+
+def made(statement):
+    """Names that a statement at top level may define, whatever its kind."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    nodes = [*ast.walk(statement)]
+    found = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    found |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return found | {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
 
 
 def targets(statement):
@@ -193,7 +241,7 @@ def main(control, level, user, memory, seconds, package, scratch, modules):
     control.sendall(b"R")
     child = 0
     while True:
-        order, fds, _, _ = socket.recv_fds(control, 1, 1)
+        order, fds = next_order(control, child if level != "bubblewrap" else 0, scratch)
         if order == b"S":
             child = os.fork()
             if not child:
@@ -212,6 +260,27 @@ def main(control, level, user, memory, seconds, package, scratch, modules):
                 os._exit(0)
             control.sendall(status.to_bytes(4, "big", signed=True))
             child = 0
+
+
+def next_order(control, child, scratch):
+    """(order, [socket]). Where the scratch directory has no size of its own, a child that fills it ends."""
+    control.settimeout(0.5 if child else None)
+    while True:
+        try:
+            return socket.recv_fds(control, 1, 1)[:2]
+        except TimeoutError:
+            if held_in(scratch) > sandbox.SCRATCH_BYTES:
+                os.kill(child, signal.SIGKILL)
+
+
+def held_in(folder):
+    """Bytes that a directory takes on the disk."""
+    held = 0
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):
+                held += 4096 + 512 * os.lstat(os.path.join(place, name)).st_blocks
+    return held
 
 
 def silence():
