@@ -1,9 +1,13 @@
 """Exercises of lesson 3: baselines, their variance, normalized advantages, and two losses."""
 
+import math
+from functools import wraps
+
 import torch
 import torch.nn.functional as F
 
 from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, masks, normal
 from pgcourse.estimators import (
     gradient_variance,
@@ -21,6 +25,14 @@ F64 = torch.float64
 
 def tensor(*numbers, dtype=torch.float32):
     return torch.tensor(numbers, dtype=dtype)
+
+
+CONVENTIONS = [(correction, eps) for eps in (1e-8, 1e-5, 1e-6) for correction in (1, 0)]
+
+
+def standardized(x, correction=1, eps=1e-8):
+    """Mean 0 and standard deviation 1, by one of the CONVENTIONS."""
+    return (x - x.mean()) / (x.std(correction=correction) + eps)
 
 
 # --- with_baseline ---
@@ -56,22 +68,51 @@ def baseline_mean_value(ret, val):
     return ret - val.detach().mean()
 
 
-def baseline_normalized(ret, val):
+def baseline_mean_value_over_time(ret, val):
     same_shape(ret=ret, val=val)
-    adv = ret - val.detach()
-    return (adv - adv.mean()) / (adv.std() + 1e-8)
+    return ret - val.detach().mean(0)
 
 
-def baseline_normalized_population(ret, val):
-    same_shape(ret=ret, val=val)
-    adv = ret - val.detach()
-    return (adv - adv.mean()) / (adv.std(correction=0) + 1e-8)
+def baseline_normalized(correction, eps):
+    def fn(ret, val):
+        same_shape(ret=ret, val=val)
+        return standardized(ret - val.detach(), correction, eps)
+
+    return fn
 
 
 def baseline_centered(ret, val):
     same_shape(ret=ret, val=val)
     adv = ret - val.detach()
     return adv - adv.mean()
+
+
+def baseline_scaled(correction, eps):
+    def fn(ret, val):
+        same_shape(ret=ret, val=val)
+        adv = ret - val.detach()
+        return adv / (adv.std(correction=correction) + eps)
+
+    return fn
+
+
+def baseline_of_another_row(shift):
+    def fn(ret, val):
+        same_shape(ret=ret, val=val)
+        return ret - val.detach().roll(shift, 0)
+
+    return fn
+
+
+def baseline_first_environment(ret, val):
+    same_shape(ret=ret, val=val)
+    val = val.detach()
+    return ret - (val if val.dim() == 1 else val[:, :1])
+
+
+def baseline_sums_again(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret.flip(0).cumsum(0).flip(0) - val.detach()
 
 
 def baseline_divides(ret, val):
@@ -175,13 +216,21 @@ WITH_BASELINE = Exercise(
             "mean value",
             "It subtracts the mean of the values: one number for all states.",
             baseline_mean_value,
+            also=(baseline_mean_value_over_time,),
         ),
         Pitfall(
             "normalized",
             "It also subtracts the mean and divides by the standard deviation; that is another function.",
-            baseline_normalized,
+            baseline_normalized(*CONVENTIONS[0]),
             "A scale that depends on the batch changes the expected gradient.",
-            also=(baseline_normalized_population,),
+            also=tuple(baseline_normalized(*c) for c in CONVENTIONS[1:]),
+        ),
+        Pitfall(
+            "scaled",
+            "It also divides by the standard deviation; only the difference was asked for.",
+            baseline_scaled(*CONVENTIONS[0]),
+            "A scale that depends on the batch changes the expected gradient.",
+            also=tuple(baseline_scaled(*c) for c in CONVENTIONS[1:]),
         ),
         Pitfall(
             "centered",
@@ -204,6 +253,22 @@ WITH_BASELINE = Exercise(
             "It subtracts the value of the NEXT state, which depends on the action just taken.",
             baseline_next_state,
             "A baseline must not look at the action: such a one biases the gradient.",
+            also=(baseline_of_another_row(-1),),
+        ),
+        Pitfall(
+            "value of the row before",
+            "It is off by one: it subtracts the value of the row before, another state's.",
+            baseline_of_another_row(1),
+        ),
+        Pitfall(
+            "first environment's values",
+            "It subtracts the first environment's values in every environment.",
+            baseline_first_environment,
+        ),
+        Pitfall(
+            "returns summed again",
+            "It sums over time again: what comes in are returns already, not rewards.",
+            baseline_sums_again,
         ),
         Pitfall(
             "only good news",
@@ -300,6 +365,55 @@ def optimal_absolute_returns(scores, ret):
     return optimal_weighted(scores, ret.abs(), (scores**2).sum(1))
 
 
+def optimal_squares_returns(scores, ret):
+    return optimal_weighted(scores, ret**2, (scores**2).sum(1))
+
+
+def optimal_sum_over_mean(scores, ret):
+    return optimal_baseline(scores, ret) * len(ret)
+
+
+def optimal_slope(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    weight = (scores**2).sum(1)
+    weight = weight - weight.mean()
+    return (weight * ret).sum() / (weight**2).sum()
+
+
+def optimal_slope_mixed(scores, ret):
+    return optimal_slope(scores, ret) * (len(ret) - 1) / len(ret)
+
+
+def optimal_on_the_sample(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    centered, grad = scores - scores.mean(0), scores * ret.unsqueeze(1)
+    return (centered * (grad - grad.mean(0))).sum() / (centered**2).sum()
+
+
+def optimal_median(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    return ret.median()
+
+
+def optimal_one_sample(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    return ret[(scores**2).sum(1).argmax()]
+
+
+def optimal_softmax(scores, ret):
+    return optimal_weighted(scores, ret, torch.softmax((scores**2).sum(1), 0))
+
+
+def optimal_first_parameter(scores, ret):
+    return optimal_weighted(scores, ret, scores[:, 0] ** 2)
+
+
+def optimal_by_trial(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    tries = ret.mean() + ret.std() * torch.randn(200, dtype=ret.dtype)
+    return min(tries, key=lambda b: ((scores * (ret - b).unsqueeze(1)) ** 2).sum())
+
+
 def optimal_best_return(scores, ret):
     same_shape(scores_rows=scores[:, 0], ret=ret)
     return ret.max()
@@ -311,6 +425,11 @@ def optimal_sign(scores, ret):
 
 def optimal_broadcasts(scores, ret):
     weight = (scores**2).sum(dim=1)
+    return (weight * ret).sum() / weight.sum()
+
+
+def optimal_weights_in_a_column(scores, ret):
+    weight = (scores**2).sum(dim=1, keepdim=True)
     return (weight * ret).sum() / weight.sum()
 
 
@@ -423,10 +542,51 @@ OPTIMAL_BASELINE = Exercise(
             optimal_best_return,
         ),
         Pitfall("sign", "The sign is reversed.", optimal_sign),
+        Pitfall("returns squared", "It squares the returns.", optimal_squares_returns),
+        Pitfall(
+            "sum over mean",
+            "It divides a sum by a mean: the result is N times too large.",
+            optimal_sum_over_mean,
+        ),
+        Pitfall(
+            "slope of a regression",
+            "It is the slope of the returns against |score|^2, a covariance over a variance.",
+            optimal_slope,
+            also=(optimal_slope_mixed,),
+        ),
+        Pitfall(
+            "means subtracted",
+            "It minimizes the variance within this sample; the formula takes mean squares, since "
+            "the mean of the gradient does not depend on b.",
+            optimal_on_the_sample,
+        ),
+        Pitfall("median return", "It is the median of the returns.", optimal_median),
+        Pitfall(
+            "one sample only",
+            "It is the return of the sample with the longest score.",
+            optimal_one_sample,
+        ),
+        Pitfall(
+            "softmax weights",
+            "It puts the weights through a softmax; they are |score|^2 over their sum.",
+            optimal_softmax,
+        ),
+        Pitfall(
+            "first parameter only",
+            "It weighs with the first parameter's score alone; |score|^2 sums over all of them.",
+            optimal_first_parameter,
+        ),
+        Pitfall(
+            "found by trial",
+            "It draws random numbers and keeps the best; the optimum is a formula.",
+            optimal_by_trial,
+            telltale=uses_random_numbers,
+        ),
         Pitfall(
             "silent broadcast",
-            "Weights [N] times returns [N, 1] become an [N, N] table without a word.",
+            "[N] times [N, 1] becomes an [N, N] table without a word: every weight meets every return.",
             optimal_broadcasts,
+            also=(optimal_weights_in_a_column,),
         ),
     ],
     read="lesson 3, “The best constant”; Greensmith, Bartlett & Baxter 2004",
@@ -510,6 +670,71 @@ def ratio_correction_twice(scores, ret, baseline):
     return variance_ratio(scores, ret, baseline) / len(ret)
 
 
+def ratio_sum_of_ratios(scores, ret, baseline):
+    return ratio_mean_of_ratios(scores, ret, baseline) * scores.shape[1]
+
+
+def ratio_baseline_alone(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    return gradient_variance(scores * baseline.unsqueeze(1)) / gradient_variance(
+        scores * ret.unsqueeze(1)
+    )
+
+
+def ratio_difference(scores, ret, baseline):
+    without = gradient_variance(scores * ret.unsqueeze(1))
+    return variance_ratio(scores, ret, baseline) * without - without
+
+
+def ratio_subtracted_later(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    grads = scores * ret.unsqueeze(1)
+    return gradient_variance(grads - baseline.unsqueeze(1)) / gradient_variance(grads)
+
+
+def ratio_mixed_conventions(scores, ret, baseline):
+    return variance_ratio(scores, ret, baseline) * (len(ret) - 1) / len(ret)
+
+
+def ratio_centered(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    return variance_ratio(scores, ret, baseline + (ret - baseline).mean())
+
+
+def ratio_of_halves(scores, ret, baseline):
+    n = len(ret) // 2
+    return ratio_of(scores, ret, baseline, lambda g: ((g[:n].mean(0) - g[n:].mean(0)) ** 2).sum())
+
+
+def ratio_absolute(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    return variance_ratio(scores, ret, ret - (ret - baseline).abs())
+
+
+def ratio_first_parameter(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g[:, 0].var())
+
+
+def ratio_cut_at_one(scores, ret, baseline):
+    return variance_ratio(scores, ret, baseline).clamp(max=1)
+
+
+def ratio_largest_direction(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: torch.linalg.matrix_norm(covariance(g), 2))
+
+
+def ratio_determinant(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: torch.linalg.det(covariance(g)))
+
+
+def covariance(g):
+    return torch.cov(g.T).reshape(g.shape[1], g.shape[1])
+
+
+def ratio_spreads_added(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g.std(0).sum())
+
+
 def ratio_broadcasts(scores, ret, baseline):
     with_it = (scores.unsqueeze(1) * (ret - baseline).unsqueeze(-1)).reshape(-1, scores.shape[1])
     return gradient_variance(with_it) / gradient_variance(scores * ret.reshape(-1, 1))
@@ -556,6 +781,12 @@ VARIANCE_RATIO = Exercise(
             "many parameters",
         ),
         Case(
+            "scores [1, 2] and returns [3]",
+            lambda g: scores_returns_baseline(g, 3, 2) | dict(scores=normal(g, 1, 2)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
             "returns [3] and baseline [3, 1]",
             lambda g: scores_returns_baseline(g, 3, 2) | dict(baseline=normal(g, 3, 1)),
             "shapes",
@@ -578,7 +809,8 @@ VARIANCE_RATIO = Exercise(
             "standard deviations",
             "It compares standard deviations; the number of samples needed goes with the variance.",
             ratio_of_spreads,
-            "A spread that is 3 times smaller saves 9 samples in 10, not 2 in 3.",
+            "A spread that is 3 times smaller saves 8 samples in 9, not 2 in 3.",
+            also=(ratio_spreads_added,),
         ),
         Pitfall(
             "mean not subtracted",
@@ -597,9 +829,10 @@ VARIANCE_RATIO = Exercise(
         ),
         Pitfall(
             "mean of ratios",
-            "It averages the ratios of the single parameters; the total variances are to be compared.",
+            "It takes a ratio for each parameter and then their mean or sum; compare the total variances.",
             ratio_mean_of_ratios,
             "A parameter that hardly varies would count as much as one that makes all the noise.",
+            also=(ratio_sum_of_ratios,),
         ),
         Pitfall(
             "parameters as samples",
@@ -639,6 +872,57 @@ VARIANCE_RATIO = Exercise(
             ratio_correction_twice,
         ),
         Pitfall(
+            "baseline alone",
+            "It weighs the scores with the baseline itself, not with what the baseline leaves of the return.",
+            ratio_baseline_alone,
+        ),
+        Pitfall(
+            "difference",
+            "It is the difference of the two variances; their ratio says how many samples are saved.",
+            ratio_difference,
+        ),
+        Pitfall(
+            "subtracted from the product",
+            "It subtracts the baseline from score times return; it belongs to the return, before the product.",
+            ratio_subtracted_later,
+        ),
+        Pitfall(
+            "N here, N - 1 there",
+            "One variance is divided by N and the other by N - 1: take the same for both.",
+            ratio_mixed_conventions,
+        ),
+        Pitfall(
+            "centered",
+            "It also subtracts the mean of what the baseline leaves: that is another baseline.",
+            ratio_centered,
+        ),
+        Pitfall(
+            "two halves",
+            "It compares the means of two halves: a single draw, not a variance over all samples.",
+            ratio_of_halves,
+        ),
+        Pitfall(
+            "absolute",
+            "It drops the sign of return minus baseline: bad actions would be reinforced too.",
+            ratio_absolute,
+        ),
+        Pitfall(
+            "first parameter only",
+            "It compares the variance of the first parameter; the total is over all of them.",
+            ratio_first_parameter,
+        ),
+        Pitfall(
+            "cut at 1",
+            "It cuts the ratio at 1: a baseline that does harm looks harmless.",
+            ratio_cut_at_one,
+        ),
+        Pitfall(
+            "not the trace",
+            "It takes the largest eigenvalue, or the determinant, of the covariance; the total variance is its trace.",
+            ratio_largest_direction,
+            also=(ratio_determinant,),
+        ),
+        Pitfall(
             "silent broadcast",
             "Returns [N] minus a baseline [N, 1] become an [N, N] table without a word.",
             ratio_broadcasts,
@@ -659,6 +943,7 @@ def others_mean(ret):
 def guarded(fn):
     """The same mistake, with the guard against a single sample in place."""
 
+    @wraps(fn)
     def with_guard(ret):
         if len(ret) < 2:
             raise ValueError("expected at least 2 samples along axis 0.")
@@ -721,6 +1006,68 @@ def others_first(ret):
 def others_before(ret):
     before = ret.cumsum(0) - ret
     return before / torch.arange(len(ret)).clamp(min=1).to(ret.dtype).unsqueeze(1)
+
+
+@guarded
+def others_after(ret):
+    return others_before.__wrapped__(ret.flip(0)).flip(0)
+
+
+@guarded
+def others_all_means(ret):
+    return ret.mean().expand_as(ret).clone()
+
+
+@guarded
+def others_all_over_others(ret):
+    return (ret.sum(0) / (len(ret) - 1)).expand_as(ret).clone()
+
+
+@guarded
+def others_median(ret):
+    return torch.stack([torch.cat([ret[:k], ret[k + 1 :]]).median(0)[0] for k in range(len(ret))])
+
+
+@guarded
+def others_next_neighbor(ret):
+    return ret.roll(-1, 0)
+
+
+@guarded
+def others_but_the_first(ret):
+    return ret[1:].mean(0).expand_as(ret).clone()
+
+
+@guarded
+def others_changed_meanwhile(ret):
+    b = ret.clone()
+    for k in range(len(b)):
+        b[k] = (b.sum(0) - b[k]) / (len(b) - 1)
+    return b
+
+
+@guarded
+def others_precedence(ret):
+    return ret.sum(0) - ret / (len(ret) - 1)
+
+
+@guarded
+def others_mean_less_own(ret):
+    return (ret.mean(0) - ret) / (len(ret) - 1)
+
+
+@guarded
+def others_first_start(ret):
+    return others_mean(ret[:, :1]).expand_as(ret).clone()
+
+
+def others_scaled(correction):
+    return guarded(lambda ret: others_mean(ret) / (ret.std(0, correction=correction) + 1e-8))
+
+
+@guarded
+def others_root(ret):
+    return (ret.sum(0) - ret) / (len(ret) - 1) ** 0.5
 
 
 @guarded
@@ -814,6 +1161,7 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
             "one neighbor",
             "It takes the return of one other sample: unbiased, but noisier than the mean of all others.",
             others_neighbor,
+            also=(others_next_neighbor,),
         ),
         Pitfall(
             "first sample",
@@ -821,9 +1169,61 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
             others_first,
         ),
         Pitfall(
-            "earlier samples only",
-            "It averages only the samples that came before: the first one has no baseline.",
+            "one side only",
+            "It averages only the samples that came before (or after): at the end one has no baseline.",
             others_before,
+            also=(others_after,),
+        ),
+        Pitfall(
+            "one mean for all",
+            "It is one mean over the whole batch, all starts and one's own return included.",
+            others_all_means,
+        ),
+        Pitfall(
+            "own return in the sum",
+            "It divides by K - 1, but one's own return is still in the sum.",
+            others_all_over_others,
+        ),
+        Pitfall(
+            "median of the others",
+            "It is the median of the others' returns; their mean is asked for.",
+            others_median,
+        ),
+        Pitfall(
+            "first sample left out for all",
+            "It leaves the first sample out of everybody's baseline, and not each its own.",
+            others_but_the_first,
+        ),
+        Pitfall(
+            "changed while it is read",
+            "It writes into the tensor it sums over: later samples see baselines in place of returns.",
+            others_changed_meanwhile,
+        ),
+        Pitfall(
+            "precedence",
+            "The division reaches one's own return only: brackets around the difference are missing.",
+            others_precedence,
+        ),
+        Pitfall(
+            "mean less own",
+            "It takes the mean of all minus one's own return; take the SUM of all minus one's own.",
+            others_mean_less_own,
+        ),
+        Pitfall(
+            "first start only",
+            "It uses the returns of the first start in every column.",
+            others_first_start,
+        ),
+        Pitfall(
+            "scaled",
+            "It divides the baseline by a standard deviation: it has the wrong unit then.",
+            others_scaled(1),
+            also=(others_scaled(0),),
+        ),
+        Pitfall(
+            "root of K - 1",
+            "It divides by the root of K - 1; a mean divides by K - 1.",
+            others_root,
         ),
         Pitfall(
             "one row",
@@ -854,11 +1254,14 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
 # --- normalize_advantage ---
 
 
-def normalize_unbiased(adv, mask=None):
-    same_shape(adv=adv, mask=mask)
-    kept = adv if mask is None else adv[mask]
-    scaled = (adv - kept.mean()) / (kept.std() + 1e-8)
-    return scaled if mask is None else torch.where(mask, scaled, 0.0)
+def normalize_by(correction, eps):
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        kept = adv if mask is None else adv[mask]
+        scaled = (adv - kept.mean()) / (kept.std(correction=correction) + eps)
+        return scaled if mask is None else torch.where(mask, scaled, 0.0)
+
+    return fn
 
 
 def normalize_with(transform, pad_with_zero=True, pick=None):
@@ -880,9 +1283,13 @@ def standardize(adv, kept, correction):
     return (adv - kept.mean()) / (kept.std(correction=correction) + 1e-8)
 
 
-def normalize_pitfall(name, says, transform=standardize, why="", **options):
-    wrong, population = normalize_with(transform, **options)
-    return Pitfall(name, says, wrong, why, also=(population,))
+def normalize_pitfall(name, says, transform=standardize, why="", also=(), **options):
+    wrong, *rest = normalize_with(transform, **options)
+    return Pitfall(name, says, wrong, why, also=(*rest, *also))
+
+
+def normalize_either(*transforms):
+    return [fn for transform in transforms for fn in normalize_with(transform)]
 
 
 def standardize_along(dim):
@@ -891,6 +1298,43 @@ def standardize_along(dim):
         return (adv - adv.mean(dim, keepdim=True)) / (std + 1e-8)
 
     return transform
+
+
+def normalize_along_without_mask(dim):
+    """Wrong without a mask, right with one."""
+
+    def fn(correction):
+        wrong, right = standardize_along(dim), normalize_by(correction, 1e-8)
+        return lambda adv, mask=None: (
+            wrong(adv, adv, correction) if mask is None else right(adv, mask)
+        )
+
+    return fn(1), fn(0)
+
+
+def normalize_rows(correction, without_mask=True):
+    """Each row by its own unmasked elements; without a mask also, or right there."""
+
+    def fn(adv, mask=None):
+        if mask is None and not without_mask:
+            return normalize_by(correction, 1e-8)(adv)
+        same_shape(adv=adv, mask=mask)
+        kept = torch.ones_like(adv, dtype=torch.bool) if mask is None else mask
+        rows = zip(adv.reshape(-1, adv.shape[-1]), kept.reshape(-1, adv.shape[-1]), strict=True)
+        out = [torch.where(m, standardize(row, row[m], correction), 0.0) for row, m in rows]
+        return torch.stack(out).reshape(adv.shape)
+
+    return fn
+
+
+def normalize_spread_over_all(correction):
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        m = torch.ones_like(adv, dtype=torch.bool) if mask is None else mask
+        centered = torch.where(m, adv - adv[m].mean(), 0.0)
+        return centered / (((centered**2).sum() / (adv.numel() - correction)).sqrt() + 1e-8)
+
+    return fn
 
 
 def normalize_multiplies_mask(correction):
@@ -965,7 +1409,7 @@ def hand_masked_advantages(g):
 
 NORMALIZE_ADVANTAGE = Exercise(
     reference=normalize_advantage,
-    accept=(normalize_unbiased,),
+    accept=(normalize_by(1, 1e-8), normalize_by(1, 1e-5), normalize_by(0, 1e-5)),
     parts={
         "no mask": 2,
         "mask": 2,
@@ -981,6 +1425,12 @@ NORMALIZE_ADVANTAGE = Exercise(
         Case(
             "float64, large numbers",
             lambda g: dict(adv=100 * normal(g, 20, dtype=F64) + 500),
+            "no mask",
+        ),
+        Case("small advantages", lambda g: dict(adv=0.02 * normal(g, 30)), "no mask"),
+        Case(
+            "one advantage far from two hundred others",
+            lambda g: dict(adv=torch.cat([normal(g, 200), 300 + normal(g, 1)])),
             "no mask",
         ),
         Case("two answers of different length", hand_masked_advantages, "mask"),
@@ -1029,8 +1479,16 @@ NORMALIZE_ADVANTAGE = Exercise(
         ),
         normalize_pitfall(
             "large epsilon",
-            "It adds 1 to the standard deviation: the small number that avoids 0 / 0 decides the scale.",
+            "What it adds to the standard deviation is too large: the number that avoids 0 / 0 sets the scale.",
             lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1),
+            also=normalize_either(
+                lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 0.1),
+                lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 0.01),
+                lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1e-3),
+                lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1).sqrt(),
+                lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 0.01).sqrt(),
+                lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1e-5).sqrt(),
+            ),
         ),
         normalize_pitfall(
             "0 / 0",
@@ -1067,11 +1525,47 @@ NORMALIZE_ADVANTAGE = Exercise(
             "over time only",
             "It normalizes along axis 0, each column by itself; the statistics are the whole batch's.",
             standardize_along(0),
+            also=normalize_along_without_mask(0),
         ),
         normalize_pitfall(
             "each row by itself",
             "It normalizes along the last axis, each row by itself; the statistics are the whole batch's.",
             standardize_along(-1),
+            also=(
+                *normalize_along_without_mask(-1),
+                *(normalize_rows(c, both) for c in (1, 0) for both in (True, False)),
+            ),
+        ),
+        normalize_pitfall(
+            "mean absolute deviation",
+            "It divides by the mean absolute deviation; the standard deviation is a root mean square.",
+            lambda adv, kept, c: (adv - kept.mean()) / ((kept - kept.mean()).abs().mean() + 1e-8),
+        ),
+        normalize_pitfall(
+            "median subtracted",
+            "It subtracts the median; the result should have mean 0.",
+            lambda adv, kept, c: (adv - kept.median()) / (kept.std(correction=c) + 1e-8),
+        ),
+        normalize_pitfall(
+            "clipped",
+            "It cuts large advantages off: mean 0 and standard deviation 1 are lost, and so is what stood out.",
+            lambda adv, kept, c: standardize(adv, kept, c).clamp(-1, 1),
+            also=normalize_either(
+                *(
+                    lambda adv, kept, c, at=at: standardize(adv, kept, c).clamp(-at, at)
+                    for at in (2, 3, 5, 10)
+                )
+            ),
+        ),
+        normalize_pitfall(
+            "sign",
+            "It is mean minus advantage: better than average comes out negative.",
+            lambda adv, kept, c: -standardize(adv, kept, c),
+        ),
+        Pitfall(
+            "spread over all positions",
+            "The mean is right, but the squares are divided by the number of ALL positions.",
+            **both(normalize_spread_over_all),
         ),
         normalize_pitfall(
             "mask ignored",
@@ -1132,8 +1626,28 @@ def half(fn):
     return lambda val, ret: fn(val, ret) / 2
 
 
-def regression_pitfall(name, says, wrong, why=""):
-    return Pitfall(name, says, wrong, why, also=(half(wrong),))
+def of_error(loss):
+    """A wrong loss, a function of the error value - target (the target held constant)."""
+
+    def wrong(val, ret):
+        same_shape(val=val, ret=ret)
+        return loss(val - ret.detach())
+
+    return wrong
+
+
+def of_both(loss):
+    """A wrong loss, a function of (value, target), the target held constant."""
+
+    def wrong(val, ret):
+        same_shape(val=val, ret=ret)
+        return loss(val, ret.detach())
+
+    return wrong
+
+
+def regression_pitfall(name, says, wrong, why="", also=()):
+    return Pitfall(name, says, wrong, why, also=(*also, *map(half, (wrong, *also))))
 
 
 def regression_half(val, ret):
@@ -1177,9 +1691,8 @@ def regression_mean_first(val, ret):
     return (val - ret.detach()).mean() ** 2
 
 
-def regression_huber(val, ret):
-    same_shape(val=val, ret=ret)
-    return F.smooth_l1_loss(val, ret.detach())
+def regression_huber(delta):
+    return of_error(lambda e: F.huber_loss(e, torch.zeros_like(e), delta=delta))
 
 
 def regression_policy_gradient(val, ret):
@@ -1201,18 +1714,6 @@ def regression_value_detached(val, ret):
     return ((val.detach() - ret) ** 2).mean()
 
 
-def regression_normalized_returns(val, ret):
-    same_shape(val=val, ret=ret)
-    ret = (ret - ret.mean()) / (ret.std() + 1e-8)
-    return ((val - ret.detach()) ** 2).mean()
-
-
-def regression_normalized_population(val, ret):
-    same_shape(val=val, ret=ret)
-    ret = (ret - ret.mean()) / (ret.std(correction=0) + 1e-8)
-    return ((val - ret.detach()) ** 2).mean()
-
-
 def regression_mean_return(val, ret):
     same_shape(val=val, ret=ret)
     return ((val - ret.mean().detach()) ** 2).mean()
@@ -1231,6 +1732,116 @@ def regression_reshapes(val, ret):
     return ((val - ret.detach().reshape(val.shape)) ** 2).mean()
 
 
+def error_pitfall(name, says, *losses, why="", make=of_error):
+    """A mistake in a squared error, with and without the factor 1/2 in front."""
+    wrong = [make(loss) for loss in losses]
+    return Pitfall(name, says, wrong[0], why, also=(*wrong[1:], *map(half, wrong)))
+
+
+# What goes wrong with a mean squared error, here and in lesson 4's critic_loss.
+SQUARED_ERROR_PITFALLS = [
+    error_pitfall(
+        "summed over environments",
+        "It sums over the environments (or divides by the number of steps alone): more of them, bigger steps.",
+        lambda e: (e**2).sum() / len(e),
+    ),
+    error_pitfall(
+        "error clipped",
+        "It cuts the error off before squaring: a value that is far off gets no gradient at all.",
+        *(lambda e, at=at: (e.clamp(-at, at) ** 2).mean() for at in (1, 5, 10)),
+    ),
+    error_pitfall(
+        "log cosh",
+        "It averages log cosh of the error, linear for large errors: its minimum is not the mean.",
+        lambda e: (e + F.softplus(-2 * e)).mean() - math.log(2),
+        lambda e: torch.log(torch.cosh(e)).mean(),
+    ),
+    error_pitfall(
+        "one side only",
+        "Errors of one sign count as 0: the values are pushed one way only.",
+        lambda e: (e.clamp(min=0) ** 2).mean(),
+        lambda e: (e.clamp(max=0) ** 2).mean(),
+    ),
+    error_pitfall(
+        "length of the error",
+        "It takes the length of the vector of errors, a root: the gradient no longer shrinks with the error.",
+        lambda e: e.norm(),
+        lambda e: e.norm() / len(e),
+        lambda e: e.norm() / e.numel(),
+    ),
+    error_pitfall(
+        "variance of the error",
+        "It is the variance of the error: an offset of all values costs nothing.",
+        lambda e: e.var(),
+        lambda e: e.var(correction=0),
+    ),
+    error_pitfall(
+        "third power",
+        "It raises the error to the third power: unbounded below.",
+        lambda e: (e**3).mean(),
+        lambda e: (e.abs() ** 3).mean(),
+    ),
+    error_pitfall(
+        "one step only",
+        "It uses the first or the last step only.",
+        lambda e: (e[0] ** 2).mean(),
+        lambda e: (e[-1] ** 2).mean(),
+    ),
+    error_pitfall(
+        "median or largest error",
+        "It takes the median or the largest of the squared errors; their mean was asked for.",
+        lambda e: (e**2).median(),
+        lambda e: (e**2).max(),
+    ),
+    error_pitfall(
+        "divided by the variance",
+        "It divides by the variance of the targets: that is a measure of fit, not the loss.",
+        *(lambda v, y, c=c: ((v - y) ** 2).mean() / (y.var(correction=c) + 1e-8) for c in (1, 0)),
+        make=of_both,
+    ),
+    error_pitfall(
+        "off by one row",
+        "It compares the value of one row with the target of another.",
+        lambda v, y: ((v[:-1] - y[1:]) ** 2).mean(),
+        lambda v, y: ((v[1:] - y[:-1]) ** 2).mean(),
+        lambda v, y: ((v - y.roll(1, 0)) ** 2).mean(),
+        lambda v, y: ((v - y.roll(-1, 0)) ** 2).mean(),
+        make=of_both,
+    ),
+    error_pitfall(
+        "value against itself",
+        "It compares the value with itself: the loss is 0, and nothing is learned.",
+        lambda v, y: ((v - v.detach()) ** 2).mean(),
+        make=of_both,
+    ),
+    error_pitfall(
+        "actor's objective, value live",
+        "It multiplies the value by the error and lets the gradient flow through both.",
+        lambda v, y: -(v * (y - v)).mean(),
+        lambda v, y: (v * (y - v)).mean(),
+        make=of_both,
+    ),
+    error_pitfall(
+        "target normalized",
+        "It standardizes the targets first: the values then have no unit of reward.",
+        *(lambda v, y, c=c: ((v - standardized(y, *c)) ** 2).mean() for c in CONVENTIONS),
+        *(
+            lambda v, y, c=c: ((standardized(v, *c) - standardized(y, *c)) ** 2).mean()
+            for c in CONVENTIONS[:2]
+        ),
+        why="Subtracted from the real returns they would remove almost nothing.",
+        make=of_both,
+    ),
+    error_pitfall(
+        "target times value",
+        "It multiplies value and target: that loss has no minimum and measures no error.",
+        lambda v, y: -(v * y).mean(),
+        lambda v, y: (v * y).mean(),
+        make=of_both,
+    ),
+]
+
+
 VALUE_REGRESSION_LOSS = Exercise(
     reference=value_regression_loss,
     accept=(regression_half,),
@@ -1244,6 +1855,11 @@ VALUE_REGRESSION_LOSS = Exercise(
         Case("a long batch", lambda g: returns_and_values(g, 40), "value of the loss"),
         Case("time and environments", lambda g: returns_and_values(g, 6, 4), "value of the loss"),
         Case("float64", lambda g: returns_and_values(g, 8, dtype=F64), "value of the loss"),
+        Case(
+            "returns in the hundreds",
+            lambda g: dict(val=normal(g, 6), ret=normal(g, 6, scale=300.0)),
+            "value of the loss",
+        ),
         Case(
             "three steps, differentiated",
             lambda g: returns_and_values(g, 3),
@@ -1308,7 +1924,8 @@ VALUE_REGRESSION_LOSS = Exercise(
         regression_pitfall(
             "Huber loss",
             "It is the Huber loss, linear for large errors: its minimum is not the mean return.",
-            regression_huber,
+            regression_huber(1),
+            also=tuple(map(regression_huber, (0.5, 2, 5, 10))),
         ),
         regression_pitfall(
             "actor's objective",
@@ -1330,17 +1947,7 @@ VALUE_REGRESSION_LOSS = Exercise(
             "The values are detached, so nothing learns (and the returns get the gradient).",
             regression_value_detached,
         ),
-        Pitfall(
-            "normalized returns",
-            "It standardizes the returns first: the values then predict something without unit.",
-            regression_normalized_returns,
-            "Subtracted from the real returns they would remove almost nothing.",
-            also=(
-                half(regression_normalized_returns),
-                regression_normalized_population,
-                half(regression_normalized_population),
-            ),
-        ),
+        *SQUARED_ERROR_PITFALLS,
         regression_pitfall(
             "one target for all",
             "Every value is fitted to the mean return: states are not told apart.",
@@ -1421,16 +2028,6 @@ def loss_product_of_means(logp, adv, mask=None):
     return -mean_where(logp, mask) * mean_where(adv.detach(), mask)
 
 
-def loss_normalizes(correction):
-    def fn(logp, adv, mask=None):
-        same_shape(logp=logp, adv=adv, mask=mask)
-        kept = adv if mask is None else adv[mask]
-        scaled = (adv - kept.mean()) / (kept.std(correction=correction) + 1e-8)
-        return policy_gradient_loss(logp, scaled, mask)
-
-    return fn
-
-
 def loss_centers(logp, adv, mask=None):
     same_shape(logp=logp, adv=adv, mask=mask)
     return policy_gradient_loss(logp, adv - mean_where(adv, mask), mask)
@@ -1473,6 +2070,28 @@ def loss_mask_shifted(logp, adv, mask=None):
 def loss_mask_shifted_back(logp, adv, mask=None):
     same_shape(logp=logp, adv=adv, mask=mask)
     return policy_gradient_loss(logp, adv, None if mask is None else mask.roll(-1, -1))
+
+
+def loss_mask_cut_left(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    if mask is None:
+        return policy_gradient_loss(logp, adv)
+    return policy_gradient_loss(logp[:, 1:], adv[:, 1:], mask[:, :-1])
+
+
+def loss_mask_cut_right(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    if mask is None:
+        return policy_gradient_loss(logp, adv)
+    return policy_gradient_loss(logp[:, :-1], adv[:, :-1], mask[:, 1:])
+
+
+def loss_over_longest_row(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    if mask is None:
+        return policy_gradient_loss(logp, adv)
+    kept = policy_gradient_loss(logp, adv, mask) * mask.sum()
+    return kept / (len(mask) * mask.sum(1).max())
 
 
 def loss_mask_inverted(logp, adv, mask=None):
@@ -1522,6 +2141,174 @@ def loss_reshapes(logp, adv, mask=None):
     return -(logp * adv.detach()).mean()
 
 
+def per_step(loss):
+    """A wrong loss, a function of (log pi, advantage held constant) of the steps that count."""
+
+    def wrong(logp, adv, mask=None):
+        same_shape(logp=logp, adv=adv, mask=mask)
+        return loss(*select(mask, logp, adv.detach()))
+
+    return wrong
+
+
+def weighted(weight):
+    """Another weight of the score in place of the advantage, a function of it."""
+    return per_step(lambda logp, adv: -(logp * weight(adv)).mean())
+
+
+def live(loss):
+    """Like `per_step`, but the advantage carries gradient."""
+
+    def wrong(logp, adv, mask=None):
+        same_shape(logp=logp, adv=adv, mask=mask)
+        return loss(*select(mask, logp, adv))
+
+    return wrong
+
+
+def score_pitfall(name, says, *wrong, why=""):
+    return Pitfall(name, says, wrong[0], why, also=wrong[1:])
+
+
+def entropy_added(coefficient):
+    """The loss and a bonus for entropy, in one of the forms people write."""
+    return (
+        per_step(lambda logp, adv: -(logp * adv).mean() + coefficient * logp.mean()),
+        per_step(lambda logp, adv: -(logp * adv).mean() + coefficient * (logp.exp() * logp).mean()),
+        per_step(lambda logp, adv: -(logp * adv).mean() + coefficient * (logp.exp() * logp).sum()),
+    )
+
+
+# What goes wrong with a policy-gradient loss, here and in lesson 4's actor_loss.
+SCORE_PITFALLS = [
+    score_pitfall(
+        "normalizes in silence",
+        "It standardizes the advantages first; whoever calls the loss decides that.",
+        *(weighted(lambda adv, c=c: standardized(adv, *c)) for c in CONVENTIONS),
+        why="An advantage that was normalized on purpose for the whole batch would be changed again.",
+    ),
+    score_pitfall(
+        "scales in silence",
+        "It divides the advantages by their spread or size; whoever calls the loss decides that.",
+        *(weighted(lambda adv, c=c: adv / (adv.std(correction=c[0]) + c[1])) for c in CONVENTIONS),
+        weighted(lambda adv: adv / adv.abs().mean()),
+        weighted(lambda adv: adv / adv.abs().max()),
+        weighted(lambda adv: adv / (adv**2).mean().sqrt()),
+    ),
+    score_pitfall(
+        "weighted mean",
+        "It divides by the sum of the advantages; the mean divides by the number of steps.",
+        weighted(lambda adv: adv * adv.numel() / adv.sum()),
+    ),
+    score_pitfall(
+        "clipped",
+        "It cuts large advantages (or log-probabilities) off: what stood out counts less.",
+        *(weighted(lambda adv, at=at: adv.clamp(-at, at)) for at in (1, 5, 10)),
+        *(
+            per_step(lambda logp, adv, at=at: -(logp.clamp(min=-at) * adv).mean())
+            for at in (1, 2, 5, 10)
+        ),
+    ),
+    score_pitfall(
+        "exponentiated advantage",
+        "It weighs with exp(A) or a softmax of A: every action becomes more probable.",
+        weighted(torch.exp),
+        weighted(lambda adv: adv.flatten().softmax(0).reshape(adv.shape) * adv.numel()),
+        weighted(lambda adv: adv.softmax(0)),
+    ),
+    score_pitfall(
+        "one weight for all",
+        "Every step gets one weight, the sum, the first or the largest advantage: which action earned what is lost.",
+        weighted(lambda adv: adv.sum().expand_as(adv)),
+        weighted(lambda adv: adv[:1].expand_as(adv)),
+        weighted(lambda adv: adv.max().expand_as(adv)),
+        per_step(lambda logp, adv: -(logp.sum(0) * adv.sum(0)).mean()),
+    ),
+    score_pitfall(
+        "summed over time first",
+        "It sums log-probabilities or advantages over time first: an action is credited with others' advantages.",
+        per_step(lambda logp, adv: -(logp.cumsum(0) * adv).mean()),
+        per_step(lambda logp, adv: -(logp.flip(0).cumsum(0).flip(0) * adv).mean()),
+    ),
+    score_pitfall(
+        "off by one row",
+        "It multiplies the log-probability of one row by the advantage of another.",
+        per_step(lambda logp, adv: -(logp[:-1] * adv[1:]).mean()),
+        per_step(lambda logp, adv: -(logp[1:] * adv[:-1]).mean()),
+        weighted(lambda adv: adv.roll(1, 0)),
+        weighted(lambda adv: adv.roll(-1, 0)),
+    ),
+    score_pitfall(
+        "one step only",
+        "It uses one step only: the first, the last, or the one with the largest product.",
+        per_step(lambda logp, adv: -(logp[0] * adv[0]).mean()),
+        per_step(lambda logp, adv: -(logp[-1] * adv[-1]).mean()),
+        per_step(lambda logp, adv: -(logp * adv).max()),
+        per_step(lambda logp, adv: (-logp * adv).max()),
+    ),
+    score_pitfall(
+        "summed over one axis",
+        "It sums over one axis and averages over the other: the step grows with that axis.",
+        per_step(lambda logp, adv: -(logp * adv).sum(0).mean()),
+        per_step(lambda logp, adv: -(logp * adv).sum() / len(logp)),
+    ),
+    score_pitfall(
+        "ratio in place of the log-probability",
+        "It weighs pi / pi_old = 1: the gradient is right here, the loss is only minus the mean advantage.",
+        per_step(lambda logp, adv: -((logp - logp.detach()).exp() * adv).mean()),
+    ),
+    score_pitfall(
+        "sum in place of the product",
+        "It adds log-probability and advantage; the advantage then has no influence on the gradient.",
+        per_step(lambda logp, adv: -(logp + adv).mean()),
+        per_step(lambda logp, adv: (adv - logp).mean()),
+    ),
+    score_pitfall(
+        "squared product",
+        "It squares log pi times A: the sign of the advantage is lost.",
+        per_step(lambda logp, adv: ((logp * adv) ** 2).mean()),
+        per_step(lambda logp, adv: -((logp * adv) ** 2).mean()),
+    ),
+    score_pitfall(
+        "squared advantage",
+        "It weighs with the squared advantage: that is the critic's loss, and it has no sign.",
+        weighted(torch.square),
+    ),
+    score_pitfall(
+        "regression on the advantage",
+        "It fits log pi to the advantage by least squares: that is a critic's loss, not a policy gradient.",
+        per_step(lambda logp, adv: ((logp - adv) ** 2).mean()),
+        per_step(lambda logp, adv: 0.5 * ((logp - adv) ** 2).mean()),
+    ),
+    score_pitfall(
+        "advantage alone",
+        "log pi does not appear: that pushes the critic, if anything, and never the policy.",
+        live(lambda logp, adv: -adv.mean()),
+        live(lambda logp, adv: (adv**2).mean()),
+        live(lambda logp, adv: 0.5 * (adv**2).mean()),
+        live(lambda logp, adv: adv.mean()),
+    ),
+    score_pitfall(
+        "critic's loss added",
+        "It adds the critic's loss, the squared advantage: each network has a loss of its own.",
+        *(
+            wrong
+            for c in (0.5, 1, 0.25)
+            for wrong in (
+                live(lambda logp, adv, c=c: -(logp * adv.detach()).mean() + c * (adv**2).mean()),
+                per_step(lambda logp, adv, c=c: -(logp * adv).mean() + c * (adv**2).mean()),
+            )
+        ),
+    ),
+    score_pitfall(
+        "entropy bonus added",
+        "It adds a bonus for entropy: a useful term, but another one, with a weight of its own.",
+        *(wrong for c in (0.01, 0.001, 0.1, 0.05) for wrong in entropy_added(c)),
+        entropy_added(-0.01)[0],
+    ),
+]
+
+
 def logp_and_advantage(g, *shape, dtype=torch.float32):
     return dict(
         logp=-normal(g, *shape, dtype=dtype).abs() - 0.05,
@@ -1556,6 +2343,11 @@ POLICY_GRADIENT_LOSS = Exercise(
         Case("a long batch", lambda g: logp_and_advantage(g, 40), "value of the loss"),
         Case("time and environments", lambda g: logp_and_advantage(g, 7, 3), "value of the loss"),
         Case("float64", lambda g: logp_and_advantage(g, 8, dtype=F64), "value of the loss"),
+        Case(
+            "rare actions, large advantages",
+            lambda g: dict(logp=-20 * torch.rand(9, generator=g) - 9, adv=normal(g, 9, scale=50.0)),
+            "value of the loss",
+        ),
         Case(
             "three steps, differentiated",
             lambda g: logp_and_advantage(g, 3),
@@ -1645,13 +2437,7 @@ POLICY_GRADIENT_LOSS = Exercise(
             "Mean log-probability times mean advantage: which action earned what is lost.",
             loss_product_of_means,
         ),
-        Pitfall(
-            "normalizes in silence",
-            "It standardizes the advantages first; whoever calls the loss decides that.",
-            loss_normalizes(1),
-            "An advantage that was normalized on purpose for the whole batch would be changed again.",
-            also=(loss_normalizes(0),),
-        ),
+        *SCORE_PITFALLS,
         Pitfall(
             "centers in silence",
             "It subtracts the mean advantage first; the advantage has had its baseline.",
@@ -1688,7 +2474,12 @@ POLICY_GRADIENT_LOSS = Exercise(
             "mask shifted",
             "The mask is off by one: a position just outside the response counts, and one inside does not.",
             loss_mask_shifted_back,
-            also=(loss_mask_shifted,),
+            also=(loss_mask_shifted, loss_mask_cut_left, loss_mask_cut_right),
+        ),
+        Pitfall(
+            "divided by the longest row",
+            "It divides by the rows times the longest one; the mean divides by the steps that count.",
+            loss_over_longest_row,
         ),
         Pitfall(
             "mask inverted",
