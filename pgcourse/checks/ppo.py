@@ -1273,6 +1273,84 @@ def value_max_before_square(val, val_old, ret, clip):
     return value_signed(val, val_old, ret, clip) ** 2
 
 
+def value_from_new(val, val_old, ret, clip):
+    val_old, ret = val_old.detach(), ret.detach()
+    clipped = val + (val_old - val).clamp(-clip, clip)
+    return torch.maximum((val - ret) ** 2, (clipped - ret) ** 2)
+
+
+def value_move_alone(val, val_old, ret, clip):
+    val_old, ret = val_old.detach(), ret.detach()
+    return torch.maximum((val - ret) ** 2, ((val - val_old).clamp(-clip, clip) - ret) ** 2)
+
+
+def value_window_of_ratio(val, val_old, ret, clip):
+    ret = ret.detach()
+    return torch.maximum((val - ret) ** 2, (val.clamp(1 - clip, 1 + clip) - ret) ** 2)
+
+
+def value_one_side(low, high):
+    def steps(val, val_old, ret, clip):
+        val_old, ret = val_old.detach(), ret.detach()
+        clipped = val_old + (val - val_old).clamp(*(clip * x if x else None for x in (low, high)))
+        return torch.maximum((val - ret) ** 2, (clipped - ret) ** 2)
+
+    return steps
+
+
+def value_huber(val, val_old, ret, clip):
+    error = (val - ret.detach()).abs()
+    return torch.where(error < clip, 0.5 * error**2, clip * error - 0.5 * clip * clip)
+
+
+def value_smooth(val, val_old, ret, clip):
+    return value_huber(val, val_old, ret, 1.0)
+
+
+def value_clipped_detached(val, val_old, ret, clip):
+    plain, clipped = value_errors(val, val_old, ret, clip)
+    return torch.maximum(plain, clipped.detach())
+
+
+def value_always_a_fifth(val, val_old, ret, clip):
+    return value_right(val, val_old, ret, 0.2)
+
+
+def value_old_judged(val, val_old, ret, clip):
+    clipped = value_errors(val, val_old, ret, clip)[1]
+    return torch.maximum((val_old.detach() - ret.detach()) ** 2, clipped)
+
+
+def value_old_for_return(val, val_old, ret, clip):
+    return value_right(val, ret, val_old, clip)
+
+
+def value_dropped_outside(val, val_old, ret, clip):
+    plain = value_errors(val, val_old, ret, clip)[0]
+    return torch.where((val - val_old).abs() > clip, 0.0, plain)
+
+
+def value_kept_only(val, val_old, ret, clip):
+    return value_errors(val, val_old, ret, clip)[0][(val - val_old).abs() <= clip]
+
+
+def value_all_pairs(val, val_old, ret, clip):
+    val, val_old, ret = val.reshape(-1), val_old.reshape(-1), ret.reshape(-1, 1)
+    return value_right(val, val_old, ret, clip)
+
+
+def value_normalizes(val, val_old, ret, clip):
+    return value_right(val, val_old, normalize_advantage(ret), clip)
+
+
+def value_normalizes_unbiased(val, val_old, ret, clip):
+    return value_right(val, val_old, (ret - ret.mean()) / (ret.std() + 1e-8), clip)
+
+
+def value_root(val, val_old, ret, clip, mask=None):
+    return clipped_value_loss(val, val_old, ret, clip, mask).clamp(min=1e-12).sqrt()
+
+
 def value_max_of_means(val, val_old, ret, clip, mask=None):
     same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
     return torch.maximum(
@@ -1382,6 +1460,26 @@ CLIPPED_VALUE_LOSS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "ret [3, 1] alone",
+            lambda g: value_step(g, 3, clip=0.2) | dict(ret=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "val_old [3, 1] alone",
+            lambda g: value_step(g, 3, clip=0.2) | dict(val_old=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "a mask [4] for values [4, 5]",
+            lambda g: (
+                value_step(g, 4, 5, clip=0.2) | dict(mask=torch.tensor([True, False, True, True]))
+            ),
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1403,6 +1501,75 @@ CLIPPED_VALUE_LOSS = Exercise(
             "average of both",
             "It averages the two errors; the larger one counts.",
             loss_of(value_average),
+        ),
+        Pitfall(
+            "starts at the new value",
+            "The clipped value starts at val and moves toward val_old; it has to start at val_old.",
+            loss_of(value_from_new),
+        ),
+        Pitfall(
+            "old value not added",
+            "The clamped move alone is compared with the return: val_old has to be added to it.",
+            loss_of(value_move_alone),
+        ),
+        Pitfall(
+            "window of the ratio",
+            "It clamps the value to 1 ± clip, the window of the ratio; here the window is val_old ± clip.",
+            loss_of(value_window_of_ratio),
+        ),
+        Pitfall(
+            "one side only",
+            "It clamps the move on one side only; the other is free.",
+            loss_of(value_one_side(None, 1)),
+            also=(loss_of(value_one_side(-1, None)),),
+        ),
+        Pitfall(
+            "Huber loss",
+            "It is a Huber loss, which limits large ERRORS; what must be limited is the move of the value.",
+            loss_of(value_huber),
+            also=(loss_of(value_smooth),),
+        ),
+        Pitfall(
+            "clipped value detached",
+            "The clipped term is detached: the gradient is too small where nothing is clipped.",
+            loss_of(value_clipped_detached),
+        ),
+        Pitfall(
+            "clip ignored",
+            "The window is always 0.2 wide on each side: the argument clip does not enter.",
+            loss_of(value_always_a_fifth),
+        ),
+        Pitfall(
+            "old value judged",
+            "It compares the error of the OLD value with that of the clipped one; the new value's own is missing.",
+            loss_of(value_old_judged),
+        ),
+        Pitfall(
+            "return and old value swapped",
+            "val_old and ret have changed places.",
+            loss_of(value_old_for_return),
+        ),
+        Pitfall(
+            "everything outside dropped",
+            "Every value that moved further than clip is dropped: nothing brings it back.",
+            loss_of(value_dropped_outside),
+            also=(selecting(value_kept_only),),
+        ),
+        Pitfall(
+            "every value with every return",
+            "Inside, a row meets a column: the mean is over the table of all pairs.",
+            selecting(value_all_pairs),
+        ),
+        Pitfall(
+            "returns normalized",
+            "It normalizes the returns: the critic has to predict them in reward units.",
+            loss_of(value_normalizes),
+            also=(selecting(value_normalizes), selecting(value_normalizes_unbiased)),
+        ),
+        Pitfall(
+            "root of the mean",
+            "It takes the square root of the mean; the mean of squares is asked for.",
+            value_root,
         ),
         Pitfall(
             "wrong direction",
@@ -1459,11 +1626,7 @@ CLIPPED_VALUE_LOSS = Exercise(
             "It averages first and takes the maximum of two numbers; the maximum is for each step.",
             value_max_of_means,
         ),
-        Pitfall(
-            "sum for mean",
-            "It sums over the steps; it should average.",
-            loss_of(value_right, total),
-        ),
+        *sum_pitfalls(value_right),
         *mask_pitfalls(value_right),
         Pitfall(
             "broadcast",
@@ -1555,6 +1718,54 @@ def entropy_guarded(logits):
     return -(pi * (pi + 1e-2).log()).sum(-1)
 
 
+def entropy_logits_for_everything(logits):
+    return -(logits.exp() * logits).sum(-1)
+
+
+def entropy_logits_as_probs(logits):
+    return -(logits * logits.clamp(min=1e-8).log()).sum(-1)
+
+
+def entropy_unweighted_sum(logits):
+    return -torch.log_softmax(logits, -1).sum(-1)
+
+
+def entropy_logits_clamped(logits):
+    return entropy_right(logits.clamp(-10, 10))
+
+
+def entropy_last_action_dropped(logits):
+    logp = torch.log_softmax(logits, -1)
+    return -(logp.exp() * logp)[..., :-1].sum(-1)
+
+
+def entropy_least_sure(logits):
+    return 1 - torch.softmax(logits, -1).max(-1).values
+
+
+def entropy_of_a_sample(logits):
+    logp = torch.log_softmax(logits, -1)
+    act = torch.distributions.Categorical(logits=logits).sample()
+    return -logp.gather(-1, act.unsqueeze(-1)).squeeze(-1)
+
+
+def entropy_over_everything(logits):
+    logp = torch.log_softmax(logits.reshape(-1), 0).reshape(logits.shape)
+    return -(logp.exp() * logp).sum(-1)
+
+
+def entropy_of_mean_logits(logits, mask=None):
+    same_shape(logits=logits[..., 0], mask=mask)
+    kept = logits if mask is None else logits[mask]
+    return entropy_right(kept.reshape(-1, logits.shape[-1]).mean(0))
+
+
+def entropy_over_axis_one(logits, mask=None):
+    same_shape(logits=logits[..., 0], mask=mask)
+    logp = torch.log_softmax(logits, 1)
+    return masked_mean(-(logp.exp() * logp).sum(-1), mask)
+
+
 def entropy_over_states(logits, mask=None):
     same_shape(logits=logits[..., 0], mask=mask)
     logp = torch.log_softmax(logits, 0)
@@ -1636,6 +1847,12 @@ ENTROPY = Exercise(
             "logits as log-probabilities",
             "It uses the logits in place of log pi: they do not sum to a probability of 1.",
             entropy_of(entropy_logits_as_logp),
+            also=(entropy_of(entropy_logits_for_everything),),
+        ),
+        Pitfall(
+            "logits as probabilities",
+            "It uses the logits in place of pi: a softmax is missing.",
+            entropy_of(entropy_logits_as_probs),
         ),
         Pitfall(
             "a bonus without a gradient",
@@ -1646,8 +1863,31 @@ ENTROPY = Exercise(
         ),
         Pitfall(
             "not weighted",
-            "It averages -log pi over all actions alike; the policy's probabilities are the weights.",
+            "It takes -log pi of all actions alike; the policy's probabilities are the weights.",
             entropy_of(entropy_unweighted),
+            also=(entropy_of(entropy_unweighted_sum),),
+        ),
+        Pitfall(
+            "sampled action",
+            "It is -log pi of a sampled action: right on average, but noisy, and its gradient is 0 on average. "
+            "All actions are known: sum over them.",
+            entropy_of(entropy_of_a_sample),
+            telltale=uses_random_numbers,
+        ),
+        Pitfall(
+            "last action left out",
+            "The sum ends one action early.",
+            entropy_of(entropy_last_action_dropped),
+        ),
+        Pitfall(
+            "logits clamped",
+            "It clamps the logits: a policy more certain than that looks undecided.",
+            entropy_of(entropy_logits_clamped),
+        ),
+        Pitfall(
+            "one minus the largest probability",
+            "It is 1 - max pi, another measure of randomness.",
+            entropy_of(entropy_least_sure),
         ),
         Pitfall(
             "relative to log A",
@@ -1691,19 +1931,21 @@ ENTROPY = Exercise(
         ),
         Pitfall(
             "wrong axis",
-            "The softmax runs over the first axis; the actions are on the last one.",
+            "The softmax runs over another axis than the last, or over everything; the actions are on the last one.",
             entropy_over_states,
+            also=(entropy_of(entropy_over_everything), entropy_over_axis_one),
+        ),
+        Pitfall(
+            "entropy of the mean logits",
+            "It averages the logits first: the entropy belongs to each state.",
+            entropy_of_mean_logits,
         ),
         Pitfall(
             "entropy of the mean policy",
             "It averages the policies first: states with opposite, certain actions look random.",
             entropy_of_mean_policy,
         ),
-        Pitfall(
-            "sum for mean",
-            "It sums over the states; it should average.",
-            entropy_of(entropy_right, total),
-        ),
+        *sum_pitfalls(entropy_right, entropy_of),
         *mask_pitfalls(entropy_right, entropy_of)[:-1],  # softmax makes no infinities
         Pitfall(
             "broadcast",
@@ -1773,6 +2015,89 @@ def kl_bits(logp, logp_old):
     return kl_right(logp, logp_old) / torch.log(torch.tensor(2.0, dtype=logp.dtype))
 
 
+def kl_abs_prob_difference(logp, logp_old):
+    return (logp_old.exp() - logp.exp()).abs()
+
+
+def kl_one_term_inverted(logp, logp_old):
+    return torch.expm1(logp_old - logp) - (logp - logp_old)
+
+
+def kl_plus_one(logp, logp_old):
+    return (logp - logp_old).exp() + 1 - (logp - logp_old)
+
+
+def kl_new_to_old(logp, logp_old):
+    log_rho = logp - logp_old
+    return log_rho.exp() * log_rho - torch.expm1(log_rho)
+
+
+def kl_both_ways(logp, logp_old):
+    return torch.cosh(logp - logp_old) - 1
+
+
+def kl_of_quotient(logp, logp_old):
+    rho = logp / logp_old
+    return rho - 1 - rho.log()
+
+
+def kl_weighted_new(logp, logp_old):
+    return logp.exp() * (logp - logp_old)
+
+
+def kl_underflows(logp, logp_old):
+    rho = logp.exp() / logp_old.exp()
+    return rho - 1 - (logp - logp_old)
+
+
+def kl_log_of_underflow(logp, logp_old):
+    rho = logp.exp() / logp_old.exp()
+    return rho - 1 - rho.log()
+
+
+def kl_limited(limit):
+    def steps(logp, logp_old):
+        return kl_right((logp - logp_old).clamp(-limit, limit), torch.zeros_like(logp))
+
+    return steps
+
+
+def kl_guarded(logp, logp_old):
+    rho = (logp - logp_old).exp()
+    return rho - 1 - (rho + 1e-8).log()
+
+
+def kl_abs_of_mean(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    return masked_mean(logp_old - logp, mask).abs()
+
+
+def kl_largest(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    term = kl_right(logp, logp_old)
+    return (term if mask is None else term[mask]).max()
+
+
+def kl_normalized(logp, logp_old, mask=None):
+    """Two distributions made of the numbers of a batch."""
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    if mask is not None:
+        logp, logp_old = logp[mask], logp_old[mask]
+    p, q = (torch.log_softmax(x.reshape(-1), 0) for x in (logp, logp_old))
+    return (q.exp() * (q - p)).sum()
+
+
+def kl_weighted_sum(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    if mask is not None:
+        logp, logp_old = logp[mask], logp_old[mask]
+    return (logp_old.exp() * (logp_old - logp)).sum()
+
+
+def kl_batchmean(logp, logp_old, mask=None):
+    return kl_weighted_sum(logp, logp_old, mask) / (len(logp) if mask is None else mask.sum())
+
+
 def kl_clamped(logp, logp_old, mask=None):
     same_shape(logp=logp, logp_old=logp_old, mask=mask)
     return masked_mean(logp_old - logp, mask).clamp(min=0)
@@ -1791,7 +2116,7 @@ def kl_of_batch_as_distribution(logp, logp_old, mask=None):
 
 APPROX_KL = Exercise(
     reference=approx_kl,
-    parts={"values": 3, "masks": 1, "shapes": 1, "clean": 1},
+    parts={"values": 2, "far and rare": 1, "masks": 1, "shapes": 1, "clean": 1},
     cases=[
         Case(
             "three actions",
@@ -1811,8 +2136,20 @@ APPROX_KL = Exercise(
             lambda g: dict(logp=(x := -normal(g, 5).abs()), logp_old=x - 0.5),
             "values",
         ),
+        Case(
+            "every action became rarer",
+            lambda g: dict(logp=(x := -normal(g, 5).abs()) - 0.4, logp_old=x),
+            "values",
+        ),
         Case("time and environments", lambda g: log_probs(g, 16, 4), "values"),
         Case("float64", lambda g: log_probs(g, 20, dtype=F64), "values"),
+        Case("a policy far away", lambda g: far_apart(g, 4), "far and rare"),
+        Case(
+            "actions that have almost died out",
+            lambda g: dict(logp=-14 - torch.rand(4, generator=g), logp_old=-normal(g, 4).abs()),
+            "far and rare",
+        ),
+        Case("very rare actions", lambda g: rare(log_probs(g, 6)), "far and rare"),
         Case(
             "conversations of different lengths",
             lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8)),
@@ -1826,6 +2163,12 @@ APPROX_KL = Exercise(
         Case(
             "logp [3] and logp_old [3, 1]",
             lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "a mask [4] for steps [4, 5]",
+            lambda g: log_probs(g, 4, 5) | dict(mask=torch.tensor([True, False, True, True])),
             "shapes",
             raises=True,
         ),
@@ -1860,6 +2203,7 @@ APPROX_KL = Exercise(
             "probabilities subtracted",
             "It subtracts probabilities; a KL is made of log-probabilities.",
             loss_of(kl_prob_difference),
+            also=(loss_of(kl_abs_prob_difference),),
         ),
         Pitfall(
             "other direction",
@@ -1868,18 +2212,78 @@ APPROX_KL = Exercise(
         ),
         Pitfall(
             "half the square",
-            "It is k2, half the squared log ratio: close to the KL for small steps, biased for large ones.",
+            "It is k2, (half) the squared log ratio: close to the KL for small steps, biased for large ones.",
             loss_of(kl_half_square),
         ),
         Pitfall(
             "KL of new to old",
-            "It is mean(rho log rho), which estimates KL(pi || pi_old), the other direction.",
+            "It is made of rho log rho, which estimates KL(pi || pi_old), the other direction.",
             loss_of(kl_weighted),
+            also=(loss_of(kl_new_to_old),),
         ),
         Pitfall(
             "one not subtracted",
             "It is rho - log rho: the 1 is missing, so an unchanged policy has a KL of 1.",
             loss_of(kl_without_one),
+        ),
+        Pitfall(
+            "one added",
+            "It adds 1 where it has to subtract it: an unchanged policy has a KL of 2.",
+            loss_of(kl_plus_one),
+        ),
+        Pitfall(
+            "one term upside down",
+            "rho is old over new in one term and not in the other: the two no longer belong together.",
+            loss_of(kl_one_term_inverted),
+        ),
+        Pitfall(
+            "mean of both directions",
+            "It averages the estimates of both directions; with actions from the old policy only one is right.",
+            loss_of(kl_both_ways),
+        ),
+        Pitfall(
+            "quotient of log-probabilities",
+            "rho is a quotient of log-probabilities; it is exp of their difference.",
+            loss_of(kl_of_quotient),
+        ),
+        Pitfall(
+            "underflow",
+            "rho divides exp(logp) by exp(logp_old): for a rare action that is 0 / 0. Subtract the logs first.",
+            loss_of(kl_underflows),
+            also=(loss_of(kl_log_of_underflow),),
+        ),
+        Pitfall(
+            "log ratio limited",
+            "The log ratio is clamped: the KL of a policy that is far away looks small.",
+            loss_of(kl_limited(10.0)),
+            also=tuple(loss_of(kl_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0)),
+        ),
+        Pitfall(
+            "small number inside the log",
+            "The small number inside the log spoils the term of actions that became rare; "
+            "log rho is logp - logp_old.",
+            loss_of(kl_guarded),
+        ),
+        Pitfall(
+            "weighted with the new probabilities",
+            "It weights with pi(a) although the actions were drawn already, from pi_old.",
+            loss_of(kl_weighted_new),
+            also=(loss_of(kl_weighted_new, total),),
+        ),
+        Pitfall(
+            "absolute value of the plain estimate",
+            "It is |mean(logp - logp_old)|: never negative, but no longer right on average.",
+            kl_abs_of_mean,
+        ),
+        Pitfall(
+            "largest term",
+            "It is the largest term; the mean is asked for.",
+            kl_largest,
+        ),
+        Pitfall(
+            "batch taken for a distribution",
+            "It normalizes over the batch: those log-probabilities belong to different states.",
+            kl_normalized,
         ),
         Pitfall(
             "log term missing",
@@ -1902,10 +2306,9 @@ APPROX_KL = Exercise(
             "weighted with the old probabilities",
             "It weights with pi_old(a) although the actions were drawn from pi_old: counted twice.",
             kl_of_batch_as_distribution,
+            also=(kl_weighted_sum, kl_batchmean),
         ),
-        Pitfall(
-            "sum for mean", "It sums over the steps; it should average.", loss_of(kl_right, total)
-        ),
+        *sum_pitfalls(kl_right),
         *mask_pitfalls(kl_right),
         Pitfall(
             "broadcast",
@@ -2099,6 +2502,113 @@ def shuffled_globally(n_columns, config, generator):
         yield minibatch_columns(n_columns, config.minibatches)
 
 
+def draws_globally(seen):
+    """A generator of its own is right here, so only what a global random state shows counts."""
+    return any("random state" in name for s in seen for name in s["state"])
+
+
+def one_epoch_more(n_columns, config, generator):
+    for _ in range(config.epochs + 1):
+        yield minibatch_columns(n_columns, config.minibatches, generator)
+
+
+def whole_rollout(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield [torch.arange(n_columns)]
+
+
+def remainder_dropped(n_columns, config, generator):
+    size = n_columns // config.minibatches
+    for _ in range(config.epochs):
+        yield torch.randperm(n_columns, generator=generator).split(size)[: config.minibatches]
+
+
+def remainder_apart(n_columns, config, generator):
+    size = max(n_columns // config.minibatches, 1)
+    for _ in range(config.epochs):
+        yield torch.randperm(n_columns, generator=generator).split(size)
+
+
+def epochs_inside(n_columns, config, generator):
+    for columns in minibatch_columns(n_columns, config.minibatches, generator):
+        yield [columns] * config.epochs
+
+
+def kept_of(rollout):
+    return rollout["adv"] if rollout.get("mask") is None else rollout["adv"][rollout["mask"]]
+
+
+def scaled_only(rollout):
+    return {**rollout, "adv": rollout["adv"] / (kept_of(rollout).std(correction=0) + 1e-8)}
+
+
+def scaled_only_unbiased(rollout):
+    return {**rollout, "adv": rollout["adv"] / (kept_of(rollout).std() + 1e-8)}
+
+
+def divided_by_variance(rollout):
+    kept = kept_of(rollout)
+    return {**rollout, "adv": (rollout["adv"] - kept.mean()) / (kept.var(correction=0) + 1e-8)}
+
+
+def divided_by_variance_unbiased(rollout):
+    kept = kept_of(rollout)
+    return {**rollout, "adv": (rollout["adv"] - kept.mean()) / (kept.var() + 1e-8)}
+
+
+def normalized_along(axis, correction):
+    def prepare(rollout):
+        adv = rollout["adv"]
+        std = adv.std(axis, keepdim=True, correction=correction)
+        return {**rollout, "adv": (adv - adv.mean(axis, keepdim=True)) / (std + 1e-8)}
+
+    return prepare
+
+
+def normalized_with_padding_unbiased(rollout):
+    adv = rollout["adv"]
+    return {**rollout, "adv": (adv - adv.mean()) / (adv.std() + 1e-8)}
+
+
+def normalized_batch_unbiased(policy, batch):
+    return normalized_unbiased(batch)
+
+
+def returns_follow(rollout):
+    data = normalized(rollout)
+    return {**data, "ret": data["adv"] + data["val"]}
+
+
+def returns_normalized(rollout):
+    data = normalized(rollout)
+    return {**data, "ret": normalize_advantage(data["ret"], data.get("mask"))}
+
+
+def returns_for_advantages(rollout):
+    return {**rollout, "adv": rollout["ret"]}
+
+
+def advantages_clamped(rollout):
+    data = normalized(rollout)
+    return {**data, "adv": data["adv"].clamp(-2, 2)}
+
+
+@torch.no_grad()
+def advantages_from_now(policy, batch):
+    """The return less the value that the critic gives by now, normalized or not."""
+    val = policy.evaluate(batch["obs"], batch["act"])[2]
+    return {**batch, "adv": batch["ret"] - val}
+
+
+def advantages_from_now_normalized(policy, batch):
+    return normalized_batch(policy, advantages_from_now(policy, batch))
+
+
+def select_all_but_advantages(data, columns):
+    """The advantages keep the old order of the columns."""
+    return columns_of(data, columns) | {"adv": data["adv"][:, columns.sort().values]}
+
+
 def own_generator(n_columns, config, generator):
     return list(shuffled(n_columns, config, torch.Generator().manual_seed(0)))
 
@@ -2135,6 +2645,47 @@ def step_unlimited(policy, optimizer, loss, config, i):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+
+
+def step_limited_apart(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    for part in policy.children():
+        nn.utils.clip_grad_norm_(part.parameters(), config.max_grad_norm)
+    optimizer.step()
+
+
+def step_limited_by_parameter(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    for p in policy.parameters():
+        nn.utils.clip_grad_norm_([p], config.max_grad_norm)
+    optimizer.step()
+
+
+def step_limited_actor(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(next(policy.children()).parameters(), config.max_grad_norm)
+    optimizer.step()
+
+
+def step_limited_to(limit):
+    def step(policy, optimizer, loss, config, i):
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(policy.parameters(), limit(config))
+        optimizer.step()
+
+    return step
+
+
+def step_zeroes_at_the_start(
+    policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None
+):
+    optimizer.zero_grad()
+    update = updating(step=step_without_zero_grad)
+    return update(policy, optimizer, rollout, config, loss, generator)
 
 
 def step_limited_each(policy, optimizer, loss, config, i):
@@ -2187,6 +2738,46 @@ def total_ascends(policy_loss, value_loss, bonus, config):
     return -policy_loss + config.value_coef * value_loss - config.entropy_coef * bonus
 
 
+def total_entropy_unweighted(policy_loss, value_loss, bonus, config):
+    return policy_loss + config.value_coef * value_loss - bonus
+
+
+def total_coefficients_swapped(policy_loss, value_loss, bonus, config):
+    return policy_loss + config.entropy_coef * value_loss - config.value_coef * bonus
+
+
+def total_policy_weighted(policy_loss, value_loss, bonus, config):
+    return config.value_coef * (policy_loss + value_loss) - config.entropy_coef * bonus
+
+
+def total_policy_alone(policy_loss, value_loss, bonus, config):
+    return policy_loss
+
+
+def total_policy_left_out(policy_loss, value_loss, bonus, config):
+    return config.value_coef * value_loss - config.entropy_coef * bonus
+
+
+def total_sign(policy_loss, value_loss, bonus, config):
+    return -weighted_sum(policy_loss, value_loss, bonus, config)
+
+
+def total_divided(policy_loss, value_loss, bonus, config):
+    return weighted_sum(policy_loss, value_loss, bonus, config) / config.minibatches
+
+
+def total_fixed_coefficients(policy_loss, value_loss, bonus, config):
+    return policy_loss + 0.5 * value_loss - 0.01 * bonus
+
+
+def total_fixed_entropy(policy_loss, value_loss, bonus, config):
+    return policy_loss + config.value_coef * value_loss - 0.01 * bonus
+
+
+def total_fixed_value(policy_loss, value_loss, bonus, config):
+    return policy_loss + 0.5 * value_loss - config.entropy_coef * bonus
+
+
 def bonus_times_advantage(ent, batch, mask):
     return masked_mean(ent * batch["adv"], mask)
 
@@ -2211,8 +2802,43 @@ def value_of_advantage(val, batch, config, mask):
     return clipped_value_loss(val, batch["val"], batch["adv"], config.value_clip, mask)
 
 
+def value_against_itself(val, batch, config, mask):
+    return clipped_value_loss(val, val.detach(), batch["ret"], config.value_clip, mask)
+
+
+def value_of_old(val, batch, config, mask):
+    return clipped_value_loss(val, batch["val"], batch["val"], config.value_clip, mask)
+
+
+def value_swapped(val, batch, config, mask):
+    return clipped_value_loss(val, batch["ret"], batch["val"], config.value_clip, mask)
+
+
+def value_of_moving_target(val, batch, config, mask):
+    target = batch["ret"] - batch["val"] + val.detach()
+    return clipped_value_loss(val, batch["val"], target, config.value_clip, mask)
+
+
+def value_smoothed(val, batch, config, mask):
+    error = nn.functional.smooth_l1_loss(val, batch["ret"], reduction="none")
+    return masked_mean(error, mask)
+
+
+def value_summed(val, batch, config, mask):
+    keep = slice(None) if mask is None else mask
+    return ((val - batch["ret"])[keep] ** 2).sum()
+
+
 def value_halved(val, batch, config, mask):
     return 0.5 * value_of(val, batch, config, mask)
+
+
+def a2c_policy_loss(logp, logp_old, adv, clip, mask=None):
+    return policy_gradient_loss(logp, adv, mask)
+
+
+def unclipped_policy_loss(logp, logp_old, adv, clip, mask=None):
+    return -masked_mean(torch.exp(logp - logp_old) * adv, mask)
 
 
 def smoothed_clip_loss(logp, logp_old, adv, clip, mask=None):
@@ -2320,7 +2946,7 @@ PPO_UPDATE = Exercise(
         Case("one step, more data", lambda g: agent(g, 6, 3, entropy_coef=0.2), "one step"),
         Case(
             "four epochs on one rollout",
-            lambda g: agent(g, 5, 3, epochs=4),
+            lambda g: agent(g, 5, 3, epochs=4, value_coef=0.8),
             "epochs on frozen data",
         ),
         Case(
@@ -2335,7 +2961,7 @@ PPO_UPDATE = Exercise(
         ),
         Case(
             "five columns in two minibatches",
-            lambda g: agent(g, 4, 5, epochs=3, minibatches=2),
+            lambda g: agent(g, 4, 5, epochs=3, minibatches=2, value_coef=0.3),
             "minibatches",
         ),
         Case(
@@ -2381,7 +3007,7 @@ PPO_UPDATE = Exercise(
             "generator ignored",
             "It shuffles with the global random state; the argument generator is there so that a run repeats.",
             updating(epochs=shuffled_globally),
-            telltale=uses_random_numbers,
+            telltale=draws_globally,
         ),
         Pitfall(
             "old policy recomputed in the loop",
@@ -2411,6 +3037,10 @@ PPO_UPDATE = Exercise(
             "It normalizes in each minibatch; here it is done once, over the rollout.",
             updating(prepare=dict, each_batch=normalized_batch),
             "In a small minibatch a good step may become a bad one, only for its company.",
+            also=(
+                updating(prepare=dict, each_batch=normalized_batch_unbiased),
+                updating(each_batch=normalized_batch_unbiased),
+            ),
         ),
         Pitfall(
             "normalized again and again",
@@ -2428,10 +3058,88 @@ PPO_UPDATE = Exercise(
             updating(prepare=centered),
         ),
         Pitfall(
+            "advantages only scaled",
+            "The advantages are divided by their standard deviation, but their mean stays.",
+            updating(prepare=scaled_only),
+            also=(updating(prepare=scaled_only_unbiased),),
+        ),
+        Pitfall(
+            "divided by the variance",
+            "The advantages are divided by their variance; it is the standard deviation that makes their spread 1.",
+            updating(prepare=divided_by_variance),
+            also=(updating(prepare=divided_by_variance_unbiased),),
+        ),
+        Pitfall(
+            "advantages normalized along one axis",
+            "The mean and standard deviation are those of one column or one time step; take them over all of the rollout.",
+            updating(prepare=normalized_along(0, 0)),
+            also=tuple(
+                updating(prepare=normalized_along(*choice)) for choice in ((0, 1), (1, 0), (1, 1))
+            ),
+        ),
+        Pitfall(
+            "advantages recomputed",
+            "It computes the advantages anew, from the values of the critic by now; they come with the rollout.",
+            updating(each_batch=advantages_from_now_normalized),
+            "With each step of the critic they would turn into noise.",
+            also=(updating(each_batch=advantages_from_now),),
+        ),
+        Pitfall(
+            "returns as advantages",
+            "The policy's loss gets the returns; the baseline is lost.",
+            updating(prepare=returns_for_advantages),
+            also=(updating(prepare=lambda rollout: normalized(returns_for_advantages(rollout))),),
+        ),
+        Pitfall(
+            "returns from normalized advantages",
+            "The critic's targets are made of the NORMALIZED advantages; rollout['ret'] is in reward units.",
+            updating(prepare=returns_follow),
+        ),
+        Pitfall(
+            "returns normalized",
+            "The critic's targets are normalized; rollout['ret'] is in reward units.",
+            updating(prepare=returns_normalized),
+        ),
+        Pitfall(
+            "advantages clamped",
+            "It clamps the advantages; the clip is for the ratio.",
+            updating(prepare=advantages_clamped),
+        ),
+        Pitfall(
+            "advantages of other columns",
+            "The advantages are not shuffled with the rest: they belong to other columns.",
+            updating(select=select_all_but_advantages),
+        ),
+        Pitfall(
             "one epoch",
             "It goes through the data once, whatever config.epochs says.",
             updating(epochs=one_epoch),
             "Several epochs on one rollout are what the clip makes possible.",
+        ),
+        Pitfall(
+            "one epoch too many",
+            "It goes through the data config.epochs + 1 times.",
+            updating(epochs=one_epoch_more),
+        ),
+        Pitfall(
+            "no minibatches",
+            "Each epoch is one step on all of the data; config.minibatches steps are asked for.",
+            updating(epochs=whole_rollout),
+        ),
+        Pitfall(
+            "remainder dropped",
+            "Where the columns cannot be divided evenly, some are never used; the parts need not be equal.",
+            updating(epochs=remainder_dropped),
+        ),
+        Pitfall(
+            "remainder as another minibatch",
+            "The columns that are left over make one minibatch more than config.minibatches.",
+            updating(epochs=remainder_apart),
+        ),
+        Pitfall(
+            "all epochs on one minibatch",
+            "The loops are the wrong way round: all epochs on the first minibatch, then all on the next.",
+            updating(epochs=epochs_inside),
         ),
         Pitfall(
             "not shuffled",
@@ -2480,6 +3188,11 @@ PPO_UPDATE = Exercise(
             updating(step=step_without_zero_grad),
         ),
         Pitfall(
+            "gradients zeroed once",
+            "The gradients are zeroed once, at the start: those of all minibatches add up.",
+            step_zeroes_at_the_start,
+        ),
+        Pitfall(
             "gradients zeroed once an epoch",
             "The gradients are zeroed once an epoch: those of its minibatches add up.",
             updating(step=step_zeroes_each_epoch),
@@ -2500,9 +3213,20 @@ PPO_UPDATE = Exercise(
             updating(step=step_unlimited),
         ),
         Pitfall(
-            "each gradient limited",
-            "It limits every entry of the gradient; max_grad_norm is the norm of the whole.",
+            "gradient limited in parts",
+            "It limits every entry, parameter or network for itself; max_grad_norm is the norm of the whole gradient.",
             updating(step=step_limited_each),
+            also=(
+                updating(step=step_limited_apart),
+                updating(step=step_limited_by_parameter),
+                updating(step=step_limited_actor),
+            ),
+        ),
+        Pitfall(
+            "another limit for the gradient",
+            "The gradient's norm is limited by a fixed number or by config.clip; the limit is config.max_grad_norm.",
+            updating(step=step_limited_to(lambda config: 0.5)),
+            also=(updating(step=step_limited_to(lambda config: config.clip)),),
         ),
         Pitfall(
             "entropy's sign",
@@ -2513,6 +3237,47 @@ PPO_UPDATE = Exercise(
             "entropy left out",
             "The entropy bonus is not in the loss.",
             updating(total=total_without_entropy),
+        ),
+        Pitfall(
+            "entropy coefficient ignored",
+            "The entropy is not multiplied by entropy_coef.",
+            updating(total=total_entropy_unweighted),
+        ),
+        Pitfall(
+            "coefficients swapped",
+            "entropy_coef and value_coef have changed places.",
+            updating(total=total_coefficients_swapped),
+        ),
+        Pitfall(
+            "fixed coefficients",
+            "A coefficient is a number in the code (0.5 or 0.01); config has the one to use.",
+            updating(total=total_fixed_coefficients),
+            also=(updating(total=total_fixed_entropy), updating(total=total_fixed_value)),
+        ),
+        Pitfall(
+            "policy loss weighted",
+            "value_coef multiplies the policy's loss, too.",
+            updating(total=total_policy_weighted),
+        ),
+        Pitfall(
+            "policy loss alone",
+            "Only the policy's loss is minimized: neither the critic nor the entropy enters.",
+            updating(total=total_policy_alone),
+        ),
+        Pitfall(
+            "policy loss left out",
+            "The policy's loss is not in the total: only the critic learns.",
+            updating(total=total_policy_left_out),
+        ),
+        Pitfall(
+            "ascent",
+            "The total is maximized: every part has the wrong sign.",
+            updating(total=total_sign),
+        ),
+        Pitfall(
+            "divided by the number of minibatches",
+            "The loss is divided by config.minibatches, as if their gradients were added up; each takes its own step.",
+            updating(total=total_divided),
         ),
         Pitfall(
             "entropy times advantage",
@@ -2545,9 +3310,36 @@ PPO_UPDATE = Exercise(
             updating(value=value_of_advantage),
         ),
         Pitfall(
+            "critic fits itself",
+            "The critic's target is its own old value; it has to be the return.",
+            updating(value=value_of_old),
+        ),
+        Pitfall(
+            "target moves with the critic",
+            "The critic's target is the advantage plus its value by now: it runs away as the critic learns. "
+            "The returns come with the rollout.",
+            updating(value=value_of_moving_target),
+        ),
+        Pitfall(
+            "return and old value swapped",
+            "rollout['val'] and rollout['ret'] have changed places in the value loss.",
+            updating(value=value_swapped),
+        ),
+        Pitfall(
+            "Huber loss",
+            "The critic has a Huber loss; clipped_value_loss is asked for.",
+            updating(value=value_smoothed),
+        ),
+        Pitfall(
+            "value loss summed",
+            "The value loss is a sum over the steps; it should be their mean.",
+            updating(value=value_summed),
+        ),
+        Pitfall(
             "value not clipped",
             "config.value_clip does not enter the value loss.",
             updating(value=value_not_clipped),
+            also=(updating(value=value_against_itself),),
         ),
         Pitfall(
             "one clip for ratio and value",
@@ -2556,8 +3348,18 @@ PPO_UPDATE = Exercise(
         ),
         Pitfall(
             "loss ignored",
-            "It calls ppo_clip_loss by name; the loss to use is the argument loss.",
+            "It uses ppo_clip_loss itself; the loss to use is the argument loss.",
             updating(policy_loss=smoothed_clip_loss),
+        ),
+        Pitfall(
+            "A2C's loss",
+            "The policy's loss is -mean(logp * adv), written in place: no ratio, no clip.",
+            updating(policy_loss=a2c_policy_loss),
+        ),
+        Pitfall(
+            "no clip",
+            "The policy's loss is -mean(rho * adv), written in place: nothing limits the steps.",
+            updating(policy_loss=unclipped_policy_loss),
         ),
         Pitfall(
             "mask ignored",
@@ -2568,6 +3370,7 @@ PPO_UPDATE = Exercise(
             "padding in the normalization",
             "Padding counts in the mean and standard deviation of the advantages.",
             updating(prepare=normalized_with_padding),
+            also=(updating(prepare=normalized_with_padding_unbiased),),
         ),
         Pitfall(
             "padding in the entropy",

@@ -69,6 +69,27 @@ def clip_loss_loop(logp, logp_old, adv, clip, mask=None):
     return sum(terms) / len(terms)
 
 
+def clip_loss_relu(logp, logp_old, adv, clip, mask=None):
+    """What lies beyond the bound is taken away again: rho A less the excess."""
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:
+        logp, logp_old, adv = (x[mask] for x in (logp, logp_old, adv))
+    adv, rho = adv.detach(), torch.exp(logp - logp_old.detach())
+    above = torch.relu(rho - 1 - clip) * adv.clamp(min=0)
+    below = torch.relu(1 - clip - rho) * adv.clamp(max=0)
+    return -(rho * adv - above + below).mean()
+
+
+def clip_loss_fills_padding(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is None:
+        mask = torch.ones_like(logp, dtype=torch.bool)
+    logp, logp_old, adv = (x.masked_fill(~mask, 0.0) for x in (logp, logp_old, adv))
+    rho, adv = (logp - logp_old.detach()).double().exp(), adv.detach().double()
+    terms = torch.stack([rho * adv, rho.clip(1 - clip, 1 + clip) * adv]).amin(0)
+    return (-terms.sum() / mask.sum()).to(logp.dtype)
+
+
 def value_loss_cleanrl(val, val_old, ret, clip, mask=None):
     same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
     val_old, ret = val_old.detach(), ret.detach()
@@ -270,6 +291,8 @@ RIGHT = {
         clip_loss_spinning_up,
         clip_loss_one_sided_clamps,
         clip_loss_loop,
+        clip_loss_relu,
+        clip_loss_fills_padding,
     ],
     "clipped_value_loss": [value_loss_cleanrl, value_loss_selects_first, value_loss_loop],
     "entropy": [entropy_distribution, entropy_logsumexp, entropy_cross],
