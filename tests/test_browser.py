@@ -223,6 +223,16 @@ class Browser:
         """The cell's output, as soon as it holds the text."""
         return self.find(".jp-OutputArea", text, inside=cell).text
 
+    def down_to(self, text):
+        """Press j until the active cell holds the text."""
+        script = """return document.querySelector(
+            '.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell.jp-mod-active').textContent"""
+        for _ in range(60):
+            if text in self.driver.execute_script(script):
+                return
+            self.press("j")
+        raise AssertionError(f"no cell with {text!r} below")
+
     def click(self, element):
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
@@ -258,11 +268,18 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
     browser.open_notebook(address)
     browser.find("mjx-container")
     browser.picture("1_lesson")
-    browser.run(browser.cell("plots.style()"))
 
     exercise = get("softmax")
+    check = browser.cell("check(softmax")
+    browser.run(check)  # too early
+    assert "It comes from the cell below “1 · The policy" in browser.output(check, "NameError")
+    begin = browser.cell("begin(")
+    browser.run(begin)
+    says = f"Lesson 1: 0 of {len(lesson_exercises(LESSON))} exercises pass"
+    assert "○ softmax" in browser.output(begin, says)
+
     pitfall = next(p for p in exercise.pitfalls if p.name == "overflow")
-    cell, check = browser.cell("def softmax("), browser.cell("check(softmax")
+    cell = browser.cell("def softmax(")
     browser.write(cell, text_of(pitfall.wrong, "softmax"))
     browser.run(cell)
     browser.run(check)
@@ -283,6 +300,39 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
     failing = [n for n in lesson_exercises(LESSON) if f"check({n}" in dialog]
     assert failing == [n for n in lesson_exercises(LESSON) if n != "softmax"]
     assert browser.outside() == []
+
+
+def test_the_keyboard_is_enough(lab, browser):
+    """From the top of a lesson: run the first cell, open a hint, write, check."""
+    from selenium.webdriver.common.keys import Keys
+
+    folder, address = lab
+    browser.open_notebook(address)
+    browser.press(Keys.ESCAPE)
+    for _ in range(60):
+        browser.press("k")
+    browser.down_to("begin(")
+    browser.press(Keys.ENTER, held=Keys.SHIFT)
+    browser.find("[role=status]", "Lesson 1: ")
+    browser.down_to("Exercise: softmax")
+    opened = "return document.activeElement.parentElement.matches('details[open]')"
+    for _ in range(10):
+        browser.press(Keys.TAB)
+        if browser.driver.switch_to.active_element.text == "Hint 1":
+            break
+    browser.press(Keys.ENTER)
+    assert browser.driver.execute_script(opened)
+    browser.picture("4_hint")
+    browser.press(Keys.ESCAPE)
+    browser.down_to("def softmax(")
+    browser.press(Keys.ENTER)
+    browser.press("a", held=Keys.CONTROL)
+    right = text_of(get("softmax").reference, "softmax")
+    browser.driver.execute_cdp_cmd("Input.insertText", {"text": right})
+    browser.press(Keys.ENTER, held=Keys.SHIFT)
+    browser.press(Keys.ENTER, held=Keys.SHIFT)
+    check = browser.cell("check(softmax")
+    browser.output(check, "✓ softmax · ")
 
 
 def test_a_slider_moves_the_plot(lab, browser):
