@@ -2,10 +2,18 @@
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from pgcourse.a2c import actor_critic_step
 from pgcourse.a3c import a3c_push_gradients
+from pgcourse.checks.baselines import (
+    CONVENTIONS,
+    SCORE_PITFALLS,
+    SQUARED_ERROR_PITFALLS,
+    standardized,
+)
 from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, normal
 from pgcourse.estimators import gae, td_target
 from pgcourse.losses import actor_loss, critic_loss
@@ -81,6 +89,41 @@ def target_td_error(rew, next_val, terminated, gamma):
     return rew + gamma * torch.where(terminated, 0.0, next_val) - next_val
 
 
+def target_with(
+    value=lambda v: v, flag=lambda d: d, make=lambda rew, rest, gamma: rew + gamma * rest
+):
+    """A target with another next value, another flag, or another way to put the two together."""
+
+    def wrong(rew, next_val, terminated, gamma):
+        return make(rew, torch.where(flag(terminated), 0.0, value(next_val)), gamma)
+
+    return wrong
+
+
+def rows_later(x):
+    return torch.cat([x[1:], torch.zeros_like(x[:1])])
+
+
+def rows_before(x):
+    return torch.cat([torch.zeros_like(x[:1]), x[:-1]])
+
+
+def target_sums_and_stops(rew, next_val, terminated, gamma):
+    ret, running = torch.zeros_like(rew), torch.zeros_like(rew[0])
+    for t in reversed(range(len(rew))):
+        running = rew[t] + gamma * torch.where(terminated[t], 0.0, running)
+        ret[t] = running
+    return ret
+
+
+def target_sums_through_ends(rew, next_val, terminated, gamma):
+    return target_sums_and_stops(rew, next_val, torch.zeros_like(terminated), gamma)
+
+
+def other_target(name, says, *wrong, why=""):
+    return Pitfall(name, says, wrong[0], why, also=wrong[1:])
+
+
 def transitions(g, *shape, dtype=torch.float32, gamma=0.9, p=0.3):
     return dict(
         rew=normal(g, *shape, dtype=dtype),
@@ -132,6 +175,18 @@ TD_TARGET = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "rewards [3, 1] and values [3]",
+            lambda g: transitions(g, 3) | dict(rew=normal(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "flags [3, 1] for rewards [3]",
+            lambda g: transitions(g, 3) | dict(terminated=flags(g, 3, 1)),
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -169,6 +224,74 @@ TD_TARGET = Exercise(
             "value of the step after",
             "It shifts next_val by one row: next_val[t] already is the value after step t.",
             target_one_row_late,
+            also=(
+                target_with(value=lambda v: torch.cat([v[1:], v[-1:]])),
+                target_with(value=lambda v: v.roll(-1, 0)),
+            ),
+        ),
+        other_target(
+            "value of the row before",
+            "It takes next_val of the row before; next_val[t] belongs to step t.",
+            target_with(value=rows_before),
+            target_with(value=lambda v: v.roll(1, 0)),
+        ),
+        other_target(
+            "flag of another row",
+            "It reads the flag of the row before or after: terminated[t] belongs to step t.",
+            target_with(flag=rows_later),
+            target_with(flag=rows_before),
+            target_with(flag=lambda d: d.roll(1, 0)),
+            target_with(flag=lambda d: d.roll(-1, 0)),
+            target_with(flag=lambda d: torch.cat([d[1:], d[-1:]])),
+        ),
+        other_target(
+            "one end ends all",
+            "An end in one row (or one environment) stops the bootstrap of others.",
+            target_with(flag=lambda d: d.any()),
+            target_with(flag=lambda d: d.any(0)),
+            target_with(flag=lambda d: d if d.dim() == 1 else d.any(1, keepdim=True)),
+            target_with(flag=lambda d: d if d.dim() == 1 else d[:, :1]),
+            target_with(flag=lambda d: d[-1]),
+        ),
+        other_target(
+            "sign of what follows",
+            "It subtracts the next value; what follows adds to the reward.",
+            target_with(make=lambda rew, rest, gamma: rew - gamma * rest),
+        ),
+        other_target(
+            "discounted twice",
+            "The next value is multiplied by gamma twice: it is one step away.",
+            target_with(make=lambda rew, rest, gamma: rew + gamma**2 * rest),
+        ),
+        other_target(
+            "weighted average",
+            "The reward is multiplied by 1 - gamma: that averages reward and value; the target is their sum.",
+            target_with(make=lambda rew, rest, gamma: (1 - gamma) * rew + gamma * rest),
+        ),
+        other_target(
+            "gamma fixed",
+            "It uses a discount of its own, whatever gamma it is given.",
+            *(
+                target_with(make=lambda rew, rest, gamma, c=c: rew + c * rest)
+                for c in (0.99, 0.9, 0.95)
+            ),
+        ),
+        other_target(
+            "mean or largest value",
+            "It bootstraps every row from one number of the batch, the mean or the largest next value.",
+            target_with(make=lambda rew, rest, gamma: rew + gamma * rest.mean()),
+            target_with(make=lambda rew, rest, gamma: rew + gamma * rest.max()),
+            target_with(value=lambda v: v.mean()),
+            target_with(value=lambda v: v.max()),
+        ),
+        other_target(
+            "clipped",
+            "It cuts rewards, values or targets off: the critic cannot learn what lies beyond.",
+            target_with(make=lambda rew, rest, gamma: (rew + gamma * rest).clamp(-1, 1)),
+            target_with(make=lambda rew, rest, gamma: rew.clamp(-1, 1) + gamma * rest),
+            target_with(value=lambda v: v.clamp(min=0)),
+            target_with(value=lambda v: v.clamp(-1, 1)),
+            target_with(make=lambda rew, rest, gamma: rew.sign() + gamma * rest),
         ),
         Pitfall(
             "last row taken for an end",
@@ -184,6 +307,7 @@ TD_TARGET = Exercise(
             "return for target",
             "It adds up all later rewards: that is a return; the TD target looks one step ahead.",
             target_sums_rewards,
+            also=(target_sums_and_stops, target_sums_through_ends),
         ),
         Pitfall(
             "fine at the end",
@@ -229,9 +353,8 @@ def critic_absolute(val, target):
     return (val - target.detach()).abs().mean()
 
 
-def critic_huber(val, target):
-    error = (val - target.detach()).abs()
-    return torch.where(error < 1, 0.5 * error**2, error - 0.5).mean()
+def critic_huber(delta):
+    return lambda val, target: F.huber_loss(val, target.detach(), delta=delta)
 
 
 def critic_negative(val, target):
@@ -256,15 +379,6 @@ def critic_policy_gradient(val, target):
 
 def critic_policy_gradient_wrong_sign(val, target):
     return (val * (target - val).detach()).mean()
-
-
-def critic_target_by_value(val, target):
-    return -(val * target.detach()).mean()
-
-
-def critic_normalized(val, target):
-    y = target.detach()
-    return ((val - (y - y.mean()) / (y.std(correction=0) + 1e-8)) ** 2).mean()
 
 
 def errors(g, *shape, dtype=torch.float32):
@@ -334,7 +448,8 @@ CRITIC_LOSS = Exercise(
         Pitfall(
             "Huber loss",
             "It is the Huber loss: large errors count linearly, so V is not the mean return.",
-            critic_huber,
+            critic_huber(1),
+            also=tuple(map(critic_huber, (0.5, 2, 5, 10))),
         ),
         Pitfall(
             "sign", "The sign is reversed: a smaller loss means a larger error.", critic_negative
@@ -363,16 +478,7 @@ CRITIC_LOSS = Exercise(
             critic_policy_gradient_wrong_sign,
             "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
         ),
-        Pitfall(
-            "target times value",
-            "It multiplies value and target: that loss has no minimum and measures no error.",
-            critic_target_by_value,
-        ),
-        Pitfall(
-            "normalized targets",
-            "It standardizes the targets: V then has no reward units, and r + gamma V makes no sense.",
-            critic_normalized,
-        ),
+        *SQUARED_ERROR_PITFALLS,
     ],
     read="lesson 4, “The critic's loss”; Sutton & Barto, section 9.3",
 )
@@ -400,21 +506,8 @@ def actor_absolute(logp, adv):
     return -(logp * adv.detach().abs()).mean()
 
 
-def actor_squared(logp, adv):
-    return -(logp * adv.detach() ** 2).mean()
-
-
-def actor_regression(logp, adv):
-    return ((logp - adv.detach()) ** 2).mean()
-
-
 def actor_sum(logp, adv):
     return -(logp * adv.detach()).sum()
-
-
-def actor_normalized(logp, adv):
-    a = adv.detach()
-    return -(logp * (a - a.mean()) / (a.std(correction=0) + 1e-8)).mean()
 
 
 def actor_centered(logp, adv):
@@ -455,6 +548,12 @@ ACTOR_LOSS = Exercise(
         ),
         Case("ten decisions", lambda g: decisions(g, 10), "values and gradient", ("logp", "adv")),
         Case("float64", lambda g: decisions(g, 6, dtype=F64), "values and gradient", ("logp",)),
+        Case(
+            "rare actions, large advantages",
+            lambda g: dict(logp=-20 * torch.rand(9, generator=g) - 9, adv=normal(g, 9, scale=50.0)),
+            "values and gradient",
+            ("logp", "adv"),
+        ),
         Case(
             "a very rare action",
             lambda g: dict(logp=torch.tensor([-60.0, -0.1]), adv=torch.tensor([1.0, 0.2])),
@@ -509,26 +608,9 @@ ACTOR_LOSS = Exercise(
             actor_absolute,
         ),
         Pitfall(
-            "squared TD error",
-            "It weighs with the squared advantage: that is the critic's loss, and it has no sign.",
-            actor_squared,
-            "The critic is asked how large the error is, the actor in which direction.",
-        ),
-        Pitfall(
-            "regression on the advantage",
-            "It fits log pi to the advantage by least squares: that is a critic's loss, not a policy gradient.",
-            actor_regression,
-            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
-        ),
-        Pitfall(
             "sum for mean",
             "It sums over the steps: the gradient grows with the size of the batch.",
             actor_sum,
-        ),
-        Pitfall(
-            "normalized inside",
-            "It standardizes the advantages inside the loss: that is a step of its own, done outside.",
-            actor_normalized,
         ),
         Pitfall(
             "centered inside",
@@ -555,6 +637,7 @@ ACTOR_LOSS = Exercise(
             "The advantage does not enter: every action taken becomes more probable.",
             actor_advantage_ignored,
         ),
+        *SCORE_PITFALLS,
     ],
     read="lesson 4, “The actor's loss”; Mnih et al. 2016, section 4",
 )
@@ -662,9 +745,77 @@ def gae_with_graph(rew, val, next_val, terminated, ended, gamma, lam):
     return torch.stack(rows[::-1])
 
 
-def gae_normalized(rew, val, next_val, terminated, ended, gamma, lam):
-    adv = gae(rew, val, next_val, terminated, ended, gamma, lam)
-    return (adv - adv.mean()) / (adv.std(correction=0) + 1e-8)
+def gae_then(change):
+    """Something else done to the right advantages, a function of them."""
+
+    def wrong(rew, val, next_val, terminated, ended, gamma, lam):
+        return change(gae(rew, val, next_val, terminated, ended, gamma, lam))
+
+    return wrong
+
+
+def gae_with(delta=None, cut=lambda terminated, ended: ended, first=None, pick=None):
+    """GAE with another TD error, another place where the sum is cut, or another start of the sum.
+
+    delta : of (rew, val, next_val, terminated, ended, gamma, lam)
+    cut   : of (terminated, ended), where the sum stops
+    """
+
+    def wrong(rew, val, next_val, terminated, ended, gamma, lam):
+        val, next_val = val.detach(), next_val.detach()
+        error = td_errors(rew, val, next_val, terminated, gamma)
+        if delta is not None:
+            error = delta(rew, val, next_val, terminated, ended, gamma, lam)
+        stop = cut(terminated, ended).expand_as(ended)
+        if first is not None:  # what the last row adds of the row that would follow it
+            error = error.clone()
+            error[-1] += gamma * lam * torch.where(stop[-1], 0.0, first(next_val))
+        return sum_back(error, gamma * lam * (~stop))
+
+    return wrong
+
+
+def scaled_by_column(correction):
+    return lambda adv: (adv - adv.mean(0)) / (adv.std(0, correction=correction) + 1e-8)
+
+
+def gae_zero_at_ends(cut):
+    def wrong(rew, val, next_val, terminated, ended, gamma, lam):
+        adv = gae_with(cut=cut)(rew, val, next_val, terminated, ended, gamma, lam)
+        return torch.where(ended, 0.0, adv)
+
+    return wrong
+
+
+def gae_last_row_left_out(rew, val, next_val, terminated, ended, gamma, lam):
+    adv = gae(*(x[:-1] for x in (rew, val, next_val, terminated, ended)), gamma, lam)
+    return torch.cat([adv, torch.zeros_like(rew[:1])])
+
+
+def gae_monte_carlo(rew, val, next_val, terminated, ended, gamma, lam):
+    return sum_back(rew, gamma * (~ended)) - val.detach()
+
+
+def gae_live(val_too):
+    """Only the one or only the other value carries gradient."""
+
+    def wrong(rew, val, next_val, *rest):
+        live = (val, next_val.detach()) if val_too else (val.detach(), next_val)
+        return gae_with_graph(rew, *live, *rest)
+
+    return wrong
+
+
+def gae_values_exchanged(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, next_val, val, terminated, ended, gamma, lam)
+
+
+def gae_settings_exchanged(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, val, next_val, terminated, ended, lam, gamma)
+
+
+def other_gae(name, says, *wrong, why=""):
+    return Pitfall(name, says, wrong[0], why, also=wrong[1:])
 
 
 def gae_lambda_average(rew, val, next_val, terminated, ended, gamma, lam):
@@ -784,8 +935,20 @@ GAE = Exercise(
             raises=True,
         ),
         Case(
-            "flags [4] for rewards [4, 2]",
-            lambda g: experience(g, 4, 2) | dict(ended=flags(g, 4)),
+            "rewards [4] and next values [4, 1]",
+            lambda g: experience(g, 4) | dict(next_val=normal(g, 4, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "flags `ended` [4, 1] for rewards [4, 2]",
+            lambda g: experience(g, 4, 2) | dict(ended=flags(g, 4, 1)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "flags `terminated` [2] for rewards [4, 2]",
+            lambda g: experience(g, 4, 2) | dict(terminated=flags(g, 2)),
             "shapes",
             raises=True,
         ),
@@ -826,6 +989,22 @@ GAE = Exercise(
             "flags of the next row",
             "It reads the flags one row late: terminated[t] belongs to step t.",
             gae_flags_of_next_row,
+            also=(
+                lambda r, v, n, done, end, g, lam: gae(
+                    r, v, n, done.roll(-1, 0), end.roll(-1, 0), g, lam
+                ),
+                lambda r, v, n, done, end, g, lam: gae(
+                    r, v, n, *(torch.cat([x[1:], x[-1:]]) for x in (done, end)), g, lam
+                ),
+                lambda r, v, n, done, end, g, lam: gae(
+                    r,
+                    v,
+                    n,
+                    *(torch.cat([x[1:], torch.ones_like(x[-1:])]) for x in (done, end)),
+                    g,
+                    lam,
+                ),
+            ),
         ),
         Pitfall(
             "value subtracted twice",
@@ -847,6 +1026,7 @@ GAE = Exercise(
             "lambda ignored",
             "Lambda does not enter: it is the Monte-Carlo advantage for every lambda.",
             gae_lambda_ignored,
+            also=(gae_monte_carlo,),
         ),
         Pitfall(
             "one-step advantage",
@@ -872,12 +1052,107 @@ GAE = Exercise(
             "gradient into the values",
             "Gradient flows into the values: the advantage is a constant, detach them.",
             gae_with_graph,
-            "Through a live advantage the actor's loss trains the critic.",
+            also=(gae_live(True), gae_live(False)),
+            why="Through a live advantage the actor's loss trains the critic.",
         ),
         Pitfall(
             "normalized inside",
             "It standardizes the advantages: that is a step of its own, done after.",
-            gae_normalized,
+            gae_then(lambda adv: standardized(adv, 0)),
+            also=(
+                *(gae_then(lambda adv, c=c: standardized(adv, *c)) for c in CONVENTIONS),
+                *map(gae_then, map(scaled_by_column, (0, 1))),
+                *(
+                    gae_then(lambda adv, c=c: adv / (adv.std(correction=c[0]) + c[1]))
+                    for c in CONVENTIONS
+                ),
+            ),
+        ),
+        other_gae(
+            "centered inside",
+            "It subtracts the mean advantage of the batch: V(s) was the baseline already.",
+            gae_then(lambda adv: adv - adv.mean()),
+            gae_then(lambda adv: adv - adv.mean(0)),
+        ),
+        other_gae(
+            "next value not discounted",
+            "The TD error contains V(s') without gamma.",
+            gae_with(lambda r, v, n, done, end, g, lam: r + torch.where(done, 0.0, n) - v),
+        ),
+        other_gae(
+            "lambda in the TD error",
+            "The TD error contains lambda; it belongs to the sum alone.",
+            gae_with(
+                lambda r, v, n, done, end, g, lam: r + g * lam * torch.where(done, 0.0, n) - v
+            ),
+        ),
+        other_gae(
+            "value added",
+            "The TD error adds V(s) in place of subtracting it.",
+            gae_with(lambda r, v, n, done, end, g, lam: r + g * torch.where(done, 0.0, n) + v),
+        ),
+        other_gae(
+            "values exchanged",
+            "val and next_val are exchanged: the TD error is r + gamma V(s') - V(s).",
+            gae_values_exchanged,
+        ),
+        other_gae(
+            "gamma and lambda exchanged",
+            "gamma and lambda are exchanged: the TD error is discounted by gamma.",
+            gae_settings_exchanged,
+        ),
+        other_gae(
+            "reward masked too",
+            "At the end of an episode the reward (or the whole TD error) is lost: only V(s') falls away.",
+            gae_with(lambda r, v, n, done, end, g, lam: torch.where(done, 0.0, r + g * n) - v),
+            gae_with(lambda r, v, n, done, end, g, lam: torch.where(done, 0.0, r + g * n - v)),
+            gae_with(lambda r, v, n, done, end, g, lam: torch.where(end, 0.0, r + g * n - v)),
+        ),
+        other_gae(
+            "mask inverted",
+            "A flag is used the wrong way around: it keeps what it should remove.",
+            gae_with(lambda r, v, n, done, end, g, lam: r + g * torch.where(done, n, 0.0) - v),
+            gae_with(cut=lambda done, end: ~end),
+            gae_with(
+                lambda r, v, n, done, end, g, lam: r + g * torch.where(done, n, 0.0) - v,
+                cut=lambda done, end: ~end,
+            ),
+            gae_with(cut=lambda done, end: ~done),
+        ),
+        other_gae(
+            "sum cut one row off",
+            "The sum is cut at the flag of the row before or after: ended[t] belongs to step t.",
+            gae_with(cut=lambda done, end: rows_later(end)),
+            gae_with(cut=lambda done, end: rows_before(end)),
+            gae_with(cut=lambda done, end: end.roll(-1, 0)),
+            gae_with(cut=lambda done, end: end.roll(1, 0)),
+            gae_with(cut=lambda done, end: torch.cat([end[1:], end[-1:]])),
+        ),
+        other_gae(
+            "zero where an episode ends",
+            "It sets the advantage of the last step of an episode to 0: that step had a TD error too.",
+            gae_zero_at_ends(lambda done, end: end),
+            gae_zero_at_ends(lambda done, end: torch.zeros_like(end)),
+        ),
+        other_gae(
+            "time limit dropped",
+            "At a time limit the TD error is set to 0: the state is known, so it can bootstrap.",
+            gae_with(
+                lambda r, v, n, done, end, g, lam: torch.where(
+                    end & ~done, 0.0, r + g * torch.where(done, 0.0, n) - v
+                )
+            ),
+        ),
+        other_gae(
+            "last row left out",
+            "The last row of the rollout gets no advantage: the loop starts one row too early.",
+            gae_last_row_left_out,
+            gae_then(lambda adv: torch.cat([adv[:-1], torch.zeros_like(adv[:1])])),
+        ),
+        other_gae(
+            "sum starts from a value",
+            "The sum starts from the last value in place of 0: that value is in the TD error already.",
+            gae_with(first=lambda n: n[-1]),
         ),
         Pitfall(
             "factor 1 - lambda",
@@ -933,20 +1208,27 @@ def step_by(
     of_critic=lambda val, y, logp: ((val - y.detach()) ** 2).mean(),
     of_actor=lambda logp, adv: -(logp * adv).mean(),
     train=None,
+    other_adv=None,
+    log=lambda actor, critic, adv: {
+        "actor_loss": actor,
+        "critic_loss": critic,
+        "adv": adv.mean().item(),
+    },
 ):
-    """The step with one piece replaced; the pitfalls below differ from the right one in that piece."""
+    """The step with one piece replaced; the pitfalls below differ from the right one in that piece.
+
+    other_adv : advantages of (batch, val, next_val, gamma), in place of adv(target, val)
+    """
     val, next_val = critic(batch["obs"]), critic(batch["next_obs"])
     logp = logp(actor(batch["obs"]), batch["act"])
     y = target(batch, next_val, gamma, val)
     a = adv(y, val)
+    if other_adv is not None:
+        a = other_adv(batch, val.detach(), next_val.detach(), gamma)
     critic_part, actor_part = of_critic(val, y, logp), of_actor(logp, weight(a))
     train = train or train_apart
     train(actor_part, critic_part, actor_opt, critic_opt)
-    return {
-        "actor_loss": actor_part.item(),
-        "critic_loss": critic_part.item(),
-        "adv": a.mean().item(),
-    }
+    return log(actor_part.item(), critic_part.item(), a)
 
 
 def train_apart(actor_part, critic_part, actor_opt, critic_opt):
@@ -965,6 +1247,102 @@ def halved(**pieces):
         return step_by(*args, **half, **pieces)
 
     return step
+
+
+def whole(**pieces):
+    """The step with these pieces replaced."""
+    return lambda *args: step_by(*args, **pieces)
+
+
+def step_pitfall(name, says, *pieces, why="", also=()):
+    """A mistake in pieces of the step, with and without the critic's factor 1/2 where that is another."""
+    wrong = [
+        make(**p)
+        for p in pieces
+        for make in (whole, halved)
+        if make is whole or "of_critic" not in p
+    ]
+    return Pitfall(name, says, wrong[0], why, also=(*wrong[1:], *also))
+
+
+def toward(y):
+    """A target piece: y is a function of (reward, next value, terminated, gamma)."""
+    return lambda batch, next_val, gamma, val: y(
+        batch["rew"], next_val.detach(), batch["terminated"], gamma
+    )
+
+
+def squared(error_of):
+    """A critic's loss piece, the mean square of something."""
+    return lambda val, y, logp: (error_of(val, y.detach()) ** 2).mean()
+
+
+def step_cleared_after(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        (actor_part + critic_part).backward()
+        actor_opt.step()
+        critic_opt.step()
+        actor_opt.zero_grad()
+        critic_opt.zero_grad()
+
+    return step_by(*args, train=train)
+
+
+def step_clips_gradients(limit):
+    def step(actor, critic, *rest):
+        def train(actor_part, critic_part, actor_opt, critic_opt):
+            actor_opt.zero_grad()
+            critic_opt.zero_grad()
+            (actor_part + critic_part).backward()
+            for network in (actor, critic):
+                nn.utils.clip_grad_norm_(network.parameters(), limit)
+            actor_opt.step()
+            critic_opt.step()
+
+        return step_by(actor, critic, *rest, train=train)
+
+    return step
+
+
+def step_twice(*args):
+    step_by(*args)
+    return step_by(*args)
+
+
+def step_each_row(actor, critic, actor_opt, critic_opt, batch, gamma):
+    for i in range(len(batch["rew"])):
+        row = {key: x[i : i + 1] for key, x in batch.items()}
+        log = step_by(actor, critic, actor_opt, critic_opt, row, gamma)
+    return log
+
+
+def step_actor_at_next_state(actor, *rest):
+    def later(obs):
+        return actor(rest[3]["next_obs"])
+
+    return step_by(later, *rest)
+
+
+def step_actor_learns_values(critic_too):
+    """The logits are fitted to the target, as if they were action values."""
+
+    def step(actor, critic, actor_opt, critic_opt, batch, gamma):
+        y = td_target(batch["rew"], critic(batch["next_obs"]), batch["terminated"], gamma).detach()
+        goal = y if critic_too else y - critic(batch["obs"]).detach()
+        q = actor(batch["obs"]).gather(-1, batch["act"].unsqueeze(-1)).squeeze(-1)
+        return step_by(
+            actor, critic, actor_opt, critic_opt, batch, gamma,
+            of_actor=lambda logp, adv: ((q - goal) ** 2).mean(),
+        )  # fmt: skip
+
+    return step
+
+
+def step_searches(actor, *rest):
+    with torch.no_grad():
+        for p in actor.parameters():
+            p.add_(0.01 * torch.randn_like(p))
+    return step_by(actor, *rest)
 
 
 def step_half(*args):
@@ -1140,10 +1518,6 @@ def step_squared_advantage(*args):
     return step_by(*args, weight=lambda adv: adv**2)
 
 
-def step_normalized(*args):
-    return step_by(*args, weight=lambda adv: (adv - adv.mean()) / (adv.std(correction=0) + 1e-8))
-
-
 def step_critic_moves_first(actor, critic, actor_opt, critic_opt, batch, gamma):
     next_val = critic(batch["next_obs"]).detach()
     y = batch["rew"] + gamma * torch.where(batch["terminated"], 0.0, next_val)
@@ -1153,6 +1527,27 @@ def step_critic_moves_first(actor, critic, actor_opt, critic_opt, batch, gamma):
     critic_opt.step()
     adv = (y - critic(batch["obs"])).detach()
     actor_part = -(logp_of(actor(batch["obs"]), batch["act"]) * adv).mean()
+    actor_opt.zero_grad()
+    actor_part.backward()
+    actor_opt.step()
+    return {
+        "actor_loss": actor_part.item(),
+        "critic_loss": critic_part.item(),
+        "adv": adv.mean().item(),
+    }
+
+
+def step_all_after_the_critic(actor, critic, actor_opt, critic_opt, batch, gamma):
+    with torch.no_grad():
+        y = td_target(batch["rew"], critic(batch["next_obs"]), batch["terminated"], gamma)
+    critic_part = ((critic(batch["obs"]) - y) ** 2).mean()
+    critic_opt.zero_grad()
+    critic_part.backward()
+    critic_opt.step()
+    with torch.no_grad():
+        y = td_target(batch["rew"], critic(batch["next_obs"]), batch["terminated"], gamma)
+        adv = y - critic(batch["obs"])
+    actor_part = actor_loss(logp_of(actor(batch["obs"]), batch["act"]), adv)
     actor_opt.zero_grad()
     actor_part.backward()
     actor_opt.step()
@@ -1321,20 +1716,25 @@ ACTOR_CRITIC_STEP = Exercise(
         ),
         Pitfall(
             "actor's loss on the critic",
-            "The critic's loss is the value times the TD error, not the squared error.",
+            "The critic's loss is the value times the TD error (or the target), not the squared error.",
             step_critic_weighs_value,
             BOTH,
+            also=(
+                whole(of_critic=lambda val, y, logp: -(val * (y.detach() - val)).mean()),
+                whole(of_critic=lambda val, y, logp: -(val * y.detach()).mean()),
+            ),
         ),
         Pitfall(
-            "one optimizer for both",
+            "only the actor steps",
             "Only the actor's optimizer steps: the critic never moves.",
             step_one_optimizer,
-            "Each network has its own optimizer, and each must step.",
+            "One optimizer cannot serve both: it moves its own network only. Each must step.",
         ),
         Pitfall(
             "only the critic steps",
             "Only the critic's optimizer steps: the policy never changes.",
             step_critic_only,
+            "One optimizer cannot serve both: it moves its own network only. Each must step.",
         ),
         Pitfall(
             "critic's gradients not cleared",
@@ -1410,22 +1810,20 @@ ACTOR_CRITIC_STEP = Exercise(
             "value as advantage",
             "The actor is weighted with V(s): how good the state is, not how good the action was.",
             step_value_as_advantage,
+            also=(halved(adv=lambda y, val: val.detach()),),
         ),
         Pitfall(
             "target as advantage",
             "The actor is weighted with the target y: the baseline V(s) is not subtracted.",
             step_target_as_advantage,
+            also=(halved(adv=lambda y, val: y),),
         ),
         Pitfall(
             "squared TD error",
             "The actor is weighted with the squared TD error: that is the critic's loss, without a sign.",
             step_squared_advantage,
             BOTH,
-        ),
-        Pitfall(
-            "advantage normalized",
-            "It standardizes the advantages: with the TD error as stated, the step has another size.",
-            step_normalized,
+            also=(halved(weight=torch.square), whole(adv=lambda y, val: ((y - val) ** 2).detach())),
         ),
         Pitfall(
             "advantage after the critic's step",
@@ -1433,6 +1831,214 @@ ACTOR_CRITIC_STEP = Exercise(
             "compute V, y and A before either network moves.",
             step_critic_moves_first,
             "The moved critic has already explained part of what happened: the advantage shrinks.",
+            also=(step_all_after_the_critic,),
+        ),
+        step_pitfall(
+            "TD error as the critic's target",
+            "The critic is fitted to the TD error y - V(s); its target is y. The TD error is the actor's weight.",
+            dict(of_critic=lambda val, y, logp: ((val - (y - val).detach()) ** 2).mean()),
+            dict(of_critic=lambda val, y, logp: 0.5 * ((val - (y - val).detach()) ** 2).mean()),
+            dict(of_critic=lambda val, y, logp: ((val - (y - val)) ** 2).mean()),
+            why=BOTH,
+        ),
+        Pitfall(
+            "actor trained by TD",
+            "The actor's outputs are fitted to a value by least squares: they are preferences for "
+            "actions, and the policy gradient trains them.",
+            step_actor_learns_values(True),
+            BOTH,
+            also=(step_actor_learns_values(False),),
+        ),
+        step_pitfall(
+            "critic's error not squared",
+            "The critic's loss is not the mean squared error: it is absolute, Huber, or not squared at all.",
+            dict(of_critic=lambda val, y, logp: (val - y.detach()).abs().mean()),
+            *(
+                dict(of_critic=lambda val, y, logp, d=d: F.huber_loss(val, y.detach(), delta=d))
+                for d in (1, 0.5, 2)
+            ),
+            dict(of_critic=lambda val, y, logp: (val - y.detach()).mean()),
+            dict(of_critic=lambda val, y, logp: (y.detach() - val).mean()),
+            dict(of_critic=lambda val, y, logp: ((val - y.detach()) ** 2).mean().sqrt()),
+        ),
+        step_pitfall(
+            "critic ascends",
+            "The critic's loss has the wrong sign: V moves away from the target.",
+            dict(of_critic=lambda val, y, logp: -((val - y.detach()) ** 2).mean()),
+            dict(of_critic=lambda val, y, logp: -0.5 * ((val - y.detach()) ** 2).mean()),
+            dict(of_critic=lambda val, y, logp: (val * (y - val).detach()).mean()),
+        ),
+        step_pitfall(
+            "sum for mean",
+            "A loss is summed over the batch: the step grows with the batch's size.",
+            dict(of_actor=lambda logp, adv: -(logp * adv).sum()),
+            dict(of_critic=lambda val, y, logp: ((val - y.detach()) ** 2).sum()),
+            dict(of_critic=lambda val, y, logp: 0.5 * ((val - y.detach()) ** 2).sum()),
+            dict(
+                of_actor=lambda logp, adv: -(logp * adv).sum(),
+                of_critic=lambda val, y, logp: ((val - y.detach()) ** 2).sum(),
+            ),
+            dict(
+                of_actor=lambda logp, adv: -(logp * adv).sum(),
+                of_critic=lambda val, y, logp: 0.5 * ((val - y.detach()) ** 2).sum(),
+            ),
+        ),
+        step_pitfall(
+            "reward as advantage",
+            "The actor is weighted with the reward of one step: what follows does not enter.",
+            dict(other_adv=lambda batch, val, next_val, gamma: batch["rew"]),
+            dict(other_adv=lambda batch, val, next_val, gamma: batch["rew"] - val),
+        ),
+        step_pitfall(
+            "advantage of another target",
+            "The actor's TD error is not made from the critic's target: gamma or `terminated` is missing in it.",
+            dict(
+                other_adv=lambda b, v, n, gamma: b["rew"] + torch.where(b["terminated"], 0.0, n) - v
+            ),
+            dict(other_adv=lambda b, v, n, gamma: b["rew"] + gamma * n - v),
+            dict(other_adv=lambda b, v, n, gamma: b["rew"] + n - v),
+        ),
+        step_pitfall(
+            "sign of the advantage lost",
+            "The actor's weight is never negative: an action worse than expected is not made rarer.",
+            dict(weight=torch.abs),
+            dict(weight=lambda adv: adv.clamp(min=0)),
+            dict(adv=lambda y, val: (y - val).detach().abs()),
+            dict(adv=lambda y, val: (y - val).detach().clamp(min=0)),
+        ),
+        step_pitfall(
+            "advantage changed",
+            "The TD error is centered, scaled or clipped before it reaches the actor: the step has another size.",
+            *(dict(weight=lambda adv, c=c: standardized(adv, *c)) for c in CONVENTIONS),
+            *(
+                dict(adv=lambda y, val, c=c: standardized(y - val, *c).detach())
+                for c in CONVENTIONS
+            ),
+            dict(weight=lambda adv: adv - adv.mean()),
+            dict(adv=lambda y, val: (y - val - (y - val).mean()).detach()),
+            dict(weight=lambda adv: adv.clamp(-1, 1)),
+            dict(adv=lambda y, val: (y - val).detach().clamp(-1, 1)),
+            dict(weight=torch.sign),
+        ),
+        step_pitfall(
+            "not the action that was taken",
+            "The log-probability is not that of the action taken: it is a mean, or another action's.",
+            dict(logp=lambda logits, act: torch.log_softmax(logits, -1).mean(-1)),
+            dict(logp=lambda logits, act: torch.log_softmax(logits, -1).sum(-1)),
+            dict(logp=lambda logits, act: torch.log_softmax(logits, -1)[:, 0]),
+            dict(logp=lambda logits, act: logp_of(logits, (act + 1) % logits.shape[-1])),
+            dict(logp=lambda logits, act: logp_of(logits, act[:1].expand_as(act))),
+        ),
+        step_pitfall(
+            "softmax over the batch",
+            "The probabilities sum to 1 over the batch; they should over the actions of each state.",
+            dict(
+                logp=lambda logits, act: (
+                    torch.log_softmax(logits, 0).gather(-1, act.unsqueeze(-1)).squeeze(-1)
+                )
+            ),
+        ),
+        step_pitfall(
+            "silent broadcast",
+            "[B, 1] against [B] becomes a [B, B] table: every action is credited with every advantage.",
+            dict(of_actor=lambda logp, adv: -(logp.unsqueeze(1) * adv).mean()),
+            dict(of_critic=lambda val, y, logp: ((val.unsqueeze(1) - y.detach()) ** 2).mean()),
+            dict(
+                of_critic=lambda val, y, logp: 0.5 * ((val.unsqueeze(1) - y.detach()) ** 2).mean()
+            ),
+        ),
+        step_pitfall(
+            "reward masked too",
+            "The last reward of an episode is lost: only the next value falls away at the end.",
+            dict(target=toward(lambda r, n, done, g: torch.where(done, 0.0, r + g * n))),
+        ),
+        step_pitfall(
+            "not discounted",
+            "The next value is not multiplied by gamma.",
+            dict(target=toward(lambda r, n, done, g: r + torch.where(done, 0.0, n))),
+        ),
+        step_pitfall(
+            "no bootstrap",
+            "The target is the reward alone: the value of the next state does not enter.",
+            dict(target=toward(lambda r, n, done, g: r)),
+        ),
+        step_pitfall(
+            "mask inverted",
+            "It bootstraps only where the episode ended, and not where it goes on.",
+            dict(target=toward(lambda r, n, done, g: r + g * torch.where(done, n, 0.0))),
+        ),
+        step_pitfall(
+            "return for target",
+            "It sums the rewards of later rows: rows of a batch need not follow each other, and TD looks one step ahead.",
+            dict(target=toward(lambda r, n, done, g: target_sums_through_ends(r, n, done, g))),
+            dict(target=toward(lambda r, n, done, g: target_sums_and_stops(r, n, done, g))),
+        ),
+        step_pitfall(
+            "entropy bonus added",
+            "It adds a bonus for entropy to the actor's loss: useful, but not part of this step.",
+            *(
+                dict(of_actor=lambda logp, adv, c=c: -(logp * adv).mean() + c * logp.mean())
+                for c in (0.01, 0.001, 0.1, -0.01)
+            ),
+        ),
+        Pitfall(
+            "gradients cleared too late",
+            "Gradients are cleared after the step only: what others left in them before is applied too.",
+            step_cleared_after,
+            "Clear them before backward(): then a step cannot depend on what happened earlier.",
+        ),
+        Pitfall(
+            "gradients clipped",
+            "It clips the gradients: the step has another size than the stated one.",
+            step_clips_gradients(0.5),
+            also=(step_clips_gradients(1.0),),
+        ),
+        Pitfall("two steps", "Each network makes two steps on the batch.", step_twice),
+        Pitfall(
+            "a step for every row",
+            "It makes a step for every row of the batch; one step on the mean was asked for.",
+            step_each_row,
+        ),
+        Pitfall(
+            "actor at the next state",
+            "The actor is asked about next_obs; the action was taken in obs.",
+            step_actor_at_next_state,
+        ),
+        step_pitfall(
+            "numbers mixed up",
+            "The networks learn rightly, but the numbers returned are exchanged, negated, or of another kind.",
+            dict(
+                log=lambda a, c, adv: {"actor_loss": c, "critic_loss": a, "adv": adv.mean().item()}
+            ),
+            dict(
+                log=lambda a, c, adv: {"actor_loss": -a, "critic_loss": c, "adv": adv.mean().item()}
+            ),
+            dict(
+                log=lambda a, c, adv: {
+                    "actor_loss": a,
+                    "critic_loss": c,
+                    "adv": adv.abs().mean().item(),
+                }
+            ),
+            dict(
+                log=lambda a, c, adv: {"actor_loss": a, "critic_loss": c, "adv": adv.sum().item()}
+            ),
+            dict(log=lambda a, c, adv: {"actor_loss": a, "critic_loss": c, "adv": adv[0].item()}),
+            dict(log=lambda a, c, adv: {"actor_loss": a, "critic_loss": c, "adv": adv}),
+            dict(
+                log=lambda a, c, adv: {
+                    "actor_loss": a + c,
+                    "critic_loss": c,
+                    "adv": adv.mean().item(),
+                }
+            ),
+        ),
+        Pitfall(
+            "random numbers",
+            "It draws random numbers: actions sampled anew, or weights shaken. Nothing in this step is random.",
+            step_searches,
+            "The batch holds the actions that were taken, and the gradient says where to go.",
+            telltale=uses_random_numbers,
         ),
     ],
     read="lesson 4, “Two networks, trained together”; Sutton & Barto, section 13.5",
@@ -1570,6 +2176,78 @@ def push_alias(local, shared, optimizer):
     local.zero_grad()
 
 
+def push_changed(change):
+    """The gradient is changed on its way, by a function of it."""
+
+    def push(local, shared, optimizer):
+        for mine, theirs in pairs(local, shared):
+            theirs.grad = None if mine.grad is None else change(mine.grad)
+        optimizer.step()
+        local.zero_grad()
+
+    return push
+
+
+def push_clipped(local, shared, optimizer):
+    nn.utils.clip_grad_norm_(local.parameters(), 0.5)
+    a3c_push_gradients(local, shared, optimizer)
+
+
+def push_weights_alone(mix):
+    """No gradient is pushed: the shared weights become a mix of theirs and the worker's."""
+
+    def push(local, shared, optimizer):
+        for mine, theirs in pairs(local, shared):
+            theirs.data.copy_(mix * mine.data + (1 - mix) * theirs.data)
+        local.zero_grad()
+
+    return push
+
+
+def push_local_step_copied(lr):
+    def push(local, shared, optimizer):
+        for mine, theirs in pairs(local, shared):
+            if mine.grad is not None:
+                mine.data -= (lr or optimizer.param_groups[0]["lr"]) * mine.grad
+            theirs.data.copy_(mine.data)
+        local.zero_grad()
+
+    return push
+
+
+def push_fixed_rate(lr):
+    def push(local, shared, optimizer):
+        for mine, theirs in pairs(local, shared):
+            if mine.grad is not None:
+                theirs.data -= lr * mine.grad
+        local.zero_grad()
+
+    return push
+
+
+def push_twice(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    optimizer.step()
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_matrices_only(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine) if mine.dim() > 1 else None
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_last_parameter(local, shared, optimizer):
+    optimizer.zero_grad()
+    mine, theirs = [*pairs(local, shared)][-1]
+    theirs.grad = copied(mine)
+    optimizer.step()
+    local.zero_grad()
+
+
 def push_differences(local, shared, optimizer):
     for mine, theirs in pairs(local, shared):
         theirs.grad = None if mine.grad is None else theirs.data - mine.data
@@ -1694,6 +2372,7 @@ A3C_PUSH_GRADIENTS = Exercise(
             "optimizer not used",
             "It moves the shared weights by hand: the optimizer (Adam, say) is not asked.",
             push_without_optimizer,
+            also=tuple(map(push_fixed_rate, (0.01, 0.001, 1.0))),
         ),
         Pitfall(
             "nothing done",
@@ -1716,7 +2395,25 @@ A3C_PUSH_GRADIENTS = Exercise(
             "It overwrites the shared weights with the worker's: what the others learned is lost.",
             push_weights,
             "Workers push gradients and pull weights, never the other way around.",
+            also=(
+                push_weights_alone(1),
+                push_weights_alone(0.5),
+                *map(push_local_step_copied, (None, 0.01, 0.001)),
+            ),
         ),
+        Pitfall(
+            "gradient changed on the way",
+            "It scales, clips or normalizes the gradient: a copy was asked for.",
+            push_changed(lambda grad: grad / 2),
+            also=(
+                push_changed(lambda grad: grad / (grad.norm() + 1e-8)),
+                push_changed(torch.sign),
+                push_changed(lambda grad: grad.clamp(-1, 1)),
+                push_changed(lambda grad: 2 * grad),
+                push_clipped,
+            ),
+        ),
+        Pitfall("two steps", "The optimizer steps twice for one push.", push_twice),
         Pitfall(
             "weights pulled",
             "It also copies the shared weights into the worker: pulling is a step of its own.",
@@ -1745,9 +2442,10 @@ A3C_PUSH_GRADIENTS = Exercise(
             push_differences,
         ),
         Pitfall(
-            "first parameter only",
-            "Only the first parameter gets its gradient: the loop ends too early.",
+            "some parameters only",
+            "Only some parameters get their gradient: the loop leaves others out.",
             push_first_parameter,
+            also=(push_matrices_only, push_last_parameter),
         ),
         Pitfall(
             "worker steps too",
