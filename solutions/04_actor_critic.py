@@ -460,7 +460,7 @@ one_step = a2c.Config(
     critic_lr=1e-2,
     gamma=0.97,
     hidden=(64,),
-    total_steps=fast(100_000, 4_000),
+    total_steps=fast(150_000, 4_000),
 )
 test_step = HonestTest(every=fast(4_000, 2_000))
 by_step = a2c.train(one_step, step=actor_critic_step, callback=test_step)
@@ -700,7 +700,7 @@ except ImportError:  # no widgets here: one picture
 # *Up to half a minute.*
 
 # %%
-test_gae = HonestTest(every=fast(2_000, 1_000))
+test_gae = HonestTest(every=fast(500, 1_000))
 by_gae = a2c.train(
     a2c.Config(total_steps=fast(100_000, 4_000)),
     advantage=gae,
@@ -846,8 +846,8 @@ plt.show()
 
 # %% [markdown]
 # Neither curve keeps what it has gained: a step along a good direction can still be too long, and then the
-# policy falls back. That is lesson 5's subject. In steps, A2C is usually a little ahead: its gradients are
-# never late. On the clock it depends on the machine. A3C was made in 2016 for computers with many cores and
+# policy falls back. That is lesson 5's subject. In steps, A2C is usually ahead: its gradients are
+# never late, so its actor can afford steps twice as long. On the clock it depends on the machine. A3C was made in 2016 for computers with many cores and
 # environments that were slow; two processes can at best double the steps per second, and starting them takes
 # a moment. With environments that step as one array, as here, the synchronous version is simpler, repeatable
 # and hard to beat; it is what PPO is built on. What stays of A3C is the idea that gradients may be computed
