@@ -51,8 +51,8 @@ def at(name, seen):
 
 
 def gradient_stops(seen):
-    """Right at u = 0.5; at u = 200 finite, but with no gradient except the Gaussian's own."""
-    _, near, right = at("one action", seen)
+    """Right at u = 0.4; at u = 200 finite, but with no gradient except the Gaussian's own."""
+    _, near, right = at("two dimensions", seen)
     i, far, _ = at("u of 200 and -90", seen)
     gaussian = SQUASHED_GAUSSIAN_LOGP.known_on(i, squash_forgotten, "0")["grads"]["pre_tanh"]
     return (
@@ -69,8 +69,8 @@ def squash_u_clamped(mean, log_std, pre_tanh):
 
 
 def u_has_no_gradient(seen):
-    """Right at u = 0.5; at u = 200 nothing reaches u."""
-    _, near, right = at("one action", seen)
+    """Right at u = 0.4; at u = 200 nothing reaches u."""
+    _, near, right = at("two dimensions", seen)
     grad = at("u of 200 and -90", seen)[1]["grads"].get("pre_tanh")
     return alike(near, right) and grad is not None and not grad.any()
 
@@ -188,6 +188,36 @@ def squash_log_std_as_std_once(mean, log_std, pre_tanh):
 def squash_times_std(mean, log_std, pre_tanh):
     z = (pre_tanh - mean) * torch.exp(log_std)
     return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_std_not_in_z(mean, log_std, pre_tanh):
+    gaussian = -0.5 * (pre_tanh - mean) ** 2 - log_std - HALF_LOG_2PI
+    return (gaussian - slope(pre_tanh)).sum(-1)
+
+
+def squash_unit_std(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, 0 * log_std, pre_tanh)
+
+
+def squash_softplus_std(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, F.softplus(log_std).log(), pre_tanh)
+
+
+def squash_log_std_squeezed(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, -5 + 3.5 * (log_std.tanh() + 1), pre_tanh)
+
+
+def squash_one_dimension(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh))[..., 0]
+
+
+def squash_largest_dimension(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh)).amax(-1)
+
+
+def squash_actions_added(mean, log_std, pre_tanh):
+    act = pre_tanh.sum(-1).tanh()
+    return density(mean, log_std, pre_tanh).sum(-1) - torch.log(1 - act**2 + 1e-6)
 
 
 def squash_constant_once(mean, log_std, pre_tanh):
@@ -442,6 +472,54 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             with_gaussian(lambda z, log_std: -0.5 * z**2 + log_std - HALF_LOG_2PI),
         ),
         Pitfall(
+            "std missing in z",
+            "It squares u - mean without dividing by the standard deviation.",
+            squash_std_not_in_z,
+            also=(squash_unit_std,),
+        ),
+        Pitfall(
+            "square of z missing",
+            "It has |z| or z where the Gaussian has z^2.",
+            with_gaussian(lambda z, log_std: -0.5 * z.abs() - log_std - HALF_LOG_2PI),
+            also=(with_gaussian(lambda z, log_std: -0.5 * z - log_std - HALF_LOG_2PI),),
+        ),
+        Pitfall(
+            "log std twice",
+            "It subtracts the log of the variance, 2 log_std; half of it belongs there.",
+            with_gaussian(lambda z, log_std: -0.5 * z**2 - 2 * log_std - HALF_LOG_2PI),
+        ),
+        Pitfall(
+            "2 missing in the constant",
+            "The constant is log(2 pi) / 2; here the 2 under the logarithm is missing.",
+            with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std - 0.5 * math.log(math.pi)),
+        ),
+        Pitfall(
+            "entropy for the density",
+            "It uses the Gaussian's entropy, an average; asked is the log-density of this very sample.",
+            with_gaussian(lambda z, log_std: -0.5 - log_std - HALF_LOG_2PI + 0 * z),
+        ),
+        Pitfall(
+            "softplus for exp",
+            "It takes softplus(log_std) for the standard deviation; it is exp(log_std).",
+            squash_softplus_std,
+        ),
+        Pitfall(
+            "log_std squeezed",
+            "It squeezes log_std into a range by tanh: that is the network's business, log_std is final here.",
+            squash_log_std_squeezed,
+        ),
+        Pitfall(
+            "one dimension only",
+            "It keeps one of the action dimensions; the log-densities of all of them add up.",
+            squash_one_dimension,
+            also=(squash_largest_dimension,),
+        ),
+        Pitfall(
+            "correction twice",
+            "It subtracts the correction twice.",
+            with_correction(lambda u: 2 * slope(u)),
+        ),
+        Pitfall(
             "std not logged",
             "It subtracts std = exp(log_std) itself; -log_std belongs there.",
             with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std.exp() - HALF_LOG_2PI),
@@ -472,9 +550,10 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_slopes_added,
         ),
         Pitfall(
-            "actions multiplied before the log",
-            "It takes one slope of the product of the actions; each dimension has a slope of its own.",
+            "one slope for all dimensions",
+            "It takes one slope for all the actions together; each dimension has a slope of its own.",
             squash_actions_multiplied,
+            also=(squash_actions_added,),
         ),
         Pitfall(
             "not summed",
@@ -700,6 +779,37 @@ def soft_probability(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
     return backup(rew, terminated, gamma, soft(next_q1, next_q2, next_logp.exp(), alpha))
 
 
+def soft_weighted_mean(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    q = 0.75 * torch.minimum(next_q1, next_q2) + 0.25 * torch.maximum(next_q1, next_q2)
+    return backup(rew, terminated, gamma, q - alpha * next_logp)
+
+
+def soft_clipped(limit):
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        y = soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
+        return y.clamp(-limit, limit)
+
+    return wrong
+
+
+def with_reward(change):
+    """Another reward, a function of (rew, alpha)."""
+
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        rew = change(rew, torch.as_tensor(alpha))
+        return soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
+
+    return wrong
+
+
+def soft_rows_as_steps(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y, following = [], soft(next_q1, next_q2, next_logp, alpha)[-1]
+    for r, end in zip(rew.flip(0), terminated.flip(0), strict=True):
+        following = r if end else r + gamma * following
+        y.append(following)
+    return torch.stack(y).flip(0).detach()
+
+
 def soft_second_critic(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     return backup(rew, terminated, gamma, next_q2 - alpha * next_logp)
 
@@ -724,6 +834,18 @@ def soft_one_twin_pays(rew, next_q1, next_q2, next_logp, terminated, gamma, alph
 
 def soft_other_twin_pays(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     return backup(rew, terminated, gamma, torch.minimum(next_q1 - alpha * next_logp, next_q2))
+
+
+TWINS = (torch.maximum, lambda q1, q2: (q1 + q2) / 2, lambda q1, q2: q1)  # in place of the minimum
+
+
+def entropy_sign_with(choose):
+    """The wrong sign, whatever is made of the twins."""
+
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        return backup(rew, terminated, gamma, choose(next_q1, next_q2) + alpha * next_logp)
+
+    return wrong
 
 
 def no_entropy_with(choose):
@@ -761,6 +883,10 @@ def with_discount(discount):
         return backup(rew, terminated, discount(gamma), soft(next_q1, next_q2, next_logp, alpha))
 
     return wrong
+
+
+def soft_entropy_discounted_twice(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_q_target(rew, next_q1, next_q2, gamma * next_logp, terminated, gamma, alpha)
 
 
 def soft_normalized(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
@@ -823,6 +949,13 @@ SOFT_Q_TARGET = Exercise(
         Case("six transitions", lambda g: transitions(g, 6), "values"),
         Case("float64", lambda g: transitions(g, 5, gamma=0.8, alpha=1.5, dtype=F64), "values"),
         Case("alpha as a tensor", lambda g: transitions(g, 4, alpha=torch.tensor(0.05)), "values"),
+        Case(
+            "values in the thousands",
+            lambda g: (
+                (args := transitions(g, 4)) | {k: 1e3 * args[k] for k in ("next_q1", "next_q2")}
+            ),
+            "values",
+        ),
         Case("one transition into the end", one_transition(True), "termination"),
         Case("some ends", lambda g: transitions(g, 12, flags(g, 12)), "termination"),
         Case(
@@ -873,18 +1006,13 @@ SOFT_Q_TARGET = Exercise(
             "The entropy term -alpha * log pi is missing: it is the target of plain actor-critic.",
             soft_no_entropy,
             "The critic then does not know that the future will be paid for staying random too.",
-            also=tuple(
-                map(
-                    no_entropy_with,
-                    (torch.maximum, lambda q1, q2: (q1 + q2) / 2, lambda q1, q2: q1),
-                )
-            ),
+            also=tuple(map(no_entropy_with, TWINS)),
         ),
         Pitfall(
             "entropy sign",
             "It adds alpha * log pi: likely actions are paid, and randomness is fined.",
             soft_entropy_sign,
-            also=(soft_entropy_sign_outside,),
+            also=(soft_entropy_sign_outside, *map(entropy_sign_with, TWINS)),
         ),
         Pitfall(
             "entropy outside the mask",
@@ -908,6 +1036,7 @@ SOFT_Q_TARGET = Exercise(
             "It averages the two critics; the smaller one belongs here.",
             soft_mean_of_twins,
             "The mean keeps the optimism of a maximized estimate; the minimum is what removes it.",
+            also=(soft_weighted_mean,),
         ),
         Pitfall(
             "max of the twins",
@@ -1021,6 +1150,46 @@ SOFT_Q_TARGET = Exercise(
             soft_reward_discounted,
         ),
         Pitfall("no reward", "The reward is missing from the target.", soft_no_reward),
+        Pitfall(
+            "reward changed",
+            "It clips or rescales the reward; the target is in the units of the reward as it comes.",
+            with_reward(lambda rew, alpha: rew.clamp(-1, 1)),
+            also=(
+                with_reward(lambda rew, alpha: rew.sign()),
+                with_reward(lambda rew, alpha: rew / alpha),
+                with_reward(lambda rew, alpha: rew * alpha),
+            ),
+        ),
+        Pitfall(
+            "target clipped",
+            "It clips the target to a range: a value beyond it can never be learned.",
+            soft_clipped(10),
+            also=(soft_clipped(1), soft_clipped(100)),
+        ),
+        Pitfall(
+            "future subtracted",
+            "It subtracts the future from the reward; the two add up.",
+            with_discount(lambda gamma: -gamma),
+        ),
+        Pitfall(
+            "rows taken for steps",
+            "It runs a return backwards through the rows; each row of a replay batch stands alone.",
+            soft_rows_as_steps,
+        ),
+        Pitfall(
+            "entropy discounted twice",
+            "gamma stands before the entropy inside the bracket too: it is discounted twice.",
+            soft_entropy_discounted_twice,
+        ),
+        Pitfall(
+            "alpha distorted",
+            "It uses the square, the inverse or the logarithm of alpha.",
+            with_entropy(lambda logp, alpha: alpha**2 * logp),
+            also=(
+                with_entropy(lambda logp, alpha: logp / alpha),
+                with_entropy(lambda logp, alpha: torch.as_tensor(alpha).log() * logp),
+            ),
+        ),
         Pitfall(
             "not detached",
             "Gradient flows through the target into critics, policy and temperature: detach it.",
@@ -1215,6 +1384,15 @@ def critic_clipped(q1, q2, target):
     return sum((q - target.detach()).clamp(-1, 1).pow(2).mean() for q in (q1, q2))
 
 
+def of_errors(loss):
+    """The same wrong loss for both critics, a function of (q, target)."""
+
+    def wrong(q1, q2, target):
+        return loss(q1, target.detach()) + loss(q2, target.detach())
+
+    return wrong
+
+
 def critic_log_cosh(q1, q2, target):
     return sum((q - target.detach()).cosh().log().mean() for q in (q1, q2))
 
@@ -1276,6 +1454,12 @@ SAC_CRITIC_LOSS = Exercise(
         Case("one transition", lambda g: with_target(g, 1), "loss", ("q1", "q2")),
         Case("a batch", lambda g: with_target(g, 9), "loss", ("q1", "q2")),
         Case("float64", lambda g: with_target(g, 7, F64), "loss", ("q1", "q2")),
+        Case(
+            "targets in the thousands",
+            lambda g: {name: 1e3 * x for name, x in with_target(g, 4).items()},
+            "loss",
+            ("q1", "q2"),
+        ),
         Case(
             "a target that carries gradient",
             lambda g: with_target(g, 5),
@@ -1418,6 +1602,36 @@ SAC_CRITIC_LOSS = Exercise(
             "errors clipped",
             "It clips the errors before squaring: a critic that is far off gets no gradient.",
             critic_clipped,
+        ),
+        halved(
+            "every pair",
+            "It compares every value with every target, a table of [B, B]; each value has its own target.",
+            of_errors(lambda q, y: (q.unsqueeze(-1) - y).square().mean()),
+            "[B, 1] against [B] broadcasts to this table without a word.",
+        ),
+        halved(
+            "largest error only",
+            "It takes the largest error of the batch, or the median; the loss is a mean.",
+            of_errors(lambda q, y: (q - y).square().max()),
+            "",
+            of_errors(lambda q, y: (q - y).square().median()),
+        ),
+        halved(
+            "target ignored",
+            "It pulls the critics to 0: the target is not used.",
+            of_errors(lambda q, y: q.square().mean()),
+        ),
+        halved(
+            "relative error",
+            "It divides the errors by the target; asked is their plain square.",
+            of_errors(lambda q, y: ((q - y) / (y.abs() + 1e-8)).square().mean()),
+        ),
+        halved(
+            "error cubed",
+            "It takes another power of the error; asked is the square.",
+            of_errors(lambda q, y: (q - y).abs().pow(3).mean()),
+            "",
+            of_errors(lambda q, y: (q - y).pow(4).mean()),
         ),
         halved("log cosh", "It uses log cosh of the error; asked is its square.", critic_log_cosh),
         halved("root", "It takes the root of the mean squared error.", critic_root),
@@ -1611,6 +1825,12 @@ SAC_ACTOR_LOSS = Exercise(
         Case(
             "float64",
             lambda g: fresh_actions(g, 6, torch.tensor(1.8, dtype=F64), F64),
+            "loss",
+            ACTOR_GRADS,
+        ),
+        Case(
+            "values in the thousands",
+            lambda g: (args := fresh_actions(g, 4, 0.3)) | {k: 1e3 * args[k] for k in ("q1", "q2")},
             "loss",
             ACTOR_GRADS,
         ),
@@ -1957,6 +2177,8 @@ TEMPERATURE_LOSS = Exercise(
         ),
         Case("a positive target", tuning(0.3, lambda g: normal(g, 7) - 1, 0.4), "loss", ALPHA),
         Case("float64", tuning(-1.0, lambda g: normal(g, 9), -3.0, F64), "loss", ALPHA),
+        Case("a high temperature", tuning(3.5, lambda g: normal(g, 5), -1.0), "loss", ALPHA),
+        Case("a low temperature", tuning(-6.0, lambda g: 30 + normal(g, 5), -1.0), "loss", ALPHA),
         Case(
             "log pi that carries gradient",
             tuning(-0.7, lambda g: normal(g, 6), -1.0),
@@ -2116,6 +2338,16 @@ TEMPERATURE_LOSS = Exercise(
             "One term is multiplied by alpha, the other by log alpha; one factor stands before the bracket.",
             temperature_mixed,
             also=(temperature_mixed_too,),
+        ),
+        Pitfall(
+            "log alpha clamped",
+            "It clamps log_alpha (or alpha): beyond the limit no gradient brings the temperature back.",
+            from_log_alpha(lambda log_alpha: log_alpha.clamp(-1, 1).exp()),
+            also=(
+                from_log_alpha(lambda log_alpha: log_alpha.clamp(-5, 2).exp()),
+                from_log_alpha(lambda log_alpha: log_alpha.clamp(max=0).exp()),
+                from_log_alpha(lambda log_alpha: log_alpha.exp().clamp(1e-2, 10)),
+            ),
         ),
         Pitfall(
             "alpha added",
