@@ -1,6 +1,7 @@
 """Exercises of lesson 7: log-probabilities of tokens, votes, shaped rewards, and one step of RLHF."""
 
 import math
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -45,14 +46,22 @@ def quiz_mapping():
     return dict(policy="c", state="b", action="a", reward="e", algorithm="r")
 
 
-def mapping_but(**wrong):
-    return lambda: quiz_mapping() | wrong
+def misplaced(name, key, letters, says, why=""):
+    """One wrong answer, whatever the others are."""
+    return Pitfall(
+        name,
+        f"“{key}”: {says}",
+        lambda: quiz_mapping() | {key: letters[0]},
+        why,
+        telltale=lambda seen: seen[list(quiz_mapping()).index(key)]["out"] in tuple(letters),
+    )
 
 
 QUIZ_MAPPING = Exercise(
     reference=quiz_mapping,
     driver="entry",
-    parts={"the environment": 2, "the algorithm": 2, "clean": 1},
+    gate=False,
+    parts={"the environment": 3, "the algorithm": 2, "clean": 0},
     cases=[
         Case("the policy", lambda g: dict(key="policy"), "the environment"),
         Case("the state", lambda g: dict(key="state"), "the environment"),
@@ -61,52 +70,103 @@ QUIZ_MAPPING = Exercise(
         Case("the algorithm", lambda g: dict(key="algorithm"), "the algorithm"),
     ],
     pitfalls=[
-        Pitfall(
+        misplaced(
             "a different algorithm",
+            "algorithm",
+            "q",
             "RLHF is not an algorithm of its own: it is PPO with a learned reward model.",
-            mapping_but(algorithm="q"),
             "The update that balanced a pole in lesson 5 is called here, not a line changed.",
         ),
-        Pitfall(
+        misplaced(
             "supervised learning",
-            "Imitating the better answers has no exploration and no reward: that is fine-tuning.",
-            mapping_but(algorithm="p"),
+            "algorithm",
+            "p",
+            "imitating the better answers has no exploration and no reward: that is fine-tuning.",
         ),
-        Pitfall(
+        misplaced(
             "gradient through the reward model",
-            "Tokens are sampled, and no gradient passes through a sample: hence a policy gradient.",
-            mapping_but(algorithm="s"),
+            "algorithm",
+            "s",
+            "tokens are sampled, and no gradient passes through a sample: hence a policy gradient.",
         ),
-        Pitfall(
-            "a person in the loop",
-            "People voted once, before; what pays every answer is a model that learned from the votes.",
-            mapping_but(reward="d"),
-            "Hundreds of thousands of answers are scored: no person could.",
+        misplaced(
+            "letter from the other list",
+            "algorithm",
+            "abcdefg",
+            "it is one of p, q, r, s.",
         ),
-        Pitfall(
-            "the critic as the reward",
-            "The critic predicts the return; it does not pay it. Actor and critic are trained, the reward is not.",
-            mapping_but(reward="g"),
-        ),
-        Pitfall(
-            "the reference as the reward",
-            "The reference only sets the price of leaving it; what an answer earns comes from the votes.",
-            mapping_but(reward="f"),
-        ),
-        Pitfall(
+        misplaced(
             "the reference as the policy",
-            "The reference never changes; the policy is the copy that learns.",
-            mapping_but(policy="f"),
+            "policy",
+            "f",
+            "the reference never changes; the policy is the copy that learns.",
         ),
-        Pitfall(
-            "state and action swapped",
-            "The history is what the policy sees (the state); the next token is what it does (the action).",
-            mapping_but(state="a", action="b"),
+        misplaced(
+            "the reward as the policy",
+            "policy",
+            "e",
+            "the reward model judges answers; the policy is what writes them.",
         ),
-        Pitfall(
-            "everything wrong but the algorithm",
-            "None of policy, state, action and reward is in its place; read the table of shapes again.",
-            mapping_but(policy="a", state="c", action="g", reward="b"),
+        misplaced(
+            "the critic as the policy",
+            "policy",
+            "g",
+            "the critic predicts what an answer will be worth; the policy is the actor, which writes it.",
+        ),
+        misplaced(
+            "the policy is what acts",
+            "policy",
+            "abd",
+            "it is a model that gives each possible next token a probability, and that is trained.",
+        ),
+        misplaced(
+            "the action as the state",
+            "state",
+            "a",
+            "the next token is what the policy does; the state is what it sees before.",
+        ),
+        misplaced(
+            "a model as the state",
+            "state",
+            "cdefg",
+            "it is what the policy sees when it chooses: the place of the pole's position and speed.",
+        ),
+        misplaced(
+            "the state as the action",
+            "action",
+            "b",
+            "the history is what the policy sees; the action is what it adds.",
+        ),
+        misplaced(
+            "a model as the action",
+            "action",
+            "cdefg",
+            "it is what is drawn from the policy's distribution at each step.",
+        ),
+        misplaced(
+            "a person in the loop",
+            "reward",
+            "d",
+            "people voted once, before; what pays every answer is a model that learned from the votes.",
+            "Thousands of answers are scored in each run: no person could.",
+        ),
+        misplaced(
+            "the critic as the reward",
+            "reward",
+            "g",
+            "the critic predicts the return; it does not pay it. The critic is trained along, the reward is not.",
+        ),
+        misplaced(
+            "the reference as the reward",
+            "reward",
+            "f",
+            "the reference only sets the price of leaving it; what an answer earns comes from the votes.",
+        ),
+        misplaced(
+            "no judge as the reward",
+            "reward",
+            "abc",
+            "it is what gives a finished answer its score.",
         ),
     ],
     read="lesson 7, “The same table, filled in again”",
@@ -115,8 +175,27 @@ QUIZ_MAPPING = Exercise(
 # --- token_logp ---
 
 
-def tokens_no_shift(logits, tokens):
+def tokens_but(table=lambda logits: F.log_softmax(logits, -1), taken=None, after=lambda x: x):
+    """`token_logp` with one of its pieces replaced: what the mistakes below vary."""
+
+    def wrong(logits, tokens):
+        which = tokens[:, 1:] if taken is None else taken(logits, tokens)
+        logp = table(logits)[:, :-1].gather(-1, which.unsqueeze(-1)).squeeze(-1)
+        return after(F.pad(logp, (1, 0)))
+
+    return wrong
+
+
+def tokens_unshifted(logits, tokens):
     return categorical_logp(logits, tokens)
+
+
+def tokens_unshifted_zero(logits, tokens):
+    return F.pad(categorical_logp(logits, tokens)[:, 1:], (1, 0))
+
+
+def tokens_unshifted_raw(logits, tokens):
+    return logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
 def tokens_shift_back(logits, tokens):
@@ -124,53 +203,55 @@ def tokens_shift_back(logits, tokens):
     return F.pad(logp, (0, 1))
 
 
-def tokens_zero_last(logits, tokens):
-    return token_logp(logits, tokens).roll(-1, dims=1)
+def tokens_shift_two(logits, tokens):
+    logp = F.log_softmax(logits[:, :-2], -1).gather(-1, tokens[:, 2:, None]).squeeze(-1)
+    return F.pad(logp, (2, 0))
 
 
-def tokens_one_short(logits, tokens):
-    return token_logp(logits, tokens)[:, 1:]
+def tokens_greedy_unshifted(logits, tokens):
+    return F.log_softmax(logits, -1).max(-1).values
 
 
-def tokens_raw_logits(logits, tokens):
-    return F.pad(logits[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1), (1, 0))
+def tokens_wrapped(logits, tokens):
+    return categorical_logp(logits.roll(1, dims=1), tokens)
 
 
-def tokens_probability(logits, tokens):
-    p = torch.softmax(logits[:, :-1], -1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-    return F.pad(p, (1, 0))
-
-
-def tokens_over_time(logits, tokens):
-    logp = F.log_softmax(logits[:, :-1], dim=1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-    return F.pad(logp, (1, 0))
-
-
-def tokens_greedy(logits, tokens):
-    return F.pad(F.log_softmax(logits[:, :-1], -1).max(-1).values, (1, 0))
-
-
-def tokens_over_batch(logits, tokens):
-    logp = F.log_softmax(logits[:, :-1].flatten(), 0).view(logits[:, :-1].shape)
-    return F.pad(logp.gather(-1, tokens[:, 1:, None]).squeeze(-1), (1, 0))
-
-
-def tokens_unstable(logits, tokens):
-    p = torch.softmax(logits[:, :-1], -1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-    return F.pad(p.log(), (1, 0))
-
-
-def tokens_cross_entropy(logits, tokens):
-    return -token_logp(logits, tokens)
-
-
-def tokens_summed(logits, tokens):
-    return token_logp(logits, tokens).sum(1)
+def tokens_other_texts(logits, tokens):
+    return F.pad(categorical_logp(logits.roll(1, dims=0), tokens)[:, 1:], (1, 0))
 
 
 def tokens_first_scored(logits, tokens):
     first = categorical_logp(logits[:, 0], tokens[:, 0])
     return torch.cat([first[:, None], token_logp(logits, tokens)[:, 1:]], 1)
+
+
+def tokens_first_is(value):
+    return lambda logits, tokens: F.pad(
+        token_logp(logits, tokens)[:, 1:], (1, 0), value=value(logits)
+    )
+
+
+def over(*axes):
+    """A logarithm of a softmax that runs over these axes."""
+    return lambda x: x - x.logsumexp(axes, keepdim=True)
+
+
+def late(table):
+    """The last logits, which predict nothing, are left out before the table is made."""
+    return lambda logits: F.pad(table(logits[:, :-1]), (0, 0, 0, 1))
+
+
+def log_of_softmax(logits):
+    return torch.softmax(logits, -1).log()
+
+
+def log_of_ratio(logits):
+    return (logits.exp() / logits.exp().sum(-1, keepdim=True)).log()
+
+
+def tokens_other_normalizer(logits, tokens):
+    raw = logits[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    return F.pad(raw - logits[:, 1:].logsumexp(-1), (1, 0))
 
 
 def tokens_no_guard(logits, tokens):
@@ -201,6 +282,12 @@ TOKEN_LOGP = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "one text and the logits of three",
+            lambda g: text_logits(g, 3, 4, 5) | dict(tokens=integers(g, 5, 1, 4)),
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -211,8 +298,9 @@ TOKEN_LOGP = Exercise(
         Pitfall(
             "no shift",
             "Each token is scored with the logits computed AFTER reading it: the model knows the answer.",
-            tokens_no_shift,
+            tokens_unshifted,
             "logits[:, t] predict token t + 1, so token t needs logits[:, t - 1].",
+            also=(tokens_unshifted_zero, tokens_unshifted_raw),
         ),
         Pitfall(
             "shifted the other way",
@@ -220,61 +308,151 @@ TOKEN_LOGP = Exercise(
             tokens_shift_back,
         ),
         Pitfall(
+            "shifted twice",
+            "Token t is scored with the logits at t - 2; those at t - 1 have read one token more.",
+            tokens_shift_two,
+        ),
+        Pitfall(
+            "first token from the last logits",
+            "The shift wraps round: the first token is scored with the text's last logits; its entry is 0.",
+            tokens_wrapped,
+            "torch.roll brings the last column to the front.",
+        ),
+        Pitfall(
+            "logits of another text",
+            "The shift is along axis 0, the batch: each text is scored with its neighbor's logits.",
+            tokens_other_texts,
+        ),
+        Pitfall(
             "zero at the wrong end",
             "The values are right, but one place too early: the 0 belongs to the first token.",
-            tokens_zero_last,
+            tokens_but(after=lambda x: x.roll(-1, dims=1)),
             "Masks and rewards line up with the tokens; everything would be off by one from here on.",
         ),
         Pitfall(
             "one column short",
             "The first token's 0 is missing: the result should line up with `tokens`, [B, T].",
-            tokens_one_short,
+            tokens_but(after=lambda x: x[:, 1:]),
         ),
         Pitfall(
             "raw logits",
             "It gathers logits as they are: without log_softmax they are no log-probabilities.",
-            tokens_raw_logits,
+            tokens_but(lambda logits: logits),
         ),
         Pitfall(
             "probability",
             "It returns probabilities; their logarithm is wanted.",
-            tokens_probability,
+            tokens_but(lambda logits: torch.softmax(logits, -1)),
         ),
         Pitfall(
             "normalized over time",
             "The softmax runs along the text; the probabilities of the VOCABULARY should sum to 1.",
-            tokens_over_time,
+            tokens_but(over(1)),
+            also=(tokens_but(late(over(1))), tokens_but(over(1, 2)), tokens_but(late(over(1, 2)))),
+        ),
+        Pitfall(
+            "normalized over the batch",
+            "All texts share one softmax; each text and place needs its own, over the vocabulary alone.",
+            tokens_but(over(0, 1, 2)),
+            also=(tokens_but(late(over(0, 1, 2))), tokens_but(over(0)), tokens_but(over(0, 2))),
+        ),
+        Pitfall(
+            "another place's normalizer",
+            "The logit is from t - 1, but the logarithm of the sum of exponentials is from t: take both from t - 1.",
+            tokens_other_normalizer,
+        ),
+        Pitfall(
+            "softmax twice",
+            "It applies log_softmax to probabilities: the model's logits went through a softmax twice.",
+            tokens_but(lambda logits: F.log_softmax(torch.softmax(logits, -1), -1)),
+            also=(
+                tokens_but(
+                    lambda logits: torch.softmax(F.log_softmax(logits, -1), -1).softmax(-1).log()
+                ),
+            ),
+        ),
+        Pitfall(
+            "another temperature",
+            "The logits are divided by a number first; score with the temperature that sampled, here 1.",
+            tokens_but(lambda logits: F.log_softmax(logits / 0.7, -1)),
+            "Sampled at one temperature and scored at another, the ratio is not 1 at the start.",
+            also=tuple(
+                tokens_but(lambda logits, k=k: F.log_softmax(logits / k, -1))
+                for k in (0.5, 0.6, 0.8, 0.9, 1.2, 1.5, 2.0)
+            ),
         ),
         Pitfall(
             "most likely token",
             "It scores the most likely token at each place, not the one that was sampled.",
-            tokens_greedy,
+            tokens_but(taken=lambda logits, tokens: logits[:, :-1].argmax(-1)),
+            also=(tokens_greedy_unshifted,),
         ),
         Pitfall(
-            "normalized over the batch",
-            "All texts and places share one softmax: flatten after it, not before.",
-            tokens_over_batch,
+            "first text's tokens",
+            "Every text is scored on the tokens of the first one.",
+            tokens_but(taken=lambda logits, tokens: tokens[:1, 1:].expand(len(tokens), -1)),
         ),
         Pitfall(
             "log of a softmax",
             "log(softmax(x)) is -inf for an improbable token: use log_softmax.",
-            tokens_unstable,
+            tokens_but(log_of_softmax),
             "One -inf turns the whole loss into nan.",
+            also=(tokens_but(log_of_ratio),),
+        ),
+        Pitfall(
+            "flattened at the bottom",
+            "Below a floor all log-probabilities are equal: a clamp or an epsilon stands where log_softmax is needed.",
+            tokens_but(lambda logits: (torch.softmax(logits, -1) + 1e-8).log()),
+            "An improbable token is the one that PPO must price rightly.",
+            also=(
+                *(
+                    tokens_but(lambda logits, e=e: (torch.softmax(logits, -1) + e).log())
+                    for e in (1e-10, 1e-9, 1e-7, 1e-6, 1e-5)
+                ),
+                *(
+                    tokens_but(lambda logits, e=e: torch.softmax(logits, -1).clamp(min=e).log())
+                    for e in (1e-12, 1e-10, 1e-8, 1e-7, 1e-6)
+                ),
+                *(tokens_but(after=lambda x, m=m: x.clamp(min=m)) for m in (-100, -50, -20, -10)),
+                *(
+                    tokens_but(lambda logits, m=m: F.log_softmax(logits.clamp(-m, m), -1))
+                    for m in (10, 20, 50, 100)
+                ),
+            ),
         ),
         Pitfall(
             "sign",
             "It is the cross-entropy, minus the log-probability: log-probabilities are negative.",
-            tokens_cross_entropy,
+            tokens_but(after=lambda x: -x),
         ),
         Pitfall(
             "summed over the text",
             "It returns one number per text; PPO needs one per token, [B, T].",
-            tokens_summed,
+            tokens_but(after=lambda x: x.sum(1)),
+        ),
+        Pitfall(
+            "running sum",
+            "It adds up along the text; each entry should be one token's own log-probability.",
+            tokens_but(after=lambda x: x.cumsum(1)),
         ),
         Pitfall(
             "first token scored",
             "Nothing predicts the first token: its entry is 0.",
             tokens_first_scored,
+            also=(
+                tokens_first_is(lambda logits: -math.inf),
+                tokens_first_is(lambda logits: -math.log(logits.shape[-1])),
+            ),
+        ),
+        Pitfall(
+            "padding zeroed",
+            "Where the token is number 0 it returns 0; which tokens count is the mask's business, later.",
+            lambda logits, tokens: torch.where(tokens == 0, 0.0, token_logp(logits, tokens)),
+        ),
+        Pitfall(
+            "normalizer without gradient",
+            "No gradient passes through the softmax's denominator: the other words' logits learn nothing.",
+            tokens_but(lambda logits: logits - logits.logsumexp(-1, keepdim=True).detach()),
         ),
     ],
     read="lesson 7, “Which logits predict which token?”",
@@ -283,8 +461,8 @@ TOKEN_LOGP = Exercise(
 # --- bradley_terry_loss ---
 
 
-def votes_sign(r_chosen, r_rejected):
-    return bradley_terry_loss(r_rejected, r_chosen)
+def votes(loss, margin=lambda chosen, rejected: chosen - rejected):
+    return lambda r_chosen, r_rejected: loss(margin(r_chosen, r_rejected))
 
 
 def votes_mean_inside(r_chosen, r_rejected):
@@ -295,44 +473,37 @@ def votes_independent(r_chosen, r_rejected):
     return -(F.logsigmoid(r_chosen) + F.logsigmoid(-r_rejected)).mean()
 
 
-def votes_unstable(r_chosen, r_rejected):
-    return -torch.log(torch.sigmoid(r_chosen - r_rejected)).mean()
-
-
-def votes_sum(r_chosen, r_rejected):
-    return -F.logsigmoid(r_chosen - r_rejected).sum()
-
-
-def votes_no_log(r_chosen, r_rejected):
-    return -torch.sigmoid(r_chosen - r_rejected).mean()
-
-
-def votes_margin(r_chosen, r_rejected):
-    return -(r_chosen - r_rejected).mean()
-
-
-def votes_hinge(r_chosen, r_rejected):
-    return F.relu(1 - (r_chosen - r_rejected)).mean()
-
-
-def votes_chosen_only(r_chosen, r_rejected):
-    return -F.logsigmoid(r_chosen - r_rejected.detach()).mean()
-
-
 def votes_all_pairs(r_chosen, r_rejected):
     return -F.logsigmoid(r_chosen[:, None] - r_rejected[None, :]).mean()
 
 
-def votes_objective(r_chosen, r_rejected):
-    return F.logsigmoid(r_chosen - r_rejected).mean()
-
-
-def votes_accuracy(r_chosen, r_rejected):
-    return 1 - (r_chosen > r_rejected).to(r_chosen.dtype).mean()
-
-
 def votes_no_guard(r_chosen, r_rejected):
     return -F.logsigmoid(r_chosen - r_rejected).mean()
+
+
+def votes_softmax(r_chosen, r_rejected):
+    return -F.log_softmax(torch.stack([r_chosen, r_rejected]), dim=1)[0].mean()
+
+
+def votes_softmax_all(r_chosen, r_rejected):
+    both = torch.cat([r_chosen, r_rejected])
+    return -F.log_softmax(both, 0)[: len(r_chosen)].mean()
+
+
+def votes_exponentials(r_chosen, r_rejected):
+    return -(r_chosen.exp() / (r_chosen.exp() + r_rejected.exp())).log().mean()
+
+
+def standardized(margin):
+    return margin / (margin.std() + 1e-8) if len(margin) > 1 else margin
+
+
+def negative_mean(x):
+    return -x.mean()
+
+
+def nll(margin):
+    return -F.logsigmoid(margin).mean()
 
 
 def pair_scores(g, B, dtype=torch.float32, scale=1.0):
@@ -376,6 +547,12 @@ BRADLEY_TERRY_LOSS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "one rejected answer for all",
+            lambda g: dict(r_chosen=normal(g, 4), r_rejected=normal(g, 1)),
+            "shapes",
+            raises=True,
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -386,13 +563,14 @@ BRADLEY_TERRY_LOSS = Exercise(
         Pitfall(
             "sign",
             "It rewards r_rejected above r_chosen: the model learns the opposite of every vote.",
-            votes_sign,
+            votes(nll, lambda chosen, rejected: rejected - chosen),
         ),
         Pitfall(
             "mean inside",
-            "It averages the margins first: one clear pair then hides all the doubtful ones.",
+            "It averages over the pairs first: one clear pair then hides all the doubtful ones.",
             votes_mean_inside,
             "The mean of log sigmoid is not log sigmoid of the mean.",
+            also=(votes(lambda m: -torch.sigmoid(m).mean().log()),),
         ),
         Pitfall(
             "each answer for itself",
@@ -401,31 +579,123 @@ BRADLEY_TERRY_LOSS = Exercise(
             "Two excellent answers make a pair too; pushing one of them below 0 is not in the vote.",
         ),
         Pitfall(
+            "rejected unused",
+            "r_rejected is not used: the loss falls when every answer scores high.",
+            votes(nll, lambda chosen, rejected: chosen),
+        ),
+        Pitfall(
             "log of a sigmoid",
             "log(sigmoid(x)) is -inf for a very wrong pair: use logsigmoid.",
-            votes_unstable,
+            votes(lambda m: negative_mean(torch.sigmoid(m).log())),
             "The pair that the model gets most wrong is the one that breaks the training.",
+            also=(votes(lambda m: (1 + torch.exp(-m)).log().mean()), votes_exponentials),
         ),
-        Pitfall("sum", "It sums over the pairs; the mean is asked for.", votes_sum),
+        Pitfall(
+            "flattened where it is most wrong",
+            "A clamp or an epsilon cuts the loss off for very wrong pairs, and their gradient: use logsigmoid.",
+            votes(lambda m: negative_mean((torch.sigmoid(m) + 1e-8).log())),
+            "The pair that the model gets most wrong is the one that should move it most.",
+            also=(
+                *(
+                    votes(lambda m, e=e: negative_mean((torch.sigmoid(m) + e).log()))
+                    for e in (1e-12, 1e-10, 1e-9, 1e-7, 1e-6, 1e-5)
+                ),
+                *(
+                    votes(lambda m, e=e: negative_mean(torch.sigmoid(m).clamp(e, 1 - e).log()))
+                    for e in (1e-8, 1e-7, 1e-6, 1e-5)
+                ),
+                *(
+                    votes(lambda m, e=e: negative_mean(torch.sigmoid(m).clamp(min=e).log()))
+                    for e in (1e-12, 1e-10, 1e-8, 1e-7, 1e-6)
+                ),
+                *(votes(lambda m, k=k: nll(m.clamp(-k, k))) for k in (5, 10, 20, 30, 50, 100)),
+                votes(lambda m: F.binary_cross_entropy(torch.sigmoid(m), torch.ones_like(m))),
+            ),
+        ),
+        Pitfall(
+            "sum",
+            "It sums over the pairs; the mean is asked for.",
+            votes(lambda m: -F.logsigmoid(m).sum()),
+        ),
+        Pitfall(
+            "divided by B - 1",
+            "The sum is divided by one less than the number of pairs; the mean divides by B.",
+            votes(lambda m: -F.logsigmoid(m).sum() / max(1, len(m) - 1)),
+        ),
         Pitfall(
             "logarithm missing",
             "It maximizes the sigmoid itself, whose gradient vanishes on very wrong pairs.",
-            votes_no_log,
+            votes(lambda m: -torch.sigmoid(m).mean()),
+            also=(votes(lambda m: (1 - torch.sigmoid(m)).mean()),),
+        ),
+        Pitfall(
+            "tanh for sigmoid",
+            "It uses (1 + tanh(x)) / 2, which is sigmoid(2x): the margin counts twice.",
+            votes(lambda m: nll(2 * m)),
+            also=(votes(lambda m: negative_mean(((1 + torch.tanh(m)) / 2).log())),),
         ),
         Pitfall(
             "margin only",
             "It maximizes the plain difference: there is no end to that, the scores grow forever.",
-            votes_margin,
+            votes(negative_mean),
         ),
         Pitfall(
             "hinge",
             "It is a hinge loss (a support vector machine), not a likelihood of the votes.",
-            votes_hinge,
+            votes(lambda m: F.relu(1 - m).mean()),
+            also=(votes(lambda m: F.relu(-m).mean()),),
+        ),
+        Pitfall(
+            "squared margin",
+            "It is a squared error on the margin: a pair that is clearer than 1 is punished for it.",
+            votes(lambda m: ((1 - m) ** 2).mean()),
+        ),
+        Pitfall(
+            "size of the margin",
+            "It takes the absolute margin: a confident wrong vote earns as much as a right one.",
+            votes(lambda m: nll(m.abs())),
+        ),
+        Pitfall(
+            "margin standardized",
+            "The margins are divided by their spread, so the loss does not know how sure the model is.",
+            votes(lambda m: nll(standardized(m))),
+        ),
+        Pitfall(
+            "a margin to win by",
+            "It asks for a lead of 1; Bradley–Terry asks for r_chosen - r_rejected as it is.",
+            votes(lambda m: nll(m - 1)),
+        ),
+        Pitfall(
+            "ratio of scores",
+            "It divides the scores; only their difference has a meaning (they may be 0 or negative).",
+            votes(nll, lambda chosen, rejected: chosen / rejected),
+        ),
+        Pitfall(
+            "both directions",
+            "It adds the loss of the opposite vote: then the best score is the same for both answers.",
+            votes(lambda m: nll(m) + nll(-m)),
+            also=(votes(lambda m: (nll(m) + nll(-m)) / 2),),
+        ),
+        Pitfall(
+            "first pair only",
+            "Only the first pair enters; the mean runs over all of them.",
+            votes(lambda m: -F.logsigmoid(m[0])),
+        ),
+        Pitfall(
+            "softmax over the batch",
+            "The softmax runs over the batch; each pair is a contest of its own, between its two answers.",
+            votes_softmax,
+            also=(votes_softmax_all,),
         ),
         Pitfall(
             "only the chosen learns",
             "No gradient reaches r_rejected: half of each vote is thrown away.",
-            votes_chosen_only,
+            votes(nll, lambda chosen, rejected: chosen - rejected.detach()),
+        ),
+        Pitfall(
+            "only the rejected learns",
+            "No gradient reaches r_chosen: half of each vote is thrown away.",
+            votes(nll, lambda chosen, rejected: chosen.detach() - rejected),
         ),
         Pitfall(
             "every chosen against every rejected",
@@ -435,12 +705,12 @@ BRADLEY_TERRY_LOSS = Exercise(
         Pitfall(
             "objective, not loss",
             "It is the log-likelihood; a loss is minimized, so it needs a minus.",
-            votes_objective,
+            votes(lambda m: F.logsigmoid(m).mean()),
         ),
         Pitfall(
             "counts mistakes",
             "It is the share of wrong pairs: a fine number to report, but it has no gradient.",
-            votes_accuracy,
+            votes(lambda m: (m <= 0).to(m.dtype).mean()),
         ),
     ],
     read="lesson 7, “A reward model from votes”; Ouyang et al. 2022, eq. 1",
@@ -495,6 +765,48 @@ def score_one_early(values, mask):
     return values[torch.arange(len(values)), (last_of(mask) - 1).clamp(min=0)]
 
 
+def score_mean_of_all(values, mask):
+    return values.mean(1)
+
+
+def score_mean_over_columns(values, mask):
+    return torch.where(mask, values, 0.0).mean(1)
+
+
+def score_first_pad_clamped(values, mask):
+    return values[torch.arange(len(values)), (mask.int().argmin(1) - 1).clamp(min=0)]
+
+
+def score_column_of(row):
+    return lambda values, mask: values[:, last_of(mask)[row]]
+
+
+def score_table(values, mask):
+    return values[:, last_of(mask)]
+
+
+def score_not_zero(values, mask):
+    kept = [row[row != 0] for row in torch.where(mask, values, 0.0)]
+    return torch.stack([row[-1] if len(row) else values[0, 0] * 0 for row in kept])
+
+
+def score_multiplied(values, mask):
+    return (values * F.one_hot(last_of(mask), mask.shape[1])).sum(1)
+
+
+def score_weighted(values, mask):
+    weight = torch.arange(1, mask.shape[1] + 1, dtype=values.dtype) * mask
+    return (torch.where(mask, values, 0.0) * weight).sum(1) / weight.sum(1)
+
+
+def score_batch_mean(values, mask):
+    return sequence_score(values, mask).mean()
+
+
+def score_kept_axis(values, mask):
+    return sequence_score(values, mask).unsqueeze(1)
+
+
 def score_detached(values, mask):
     return sequence_score(values, mask).detach()
 
@@ -507,6 +819,13 @@ def marked(g, B, T, dtype=torch.float32):
     mask = masks(g, B, T)
     values = normal(g, B, T, dtype=dtype)
     return dict(values=torch.where(mask, values, 10 * values), mask=mask)
+
+
+def zero_scores(g):
+    """Answers whose last token's value is exactly 0, at places that the generator draws."""
+    mask = masks(g, 4, 7)
+    at_the_end = torch.arange(7) == last_of(mask)[:, None]
+    return dict(values=torch.where(at_the_end, 0.0, 1 + normal(g, 4, 7).abs()), mask=mask)
 
 
 def hand_mask(*rows):
@@ -528,6 +847,7 @@ SEQUENCE_SCORE = Exercise(
         ),
         Case("a batch", lambda g: marked(g, 5, 8), "values", ("values",)),
         Case("float64", lambda g: marked(g, 3, 6, dtype=F64), "values", ("values",)),
+        Case("scores that are 0", zero_scores, "values"),
         Case(
             "nan in the padding",
             lambda g: dict(
@@ -578,8 +898,41 @@ SEQUENCE_SCORE = Exercise(
         ),
         Pitfall(
             "mean over tokens",
-            "It averages over the answer; the score is what the head says at the LAST token.",
+            "It averages over tokens; the score is what the head says at the answer's LAST token.",
             score_mean,
+            also=(score_mean_of_all, score_mean_over_columns, score_weighted),
+        ),
+        Pitfall(
+            "one column for all rows",
+            "Every row is read in the same column; answers end in different ones.",
+            score_column_of(0),
+            also=(score_column_of(-1),),
+        ),
+        Pitfall(
+            "a table of columns",
+            "values[:, last] reads every row at every position of `last`: one number per row is wanted.",
+            score_table,
+            "Pair rows and columns: values[torch.arange(B), last], or gather.",
+        ),
+        Pitfall(
+            "last value that is not 0",
+            "It looks for the last value other than 0; a token's value may BE 0: the mask says which are real.",
+            score_not_zero,
+        ),
+        Pitfall(
+            "mask multiplied",
+            "0 times nan is nan: pick the value by its index instead of multiplying by a mask.",
+            score_multiplied,
+        ),
+        Pitfall(
+            "one number for the batch",
+            "It averages over the answers; each one has its own score, [B].",
+            score_batch_mean,
+        ),
+        Pitfall(
+            "an axis too many",
+            "The scores come as a column [B, 1]; against a [B] that broadcasts to [B, B].",
+            score_kept_axis,
         ),
         Pitfall(
             "sum over tokens",
@@ -598,6 +951,7 @@ SEQUENCE_SCORE = Exercise(
             "The first False of the mask need not be the padding after the answer: the prompt is False too.",
             score_first_pad,
             "And in a full row there is no False at all: the index becomes -1.",
+            also=(score_first_pad_clamped,),
         ),
         Pitfall(
             "counts tokens for a position",
@@ -627,7 +981,7 @@ SEQUENCE_SCORE = Exercise(
 
 
 def shaped(score, logp, logp_ref, mask, beta, kl=None, at=None, worth=None):
-    """The right recursion with one of its pieces replaced: what the mistakes below vary."""
+    """The right sum with one of its pieces replaced: what the mistakes below vary."""
     gap = logp - logp_ref
     rew = torch.where(mask, -beta * (gap if kl is None else kl(gap)), 0.0).detach()
     at = last_of(mask) if at is None else at(mask)
@@ -683,6 +1037,107 @@ def shaped_alive(score, logp, logp_ref, mask, beta):
     return torch.where(mask, -beta * (logp - logp_ref), 0.0) + end * score[:, None]
 
 
+def shaped_score_alive(score, logp, logp_ref, mask, beta):
+    end = F.one_hot(last_of(mask), mask.shape[1]).to(logp.dtype)
+    return torch.where(mask, -beta * (logp - logp_ref), 0.0).detach() + end * score[:, None]
+
+
+def shaped_kl_alive(score, logp, logp_ref, mask, beta):
+    end = F.one_hot(last_of(mask), mask.shape[1]).to(logp.dtype)
+    return torch.where(mask, -beta * (logp - logp_ref), 0.0) + end * score[:, None].detach()
+
+
+def shaped_policy_alive(score, logp, logp_ref, mask, beta):
+    return shaped_kl_alive(score, logp, logp_ref.detach(), mask, beta)
+
+
+def shaped_all_columns(score, logp, logp_ref, mask, beta):
+    rew = torch.where(mask, -beta * (logp - logp_ref), 0.0).detach()
+    rew[:, last_of(mask)] += score.detach()
+    return rew
+
+
+def shaped_everything(score, logp, logp_ref, mask, beta):
+    return (score[:, None] - beta * (logp - logp_ref)).detach()
+
+
+def shaped_spread(score, logp, logp_ref, mask, beta):
+    share = score[:, None] / mask.sum(1, keepdim=True)
+    return torch.where(mask, share - beta * (logp - logp_ref), 0.0).detach()
+
+
+def shaped_total(score, logp, logp_ref, mask, beta):
+    kl = torch.where(mask, logp - logp_ref, 0.0).sum(1)
+    return shaped(score - beta * kl, logp, logp_ref, mask, beta)
+
+
+def shaped_row_mean(score, logp, logp_ref, mask, beta):
+    kl = torch.where(mask, logp - logp_ref, 0.0).sum(1, keepdim=True)
+    return shaped(score, (kl / mask.sum(1, keepdim=True)).expand_as(logp), 0.0, mask, beta)
+
+
+def shaped_batch_mean(score, logp, logp_ref, mask, beta):
+    return shaped(score, (logp - logp_ref)[mask].mean().expand_as(logp), 0.0, mask, beta)
+
+
+def shaped_by_length(score, logp, logp_ref, mask, beta):
+    return shaped(score, (logp - logp_ref) / mask.sum(1, keepdim=True), 0.0, mask, beta)
+
+
+def shaped_to_go(score, logp, logp_ref, mask, beta):
+    return only_masked(shaped(score, logp, logp_ref, mask, beta).flip(1).cumsum(1).flip(1), mask)
+
+
+def shaped_whitened(score, logp, logp_ref, mask, beta):
+    rew = shaped(score, logp, logp_ref, mask, beta)
+    kept = rew[mask]
+    return only_masked((rew - kept.mean()) / (kept.std(correction=0) + 1e-8), mask)
+
+
+def shaped_summed(score, logp, logp_ref, mask, beta):
+    return shaped(score, logp, logp_ref, mask, beta).sum(1)
+
+
+def shaped_at_count(score, logp, logp_ref, mask, beta):
+    return shaped(score, logp, logp_ref, mask, beta, at=lambda mask: mask.sum(1) - 1)
+
+
+def shaped_early_mask(score, logp, logp_ref, mask, beta, at=None):
+    early = torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
+    return shaped(score, logp, logp_ref, early, beta, at=at or (lambda _: last_of(mask)))
+
+
+def shaped_late_mask(score, logp, logp_ref, mask, beta):
+    late = torch.cat([torch.zeros_like(mask[:, :1]), mask[:, :-1]], 1)
+    return shaped(score, logp, logp_ref, late, beta, at=lambda _: last_of(mask))
+
+
+def whitened(score):
+    return (score - score.mean()) / (score.std(correction=0) + 1e-8)
+
+
+def repriced(price):
+    """The difference of logs replaced by another function of the two."""
+
+    def wrong(score, logp, logp_ref, mask, beta):
+        return shaped(score, price(logp, logp_ref), 0.0, mask, beta)
+
+    return wrong
+
+
+def rescored(change):
+    """The score replaced by a function of it."""
+    return lambda score, logp, logp_ref, mask, beta: shaped(
+        change(score), logp, logp_ref, mask, beta
+    )
+
+
+def rebeta(change):
+    return lambda score, logp, logp_ref, mask, beta: shaped(
+        score, logp, logp_ref, mask, change(beta)
+    )
+
+
 def shaped_no_score(score, logp, logp_ref, mask, beta):
     return torch.where(mask, -beta * (logp - logp_ref), 0.0).detach()
 
@@ -691,10 +1146,25 @@ def shaped_no_guard(score, logp, logp_ref, mask, beta):
     return shaped(score, logp, logp_ref, mask, beta)
 
 
-def answer_rewards(g, B, T, beta=0.1, dtype=torch.float32):
+def shaped_only(guard=None):
+    """No guard, or one of them; and everything else is written so that it broadcasts."""
+
+    def wrong(score, logp, logp_ref, mask, beta):
+        if guard == "rows" and not mask.any(dim=1).all():
+            raise ValueError("a row of the mask is all False.")
+        if guard == "score" and score.shape != logp.shape[:1]:
+            raise ValueError("expected one score a row.")
+        rew = torch.where(mask, -beta * (logp - logp_ref), 0.0)
+        end = torch.arange(rew.shape[1]) == last_of(mask)[:, None]
+        return (rew + torch.where(end, score.reshape(-1, 1), 0.0)).detach()
+
+    return wrong
+
+
+def answer_rewards(g, B, T, beta=0.1, dtype=torch.float32, scale=1.0):
     logp = -normal(g, B, T, dtype=dtype).abs()
     return dict(
-        score=normal(g, B, dtype=dtype),
+        score=normal(g, B, dtype=dtype, scale=scale),
         logp=logp,
         logp_ref=logp + normal(g, B, T, dtype=dtype, scale=0.5),
         mask=masks(g, B, T),
@@ -726,6 +1196,7 @@ KL_SHAPED_REWARDS = Exercise(
         Case("a batch", lambda g: answer_rewards(g, 5, 8), "values", SHAPED),
         Case("float64", lambda g: answer_rewards(g, 3, 7, beta=1.0, dtype=F64), "values", SHAPED),
         Case("beta = 0", lambda g: answer_rewards(g, 3, 5, beta=0.0), "values"),
+        Case("large scores", lambda g: answer_rewards(g, 4, 6, scale=30.0), "values"),
         Case(
             "-inf in the padding",
             lambda g: inf_in_padding(answer_rewards(g, 4, 6)),
@@ -745,12 +1216,28 @@ KL_SHAPED_REWARDS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "a column of scores",
+            lambda g: (args := answer_rewards(g, 3, 4)) | dict(score=args["score"][:, None]),
+            "shapes",
+            raises=True,
+        ),
+        *(
+            Case(
+                f"one row of {name} for all",
+                lambda g, name=name: (args := answer_rewards(g, 3, 4)) | {name: args[name][:1]},
+                "shapes",
+                raises=True,
+            )
+            for name in ("logp", "logp_ref", "mask")
+        ),
     ],
     pitfalls=[
         Pitfall(
             "no guard",
-            "A row without a response token gets its score in column 0; keep the checks that raise.",
+            "What does not fit is spread over the batch, or lands in column 0, in silence; keep the checks that raise.",
             shaped_no_guard,
+            also=(shaped_only(), shaped_only("rows"), shaped_only("score")),
         ),
         Pitfall(
             "sign of the KL",
@@ -774,6 +1261,117 @@ KL_SHAPED_REWARDS = Exercise(
             "It uses exp(-d) - 1 + d (the k3 estimate); in the reward it is the plain difference, k1.",
             shaping(kl=lambda gap: torch.exp(-gap) - 1 + gap),
             "k3 in the reward does not have the KL's gradient, and it explodes once the policy has moved.",
+            also=(shaping(kl=lambda gap: torch.exp(gap) - 1 - gap),),
+        ),
+        Pitfall(
+            "KL clamped",
+            "Tokens that the reference likes better cost nothing: the difference must keep its sign.",
+            shaping(kl=lambda gap: gap.clamp(min=0)),
+            "The average of the plain difference is the KL; cut off at 0, it is larger.",
+        ),
+        Pitfall(
+            "probabilities, not logs",
+            "It works on probabilities or their ratio; the price is the difference of the LOGS.",
+            repriced(lambda logp, logp_ref: logp.exp() - logp_ref.exp()),
+            also=(
+                repriced(lambda logp, logp_ref: (logp - logp_ref).exp()),
+                repriced(lambda logp, logp_ref: logp / logp_ref),
+            ),
+        ),
+        Pitfall(
+            "weighted by the probability",
+            "pi * log(pi/ref) is a term of the exact sum; over SAMPLED tokens, sampling does the weighting.",
+            repriced(lambda logp, logp_ref: logp.exp() * (logp - logp_ref)),
+        ),
+        Pitfall(
+            "reference missing",
+            "logp_ref is not used: it charges for every token's log-probability, wherever the reference is.",
+            repriced(lambda logp, logp_ref: logp),
+        ),
+        Pitfall(
+            "reference's neighbor",
+            "The two log-probabilities are of different tokens: they already line up, no further shift.",
+            repriced(lambda logp, logp_ref: logp - logp_ref.roll(1, 1)),
+            also=(repriced(lambda logp, logp_ref: logp - logp_ref.roll(-1, 1)),),
+        ),
+        Pitfall(
+            "no KL",
+            "The price is nowhere: only the score is left.",
+            rebeta(lambda beta: 0.0),
+            "Then nothing holds the text together.",
+        ),
+        Pitfall(
+            "beta not used",
+            "The price does not depend on beta as it should: it is beta per nat.",
+            rebeta(lambda beta: 1.0),
+            also=(rebeta(lambda beta: 0.1), rebeta(lambda beta: beta**2)),
+        ),
+        Pitfall(
+            "KL averaged",
+            "Each token is charged a mean over tokens; it should pay for its own difference.",
+            shaped_row_mean,
+            also=(shaped_batch_mean, shaped_by_length),
+        ),
+        Pitfall(
+            "mask shifted",
+            "The prices are one place off: log-probabilities, mask and rewards line up token by token.",
+            shaped_early_mask,
+            also=(
+                shaped_late_mask,
+                lambda score, logp, logp_ref, mask, beta: shaped_early_mask(
+                    score, logp, logp_ref, mask, beta, at=lambda _: (last_of(mask) - 1).clamp(min=0)
+                ),
+            ),
+        ),
+        Pitfall(
+            "charged twice",
+            "The whole KL is taken from the score AND from each token.",
+            shaped_total,
+        ),
+        Pitfall(
+            "position counted",
+            "mask.sum() - 1 is the last position only if the answer begins in column 0; before it stands the prompt.",
+            shaped_at_count,
+        ),
+        Pitfall(
+            "score in other rows' columns",
+            "rew[:, last] adds to every row at every row's last position: pair them, rew[torch.arange(B), last].",
+            shaped_all_columns,
+        ),
+        Pitfall(
+            "scores changed",
+            "The scores are normalized, centered, clipped or scaled first; they are paid as they are.",
+            rescored(whitened),
+            "Otherwise beta means something else in each batch.",
+            also=(
+                rescored(lambda score: (score - score.mean()) / (score.std() + 1e-8)),
+                rescored(lambda score: score - score.mean()),
+                *(rescored(lambda score, k=k: score.clamp(-k, k)) for k in (1, 2, 3, 5, 10)),
+                rescored(lambda score: 2 * score),
+                rescored(torch.sigmoid),
+                rescored(torch.tanh),
+            ),
+        ),
+        Pitfall(
+            "sign of the score",
+            "It takes the score away: the worst answers would be rewarded.",
+            rescored(lambda score: -score),
+        ),
+        Pitfall(
+            "rewards whitened",
+            "It normalizes the rewards; only advantages are normalized, later, in the update.",
+            shaped_whitened,
+            "beta would mean something else in each batch.",
+        ),
+        Pitfall(
+            "reward to go",
+            "It adds up what is still to come; that is the job of the advantages, one step later.",
+            shaped_to_go,
+        ),
+        Pitfall(
+            "one number per answer",
+            "It adds the rewards up over the answer; PPO needs one per token, [B, T].",
+            shaped_summed,
         ),
         Pitfall(
             "KL on prompt and padding",
@@ -790,6 +1388,7 @@ KL_SHAPED_REWARDS = Exercise(
             "Every token gets the whole score: an answer is paid once, at its end.",
             shaped_everywhere,
             "Twice as long an answer would earn twice as much for the same text.",
+            also=(shaped_everything,),
         ),
         Pitfall(
             "score on the last column",
@@ -826,15 +1425,21 @@ KL_SHAPED_REWARDS = Exercise(
         ),
         Pitfall(
             "score times beta",
-            "beta multiplies the score too; it is the price of the KL alone.",
+            "beta multiplies the score; it is the price of the KL alone.",
             lambda score, logp, logp_ref, mask, beta: shaped(
                 score * beta, logp, logp_ref, mask, beta
+            ),
+            also=(
+                lambda score, logp, logp_ref, mask, beta: shaped(
+                    score * beta, logp, logp_ref, mask, 1.0
+                ),
             ),
         ),
         Pitfall(
             "score per token",
-            "It divides the score by the answer's length: long answers would be worth less.",
+            "The score is divided by the answer's length; it is paid whole, at the last token.",
             shaping(worth=lambda score, mask: score / mask.sum(1)),
+            also=(shaped_spread,),
         ),
         Pitfall(
             "no score",
@@ -846,6 +1451,7 @@ KL_SHAPED_REWARDS = Exercise(
             "A gradient flows through the rewards: they are constants, what was paid was paid.",
             shaped_alive,
             "The KL would enter twice, once as a reward and once as a loss.",
+            also=(shaped_score_alive, shaped_kl_alive, shaped_policy_alive),
         ),
     ],
     read="lesson 7, “The reward, token by token”; Ziegler et al. 2019, eq. 2",
@@ -951,6 +1557,148 @@ def adv_rows_as_time(rew, val, mask, gamma, lam):
     return torch.where(mask, gae(rew, val, next_val, last, last, gamma, lam), 0.0)
 
 
+def tokens_gae(rew, val, next_val, stops, mask, gamma, lam):
+    """Lesson 4's recursion, time first, on rewards and values as they are given."""
+    val = val.detach()
+    return gae(rew.T, val.T, next_val.detach().T, stops.T, stops.T, gamma, lam).T
+
+
+def following(x):
+    return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)
+
+
+def is_last(mask):
+    return ~(mask & following(mask))
+
+
+def adv_no_critic_lambda(rew, val, mask, gamma, lam):
+    return rlhf_advantages(rew, torch.zeros_like(val), mask, gamma, lam)
+
+
+def adv_carry(factor):
+    """The carry multiplied by something else than gamma * lam, delta by something else than gamma."""
+
+    def wrong(rew, val, mask, gamma, lam, look=None):
+        rew, val = torch.where(mask, rew, 0.0), torch.where(mask, val, 0.0).detach()
+        carry, discount = factor(gamma, lam)
+        running, columns = torch.zeros_like(rew[:, 0]), []
+        delta = rew + discount * following(val) - val
+        for t in reversed(range(rew.shape[1])):
+            running = torch.where(mask[:, t], delta[:, t] + carry * running, 0.0)
+            columns.insert(0, running)
+        return torch.stack(columns, 1)
+
+    return wrong
+
+
+def adv_batch_axis(rew, val, mask, gamma, lam):
+    """Time and batch mixed up in the call of `gae`, the flags being right."""
+    rew, val = torch.where(mask, rew, 0.0), torch.where(mask, val, 0.0).detach()
+    last = is_last(mask)
+    return torch.where(mask, gae(rew, val, following(val), last, last, gamma, lam), 0.0)
+
+
+def adv_late_flag(rew, val, mask, gamma, lam):
+    """The flags are True only from the first padding token on."""
+    rew = torch.where(mask, rew, 0.0)
+    return only_masked(tokens_gae(rew, val, following(val), ~mask, mask, gamma, lam), mask)
+
+
+def adv_flag_at_the_end(rew, val, mask, gamma, lam):
+    """The only end is the last column of the batch."""
+    stops = torch.zeros_like(mask)
+    stops[:, -1] = True
+    rew = torch.where(mask, rew, 0.0)
+    return only_masked(tokens_gae(rew, val, following(val), stops, mask, gamma, lam), mask)
+
+
+def adv_padding_carry(rew, val, mask, gamma, lam):
+    """Values of padding are cleared where they are looked ahead to, but their deltas run on."""
+    ahead = torch.where(following(mask), following(val), 0.0)
+    never = torch.zeros_like(mask)
+    return only_masked(tokens_gae(rew, val, ahead, never, mask, gamma, lam), mask)
+
+
+def adv_uncleared(rew, val, mask, gamma, lam):
+    return tokens_gae(
+        rew, val, torch.where(following(mask), following(val), 0.0), is_last(mask), mask, gamma, lam
+    )
+
+
+def adv_uncleared_carry(rew, val, mask, gamma, lam):
+    """Cut where the next token is no action, so that the prompt's last token runs into the answer."""
+    ahead = torch.where(following(mask), following(val), 0.0)
+    return tokens_gae(rew, val, ahead, ~following(mask), mask, gamma, lam)
+
+
+def adv_previous_value(rew, val, mask, gamma, lam):
+    rew, val = torch.where(mask, rew, 0.0), torch.where(mask, val, 0.0)
+    before = torch.cat([torch.zeros_like(val[:, :1]), val[:, :-1]], 1)
+    return only_masked(tokens_gae(rew, val, before, is_last(mask), mask, gamma, lam), mask)
+
+
+def adv_same_value(rew, val, mask, gamma, lam):
+    rew, val = torch.where(mask, rew, 0.0), torch.where(mask, val, 0.0)
+    return only_masked(tokens_gae(rew, val, val, is_last(mask), mask, gamma, lam), mask)
+
+
+def adv_wrapped(rew, val, mask, gamma, lam):
+    rew, stops = torch.where(mask, rew, 0.0), ~mask.roll(-1, 1)
+    return only_masked(tokens_gae(rew, val, val.roll(-1, 1), stops, mask, gamma, lam), mask)
+
+
+def adv_last_column_forgotten(rew, val, mask, gamma, lam):
+    rew, val = torch.where(mask, rew, 0.0), torch.where(mask, val, 0.0).detach()
+    adv, running = torch.zeros_like(rew), torch.zeros_like(rew[:, 0])
+    for t in reversed(range(rew.shape[1] - 1)):
+        running = rew[:, t] + gamma * val[:, t + 1] - val[:, t] + gamma * lam * running
+        adv[:, t] = running
+    return torch.where(mask, adv, 0.0)
+
+
+def adv_one_episode(rew, val, mask, gamma, lam):
+    """All answers strung together: the next row's first token follows the last of this one."""
+    r, v = rew[mask], val[mask].detach()
+    ends = torch.zeros_like(r, dtype=torch.bool)
+    ends[-1:] = True
+    out = torch.zeros_like(rew)
+    out[mask] = gae(r, v, torch.cat([v[1:], v[:1] * 0]), ends, ends, gamma, lam)
+    return out
+
+
+def adv_whole_reward(rew, val, mask, gamma, lam):
+    total = torch.where(mask, rew, 0.0).sum(1, keepdim=True)
+    return torch.where(mask, total - val.detach(), 0.0)
+
+
+def adv_rewards(rew, val, mask, gamma, lam):
+    return torch.where(mask, rew, 0.0)
+
+
+def adv_reward_minus_value(rew, val, mask, gamma, lam):
+    return torch.where(mask, rew - val.detach(), 0.0)
+
+
+def adv_centered(rew, val, mask, gamma, lam):
+    adv = rlhf_advantages(rew, val, mask, gamma, lam)
+    return torch.where(mask, adv - adv[mask].mean(), 0.0)
+
+
+def adv_prompt_values(rew, val, mask, gamma, lam):
+    """Everything up to the answer's last token counts, the prompt's values too."""
+    seen = torch.arange(mask.shape[1]) <= last_of(mask)[:, None]
+    return rlhf_advantages(rew, val.detach(), seen, gamma, lam)
+
+
+def adv_multiplied(rew, val, mask, gamma, lam):
+    return rlhf_advantages(rew * mask, val * mask, torch.ones_like(mask), gamma, lam) * mask
+
+
+def adv_spread(rew, val, mask, gamma, lam):
+    rew, val, mask = torch.broadcast_tensors(rew, val, mask)
+    return rlhf_advantages(rew, val, mask, gamma, lam)
+
+
 def adv_alive(rew, val, mask, gamma, lam):
     rew, val = torch.where(mask, rew, 0.0), torch.where(mask, val, 0.0)
     columns, running, next_val = [], torch.zeros_like(rew[:, 0]), torch.zeros_like(rew[:, 0])
@@ -1025,24 +1773,34 @@ RLHF_ADVANTAGES = Exercise(
             lambda g: nan_in_padding(answer_values(g, 4, 6)),
             "padding",
         ),
-        Case(
-            "one row of the mask for all",
-            lambda g: answer_values(g, 3, 4) | dict(mask=hand_mask([0, 1, 1, 1])),
-            "shapes",
-            raises=True,
+        *(
+            Case(
+                f"one row of {name} for all",
+                lambda g, name=name: (args := answer_values(g, 3, 4)) | {name: args[name][:1]},
+                "shapes",
+                raises=True,
+            )
+            for name in ("rew", "val", "mask")
         ),
     ],
     pitfalls=[
         Pitfall(
             "no guard",
-            "A mask of another shape is spread over the batch in silence; keep the shape check.",
+            "One row is spread over the batch in silence; keep the shape check.",
             adv_no_guard,
+            also=(adv_spread,),
+        ),
+        Pitfall(
+            "mask multiplied",
+            "0 times nan is nan: select with the mask (torch.where) instead of multiplying by it.",
+            adv_multiplied,
         ),
         Pitfall(
             "bootstrap into the padding",
             "The last token looks ahead to the value of a padding token: nothing follows the end.",
             adv_bootstrap_padding,
             "The critic has never been trained on padding; its number there is noise.",
+            also=(adv_late_flag,),
         ),
         Pitfall(
             "last token bootstraps itself",
@@ -1053,6 +1811,47 @@ RLHF_ADVANTAGES = Exercise(
             "no critic",
             "It is the reward still to come, without the value subtracted: the critic is unused.",
             adv_no_critic,
+            also=(adv_no_critic_lambda,),
+        ),
+        Pitfall(
+            "one return for all tokens",
+            "Every token is credited with the whole answer's reward, what came before it included.",
+            adv_whole_reward,
+        ),
+        Pitfall(
+            "rewards as advantages",
+            "It returns the rewards: nothing of the score reaches the tokens before the last.",
+            adv_rewards,
+        ),
+        Pitfall(
+            "next value missing",
+            "It is reward minus value; what the critic expects AFTER the token is missing, and so are the later deltas.",
+            adv_reward_minus_value,
+        ),
+        Pitfall(
+            "next value is the previous one",
+            "V_{t+1} is taken from the column before; it stands in the column after.",
+            adv_previous_value,
+        ),
+        Pitfall(
+            "next value is the value",
+            "V_{t+1} is val[:, t] itself; it stands one column later.",
+            adv_same_value,
+        ),
+        Pitfall(
+            "row wraps round",
+            "torch.roll brings the first column to the end: the last token looks ahead to the prompt.",
+            adv_wrapped,
+        ),
+        Pitfall(
+            "last column forgotten",
+            "The loop never reaches the last column: an answer that fills its row loses its score.",
+            adv_last_column_forgotten,
+        ),
+        Pitfall(
+            "answers strung together",
+            "The masked tokens of all rows are one long episode: an answer's end runs on into the next answer.",
+            adv_one_episode,
         ),
         Pitfall(
             "returns",
@@ -1070,6 +1869,16 @@ RLHF_ADVANTAGES = Exercise(
         ),
         Pitfall("gamma ignored", "gamma is not used.", adv_no_discount),
         Pitfall(
+            "wrong discount",
+            "The sum over later deltas is discounted by gamma * lam, a delta's look ahead by gamma.",
+            adv_carry(lambda gamma, lam: (lam, gamma)),
+            also=(
+                adv_carry(lambda gamma, lam: (gamma * lam, lam)),
+                adv_carry(lambda gamma, lam: (gamma * lam, gamma * lam)),
+                adv_carry(lambda gamma, lam: (gamma + lam - 1, gamma)),
+            ),
+        ),
+        Pitfall(
             "no mask",
             "The recursion runs through prompt and padding as if they were actions.",
             adv_unmasked,
@@ -1078,11 +1887,19 @@ RLHF_ADVANTAGES = Exercise(
             "masked only at the end",
             "The result is masked, but values of the padding have already run into it.",
             adv_masked_after,
+            also=(adv_padding_carry, adv_flag_at_the_end),
+        ),
+        Pitfall(
+            "not 0 outside the mask",
+            "Prompt and padding keep numbers of their own; it should be 0 there.",
+            adv_uncleared,
+            also=(adv_uncleared_carry,),
         ),
         Pitfall(
             "prompt gets an advantage",
             "The sum runs on into the prompt: those tokens were given, not chosen.",
             adv_prompt_too,
+            also=(adv_prompt_values,),
         ),
         Pitfall(
             "values one step late",
@@ -1096,8 +1913,9 @@ RLHF_ADVANTAGES = Exercise(
         ),
         Pitfall(
             "whitened here",
-            "It normalizes the advantages; `ppo_update` does that, once, over the unmasked tokens.",
+            "It centers or normalizes the advantages; `ppo_update` does that, once, over the unmasked tokens.",
             adv_whitened,
+            also=(adv_centered,),
         ),
         Pitfall(
             "forward in time",
@@ -1108,6 +1926,7 @@ RLHF_ADVANTAGES = Exercise(
             "batch taken for time",
             "The recursion runs over axis 0, the batch: lesson 4's function is time-major, these are [B, T].",
             adv_rows_as_time,
+            also=(adv_batch_axis,),
         ),
         Pitfall(
             "advantages with gradient",
@@ -1130,18 +1949,29 @@ def roll_out(tokens, mask, logp, logp_ref, val, adv, rew):
 
 
 def stepping(
+    before=lambda policy, reference, reward_model: None,
     sample=generate,
+    writer=lambda policy, reference: policy.actor,
     scored=lambda tokens, mask: mask,
+    read=lambda tokens, mask: tokens,
+    kept=lambda tokens, mask: mask,
     score=lambda score: score,
+    price=token_logp,
+    ref_price=None,
     old=lambda policy, reference: policy.actor,
     ref=lambda policy, reference: reference,
+    values=lambda policy, tokens: policy.values(tokens),
     rewards=kl_shaped_rewards,
     advantages=rlhf_advantages,
     rollout=roll_out,
     train=lambda update, *args, **kw: update(*args, **kw),
-    after=lambda policy, reference: None,
+    after=lambda policy, reference, reward_model: None,
     graph=False,
+    again=False,
+    kl=lambda gap, mask: gap.sum(dim=1).mean(),
+    length=lambda tokens, mask: mask.sum(dim=1).float().mean(),
     report=lambda log: log,
+    settings=lambda config: config,
 ):
     """`rlhf_step` with one of its pieces replaced: what the mistakes below vary."""
 
@@ -1155,22 +1985,27 @@ def stepping(
         update=ppo_update,
         loss=ppo_clip_loss,
     ):
-        tokens, mask = sample(policy.actor, prompts, config.max_new, config.end, config.generator)
+        before(policy, reference, reward_model)
+        set_ = settings(config)
+        actor = writer(policy, reference)
+        tokens, mask = sample(actor, prompts, config.max_new, config.end, config.generator)
         with torch.set_grad_enabled(graph):
-            s = score(reward_model(tokens, scored(tokens, mask)))
-            logp = token_logp(old(policy, reference)(tokens), tokens)
-            logp_ref = token_logp(ref(policy, reference)(tokens), tokens)
-            val = policy.values(tokens)
-        rew = rewards(s, logp, logp_ref, mask, config.beta)
-        adv = advantages(rew, val, mask, config.gamma, config.lam)
+            s = score(reward_model(read(tokens, mask), scored(tokens, mask)))
+            logp = price(old(policy, reference)(tokens), tokens)
+            logp_ref = (ref_price or price)(ref(policy, reference)(tokens), tokens)
+            val = values(policy, tokens)
+        mask = kept(tokens, mask)
+        rew = rewards(s, logp, logp_ref, mask, set_.beta)
+        adv = advantages(rew, val, mask, set_.gamma, set_.lam)
         data = rollout(tokens, mask, logp, logp_ref, val, adv, rew)
         log = train(update, policy, optimizer, data, config, loss=loss, generator=config.generator)
-        after(policy, reference)
-        kl = torch.where(mask, logp - logp_ref, 0.0).sum(dim=1).mean()
-        length = mask.sum(dim=1).float().mean()
-        return report(
-            {"score": s.mean().item(), "kl": kl.item(), "length": length.item(), "update": log}
-        )
+        after(policy, reference, reward_model)
+        if again:  # the KL of the policy that the update has made
+            with torch.no_grad():
+                logp = price(policy.actor(tokens), tokens)
+        gap = torch.where(mask, logp - logp_ref, 0.0)
+        numbers = {"score": s.mean(), "kl": kl(gap, mask), "length": length(tokens, mask)}
+        return report({**{key: x.item() for key, x in numbers.items()}, "update": log})
 
     return step
 
@@ -1198,9 +2033,95 @@ def default_shuffling(update, policy, optimizer, rollout, config, loss, generato
     return update(policy, optimizer, rollout, config, loss=loss)
 
 
-def updated_twice(update, policy, optimizer, rollout, config, loss, generator):
-    update(policy, optimizer, rollout, config, loss=loss, generator=generator)
+def other_shuffling(update, policy, optimizer, rollout, config, loss, generator):
+    new = torch.Generator().manual_seed(0)
+    return update(policy, optimizer, rollout, config, loss=loss, generator=new)
+
+
+def other_loss(update, policy, optimizer, rollout, config, loss, generator):
+    return update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=generator)
+
+
+def no_clip(update, policy, optimizer, rollout, config, loss, generator):
+    def plain(logp, logp_old, adv, clip, mask=None):
+        return policy_gradient_loss(logp, adv, mask)
+
+    return update(policy, optimizer, rollout, config, loss=plain, generator=generator)
+
+
+def updated(times):
+    def train(update, policy, optimizer, rollout, config, loss, generator):
+        for _ in range(times):
+            log = update(policy, optimizer, rollout, config, loss=loss, generator=generator)
+        return log
+
+    return train
+
+
+def answer_by_answer(update, policy, optimizer, rollout, config, loss, generator):
+    for b in range(rollout["act"].shape[1]):
+        one = {key: x[:, b : b + 1] for key, x in rollout.items()}
+        log = update(policy, optimizer, one, config, loss=loss, generator=generator)
+    return log
+
+
+def never_updated(update, policy, optimizer, rollout, config, loss, generator):
+    return {}
+
+
+def dropout_on(*models):
+    for model in models:
+        model.train()
+
+
+def dropout_in_update(update, policy, optimizer, rollout, config, loss, generator):
+    policy.train()
     return update(policy, optimizer, rollout, config, loss=loss, generator=generator)
+
+
+def train_reward_model_too(policy, reference, reward_model):
+    with torch.no_grad():
+        for p in reward_model.parameters():
+            p.add_(0.1)
+
+
+def gradient_left(policy, reference, reward_model):
+    for p in reward_model.parameters():
+        p.grad = torch.ones_like(p)
+
+
+def unshifted_logp(logits, tokens):
+    return categorical_logp(logits, tokens)
+
+
+def tempered(temperature):
+    return lambda logits, tokens: token_logp(logits / temperature, tokens)
+
+
+def absolute_price(score, logp, logp_ref, mask, beta):
+    high, low = torch.maximum(logp, logp_ref), torch.minimum(logp, logp_ref)
+    return kl_shaped_rewards(score, high, low, mask, beta)
+
+
+def cleared(x, mask):
+    return x * mask
+
+
+def settings_but(**own):
+    return lambda config: SimpleNamespace(
+        **{name: own.get(name, getattr(config, name)) for name in ("beta", "gamma", "lam")}
+    )
+
+
+def sampled_twice(actor, prompts, max_new, end, generator):
+    generate(actor, prompts, max_new, end, generator)
+    return generate(actor, prompts, max_new, end, generator)
+
+
+def drawn_elsewhere(seen):
+    """Whether config.generator stood where it began when the update was called."""
+    calls = seen[CALLS]["out"]
+    return isinstance(calls, dict) and calls.get("answers drawn with config.generator") is False
 
 
 def sample_greedily(actor, prompts, max_new, end, generator):
@@ -1239,6 +2160,11 @@ def unshifted(tokens, mask, logp, logp_ref, val, adv, rew):
     return {key: x[:, 1:].T for key, x in aligned.items()}
 
 
+def old_action(tokens, mask, logp, logp_ref, val, adv, rew):
+    rollout = roll_out(tokens, mask, logp, logp_ref, val, adv, rew)
+    return rollout | dict(act=rollout["obs"])
+
+
 def without_mask(tokens, mask, logp, logp_ref, val, adv, rew):
     return roll_out(tokens, torch.ones_like(mask), logp, logp_ref, val, adv, rew)
 
@@ -1250,6 +2176,10 @@ def returns_are(kind):
     return rollout
 
 
+def value_subtracted(tokens, mask, logp, logp_ref, val, adv, rew):
+    return as_rollout(tokens, mask=mask, logp=logp, val=val, adv=adv, ret=adv - val)
+
+
 def old_is_reference(tokens, mask, logp, logp_ref, val, adv, rew):
     return roll_out(tokens, mask, logp_ref, logp_ref, val, adv, rew)
 
@@ -1258,12 +2188,15 @@ def rewards_as_advantages(rew, val, mask, gamma, lam):
     return rew
 
 
-def moving_reference(policy, reference):
+def late_rollout(tokens, mask, logp, logp_ref, val, adv, rew):
+    """What belongs to the action stands one step late."""
+    aligned = dict(mask=mask, logp=logp, val=val, adv=adv, ret=adv + val)
+    rest = {key: x[:, :-1].T for key, x in aligned.items()}
+    return dict(obs=tokens[:, :-1].T, act=tokens[:, 1:].T, **rest)
+
+
+def moving_reference(policy, reference, reward_model):
     reference.load_state_dict(policy.actor.state_dict())
-
-
-def whitened(score):
-    return (score - score.mean()) / (score.std(correction=0) + 1e-8)
 
 
 def language(g, V=7, D=3):
@@ -1284,6 +2217,16 @@ def one_step(g, keep, B=5, steps=1, **config):
     plain = dict(beta=0.2, gamma=0.98, lam=0.9, max_new=6, seed=int(integers(g, 1000, 1)))
     config = plain | dict(epochs=2, minibatches=2, clip=0.2) | config
     return language(g) | dict(prompts=prompts, config=config, steps=steps, keep=keep)
+
+
+CALLS, FROZEN = 3, 5  # the numbers of two cases of RLHF_STEP
+
+
+def changed(model):
+    """Recognizes a step that changes a frozen model, in whatever way."""
+    return lambda seen: (
+        isinstance(out := seen[FROZEN]["out"], dict) and out.get(f"the {model} as before") is False
+    )
 
 
 RLHF_STEP = Exercise(
@@ -1317,19 +2260,127 @@ RLHF_STEP = Exercise(
         ),
         Pitfall(
             "loss not passed on",
-            "The update is called without `loss=loss`, so the loss of the arguments is never used.",
+            "The update is not called with `loss=loss`, so the loss of the arguments is never used.",
             stepping(train=default_loss),
+            also=(stepping(train=other_loss), stepping(train=no_clip)),
         ),
         Pitfall(
             "generator not passed on",
-            "The update shuffles with torch's global generator; pass `generator=config.generator`.",
+            "The update is not given `generator=config.generator`: it shuffles with other random numbers.",
             stepping(train=default_shuffling),
             "The same seed would no longer give the same run.",
+            also=(stepping(train=other_shuffling),),
         ),
         Pitfall(
-            "updated twice",
-            "It calls the update twice on the same answers; the epochs are inside the update.",
-            stepping(train=updated_twice),
+            "updated several times",
+            "It calls the update several times on the same answers; the epochs are inside the update.",
+            stepping(train=updated(2)),
+            also=tuple(stepping(train=updated(times)) for times in (3, 4)),
+        ),
+        Pitfall(
+            "answer by answer",
+            "It calls the update once for each answer; a rollout holds all of them, a column each.",
+            stepping(train=answer_by_answer),
+            "Advantages are normalized over the whole rollout, and minibatches drawn from all its columns.",
+        ),
+        Pitfall(
+            "never updated",
+            "The update is not called: nothing is learned.",
+            stepping(train=never_updated),
+        ),
+        Pitfall(
+            "dropout on while scoring",
+            "The models are switched to training mode, so dropout is on: the same text scores differently each time.",
+            stepping(before=dropout_on),
+            "Sampled, scored and trained with different masks, the ratio is not 1 at the start, and PPO clips noise.",
+            also=(
+                stepping(before=lambda policy, reference, reward_model: dropout_on(policy)),
+                stepping(
+                    before=lambda policy, reference, reward_model: dropout_on(policy, reference)
+                ),
+                stepping(train=dropout_in_update),
+                stepping(before=lambda policy, reference, reward_model: dropout_on(reward_model)),
+            ),
+        ),
+        Pitfall(
+            "greedy answers",
+            "It takes the most likely token each time: without sampling there is nothing to compare.",
+            stepping(sample=sample_greedily),
+        ),
+        Pitfall(
+            "not drawn from config.generator",
+            "The answers are sampled with other random numbers than `config.generator`'s.",
+            stepping(sample=sample_from_global_state),
+            "The same seed would no longer give the same run.",
+            telltale=drawn_elsewhere,
+        ),
+        Pitfall(
+            "sampled twice",
+            "It generates a second time, and the first answers are thrown away.",
+            stepping(sample=sampled_twice),
+        ),
+        Pitfall(
+            "log-probabilities without the shift",
+            "Each token is scored with the logits computed after reading it: use `token_logp`.",
+            stepping(price=unshifted_logp),
+            also=(
+                stepping(price=unshifted_logp, ref_price=token_logp),
+                stepping(ref_price=unshifted_logp),
+            ),
+        ),
+        Pitfall(
+            "raw logits",
+            "Logits are taken for log-probabilities: use `token_logp`.",
+            stepping(price=tokens_but(lambda logits: logits)),
+            also=(
+                stepping(price=tokens_but(lambda logits: logits), ref_price=token_logp),
+                stepping(ref_price=tokens_but(lambda logits: logits)),
+            ),
+        ),
+        Pitfall(
+            "another temperature",
+            "The logits are divided by a number before scoring; `generate` samples at temperature 1.",
+            stepping(price=tempered(0.7)),
+            also=tuple(
+                stepping(price=tempered(k), ref_price=one)
+                for k in (0.5, 0.7, 0.8, 0.9, 1.2)
+                for one in (token_logp, tempered(k))
+            ),
+        ),
+        Pitfall(
+            "values of the wrong history",
+            "val are the critic's numbers AFTER each token; `policy.values` gives those before it.",
+            stepping(values=lambda policy, tokens: policy.critic(tokens)),
+        ),
+        Pitfall(
+            "critic unused",
+            "The values are all 0: the advantages are returns without a baseline, and the critic has no past.",
+            stepping(values=lambda policy, tokens: torch.zeros(tokens.shape)),
+            also=(
+                stepping(
+                    advantages=lambda rew, val, mask, gamma, lam: rlhf_advantages(
+                        rew, 0 * val, mask, gamma, 1.0
+                    )
+                ),
+                stepping(
+                    advantages=lambda rew, val, mask, gamma, lam: rlhf_advantages(
+                        rew, 0 * val, mask, gamma, lam
+                    )
+                ),
+            ),
+        ),
+        Pitfall(
+            "number of one's own",
+            "beta, gamma or lam is a number of its own; take all three from `config`.",
+            stepping(settings=settings_but(beta=0.1)),
+            also=(
+                *(stepping(settings=settings_but(beta=x)) for x in (0.01, 0.05, 0.5, 1.0)),
+                *(stepping(settings=settings_but(gamma=x)) for x in (1.0, 0.99)),
+                *(stepping(settings=settings_but(lam=x)) for x in (0.95, 1.0, 0.0)),
+                stepping(settings=settings_but(gamma=1.0, lam=0.95)),
+                stepping(settings=settings_but(beta=0.1, gamma=1.0, lam=0.95)),
+                stepping(settings=lambda c: SimpleNamespace(beta=c.beta, gamma=c.lam, lam=c.gamma)),
+            ),
         ),
         Pitfall(
             "KL against the policy itself",
@@ -1338,9 +2389,43 @@ RLHF_STEP = Exercise(
         ),
         Pitfall(
             "moving reference",
-            "The reference is brought up to the policy after the step: it must never change.",
+            "The reference is changed by the step: it must stay what it was before the training.",
             stepping(after=moving_reference),
             "A price for each step's distance lets the policy walk away in small steps, for free.",
+            telltale=changed("reference"),
+        ),
+        Pitfall(
+            "reward model not frozen",
+            "The reward model is changed by the step: it learned from the votes once, and stays as it is.",
+            stepping(after=train_reward_model_too),
+            "A reward that moves with the policy measures nothing.",
+            telltale=changed("reward model"),
+        ),
+        Pitfall(
+            "gradient into the frozen models",
+            "It leaves gradients on the reference or the reward model; score under torch.no_grad().",
+            stepping(after=gradient_left),
+        ),
+        Pitfall(
+            "absolute KL",
+            "It takes |logp - logp_ref|; the difference must keep its sign: use `kl_shaped_rewards`.",
+            stepping(rewards=absolute_price),
+        ),
+        Pitfall(
+            "score on every token",
+            "Every token is paid the whole score; an answer is paid once, at its end.",
+            stepping(rewards=shaped_everywhere),
+            also=(stepping(rewards=shaped_everything),),
+        ),
+        Pitfall(
+            "score on the last column",
+            "The score lands at position -1: padding for every answer but the longest.",
+            stepping(rewards=shaping(at=lambda mask: torch.full((len(mask),), -1))),
+        ),
+        Pitfall(
+            "answers without their prompts",
+            "The reward model reads the answers alone; what is a good answer depends on the question.",
+            stepping(read=cleared),
         ),
         Pitfall(
             "sign of the KL",
@@ -1371,14 +2456,30 @@ RLHF_STEP = Exercise(
             stepping(scored=lambda tokens, mask: torch.ones_like(mask)),
         ),
         Pitfall(
-            "scores whitened",
-            "It normalizes the scores of the batch: beta then has another meaning in each batch. Only advantages are normalized, in the update.",
+            "scores changed",
+            "The scores are normalized, centered, squashed or turned round first; they are paid as they are.",
             stepping(score=whitened),
+            "beta would have another meaning in each batch. Only advantages are normalized, in the update.",
+            also=(
+                stepping(score=lambda s: (s - s.mean()) / (s.std() + 1e-8)),
+                stepping(score=lambda s: s - s.mean()),
+                *(stepping(score=lambda s, k=k: s.clamp(-k, k)) for k in (1, 2, 5)),
+                stepping(score=torch.sigmoid),
+                stepping(score=torch.tanh),
+                stepping(score=lambda s: -s),
+            ),
+        ),
+        Pitfall(
+            "advantages normalized too early",
+            "It normalizes the advantages; the update does that, once, and `ret` needs them as they were.",
+            stepping(advantages=adv_whitened),
+            also=(stepping(advantages=adv_centered),),
         ),
         Pitfall(
             "prompt in the loss",
             "The mask holds prompt tokens too: they were given, not chosen, and carry no credit.",
             stepping(sample=answers_with_prompts),
+            also=(stepping(kept=whole_text),),
         ),
         Pitfall(
             "padding in the loss",
@@ -1400,6 +2501,19 @@ RLHF_STEP = Exercise(
             "obs and act are the same token: the action is the token AFTER the last one seen.",
             stepping(rollout=unshifted),
             "With the answer in view the loss looks wonderful, and nothing is learned.",
+            also=(stepping(rollout=old_action),),
+        ),
+        Pitfall(
+            "one step late",
+            "mask, logp, val, adv and ret stand one step late: they belong to the token that is the ACTION.",
+            stepping(rollout=late_rollout),
+            "as_rollout takes them aligned with the tokens, and shifts them with the actions.",
+        ),
+        Pitfall(
+            "written by the reference",
+            "The answers are sampled from the reference; the policy must learn from what it does itself.",
+            stepping(writer=lambda policy, reference: reference),
+            "The ratio's denominator would be the probability under a policy that never acted.",
         ),
         Pitfall(
             "old log-probabilities of the reference",
@@ -1411,11 +2525,6 @@ RLHF_STEP = Exercise(
             "samples of the reference",
             "The stored log-probabilities, and with them the KL, are those of the reference.",
             stepping(old=lambda policy, reference: reference),
-        ),
-        Pitfall(
-            "greedy answers",
-            "It takes the most likely token each time: without sampling there is nothing to compare.",
-            stepping(sample=sample_greedily),
         ),
         Pitfall(
             "end token forgotten",
@@ -1431,6 +2540,45 @@ RLHF_STEP = Exercise(
             "rewards as returns",
             "`ret`, the critic's target, is the single token's reward; it is advantage + value.",
             stepping(rollout=returns_are(lambda adv, rew: rew)),
+        ),
+        Pitfall(
+            "another critic's target",
+            "`ret`, the critic's target, is advantage + value, as in lesson 5.",
+            stepping(rollout=returns_are(lambda adv, rew: rew.flip(1).cumsum(1).flip(1))),
+            also=(
+                stepping(
+                    rollout=returns_are(lambda adv, rew: rew.sum(1, keepdim=True).expand_as(rew))
+                ),
+                stepping(rollout=value_subtracted),
+            ),
+        ),
+        Pitfall(
+            "KL report",
+            "The report's kl is the sum over an answer's tokens of logp - logp_ref, averaged over answers.",
+            stepping(kl=lambda gap, mask: gap.sum() / mask.sum()),
+            also=(
+                stepping(kl=lambda gap, mask: gap.mean()),
+                stepping(kl=lambda gap, mask: gap.sum()),
+                stepping(kl=lambda gap, mask: gap.abs().sum(1).mean()),
+                stepping(kl=lambda gap, mask: -gap.sum(1).mean()),
+                stepping(kl=lambda gap, mask: (gap.sum(1) / mask.sum(1)).mean()),
+                stepping(kl=lambda gap, mask: 0.2 * gap.sum(1).mean()),
+                stepping(again=True),
+            ),
+        ),
+        Pitfall(
+            "length report",
+            "The report's length is the number of an answer's own tokens, averaged over answers.",
+            stepping(length=lambda tokens, mask: mask.sum().float()),
+            also=(
+                stepping(length=lambda tokens, mask: (tokens != 0).sum(1).float().mean()),
+                stepping(length=lambda tokens, mask: torch.tensor(float(mask.shape[1]))),
+            ),
+        ),
+        Pitfall(
+            "score report",
+            "The report's score is the mean over answers.",
+            stepping(report=lambda log: log | dict(score=5 * log["score"])),  # the sum of five
         ),
         Pitfall(
             "rewards as advantages",
@@ -1450,60 +2598,48 @@ RLHF_STEP = Exercise(
 # --- rloo_advantages ---
 
 
-def loo_own_mean(score):
-    return score - score.mean(0)
+def against(baseline, scale=lambda score: 1.0):
+    """The score minus a baseline, detached or not: two forms of each mistake below."""
+
+    def live(score):
+        return (score - baseline(score)) / scale(score)
+
+    return dict(wrong=lambda score: live(score).detach(), also=(live,))
 
 
-def loo_axis(score):
-    return score - leave_one_out_baseline(score.T).T
+def again(first, *rest):
+    """One mistake in several forms."""
+    forms = [form for one in rest for form in (one["wrong"], *one["also"])]
+    return dict(wrong=first["wrong"], also=(*first["also"], *forms))
 
 
-def loo_everything(score):
-    return score - (score.sum() - score) / (score.numel() - 1)
+def spread(score, correction=0):
+    return score.std(0, correction=correction) + 1e-8
 
 
-def loo_max(score):
-    others = torch.stack(
-        [torch.cat([score[:k], score[k + 1 :]]).max(0).values for k in range(len(score))]
-    )
-    return score - others
-
-
-def loo_scaled(score):
-    adv = rloo_advantages(score)
-    return adv / (score.std(0, correction=0) + 1e-8)
-
-
-def loo_sign(score):
-    return -rloo_advantages(score)
-
-
-def loo_baseline(score):
-    return leave_one_out_baseline(score).detach()
-
-
-def loo_wrong_count(score):
-    return score - (score.sum(0) - score) / len(score)
-
-
-def loo_sum(score):
-    return score - (score.sum(0) - score)
-
-
-def loo_next(score):
-    return score - score.roll(1, 0)
-
-
-def loo_plus(score):
-    return score + leave_one_out_baseline(score).detach()
+def others(score, combine):
+    rows = [torch.cat([score[:k], score[k + 1 :]]) for k in range(len(score))]
+    return torch.stack([combine(row) for row in rows])
 
 
 def loo_alive(score):
     return score - leave_one_out_baseline(score)
 
 
+def loo_score_alive(score):
+    return score - leave_one_out_baseline(score).detach()
+
+
+def loo_baseline_alive(score):
+    return score.detach() - leave_one_out_baseline(score)
+
+
 def loo_no_guard(score):
     return (score - (score.sum(0) - score) / max(len(score) - 1, 1)).detach()
+
+
+def ranks(score):
+    return score.argsort(0).argsort(0).to(score.dtype)
 
 
 def group_scores(g, K, N, dtype=torch.float32, scale=1.0):
@@ -1535,51 +2671,107 @@ RLOO_ADVANTAGES = Exercise(
         Pitfall(
             "own score in the baseline",
             "An answer's own score is in the mean it is compared with: a factor (K-1)/K too small.",
-            loo_own_mean,
-            "The baseline then depends on the action: lesson 3's biased one, though only by that factor.",
+            **against(lambda score: score.mean(0)),
+            why="The baseline then depends on the action: lesson 3's biased one, though only by that factor.",
+        ),
+        Pitfall(
+            "factor upside down",
+            "Score minus mean is to be multiplied by K/(K-1), not by its inverse.",
+            **against(
+                lambda score: score.mean(0), lambda score: len(score) / max(1, len(score) - 1)
+            ),
         ),
         Pitfall(
             "mean over prompts",
             "The baseline is taken along the other axis: over prompts, whose scores say nothing of each other.",
-            loo_axis,
+            **again(
+                against(lambda score: leave_one_out_baseline(score.T).T),
+                against(lambda score: score.mean(1, keepdim=True)),
+            ),
         ),
         Pitfall(
             "mean of the whole batch",
             "The baseline is over all answers to all prompts: an easy prompt makes every answer look good.",
-            loo_everything,
+            **again(
+                against(lambda score: (score.sum() - score) / (score.numel() - 1)),
+                against(lambda score: score.mean()),
+            ),
         ),
         Pitfall(
             "best of the others",
             "It subtracts the BEST other score: almost every advantage is negative.",
-            loo_max,
+            **against(lambda score: others(score, lambda x: x.max(0).values)),
+        ),
+        Pitfall(
+            "median of the others",
+            "It subtracts the median of the other scores; the baseline is their mean.",
+            **against(lambda score: others(score, lambda x: x.median(0).values)),
         ),
         Pitfall(
             "also scaled",
-            "It divides by the group's standard deviation too: that is GRPO's step, not RLOO's.",
-            loo_scaled,
+            "It divides by a standard deviation too: RLOO subtracts, and that is all.",
+            **again(
+                *(
+                    against(base, scale)
+                    for base in (leave_one_out_baseline, lambda score: score.mean(0))
+                    for scale in (
+                        spread,
+                        lambda score: spread(score, 1),
+                        lambda score: loo_alive(score).std() + 1e-8,
+                        lambda score: loo_alive(score).std(correction=0) + 1e-8,
+                    )
+                )
+            ),
         ),
-        Pitfall("sign", "It is the baseline minus the score.", loo_sign),
+        Pitfall(
+            "sign",
+            "It is the baseline minus the score.",
+            **against(leave_one_out_baseline, lambda score: -1.0),
+        ),
         Pitfall(
             "baseline only",
             "It returns the baseline; the advantage is score minus it.",
-            loo_baseline,
+            **against(lambda score: score - leave_one_out_baseline(score)),
         ),
         Pitfall(
             "divided by K",
             "The K - 1 other scores are divided by K: the baseline is too close to 0.",
-            loo_wrong_count,
+            **against(lambda score: (score.sum(0) - score) / len(score)),
         ),
-        Pitfall("sum of the others", "It subtracts the SUM of the other scores.", loo_sum),
+        Pitfall(
+            "all scores, divided by K - 1",
+            "The own score is still in the sum that is divided by K - 1.",
+            **against(lambda score: score.sum(0) / (len(score) - 1)),
+        ),
+        Pitfall(
+            "sum of the others",
+            "It subtracts the SUM of the other scores.",
+            **against(lambda score: score.sum(0) - score),
+        ),
         Pitfall(
             "one other answer",
-            "It compares with one other answer only: unbiased, but noisier than the mean of all.",
-            loo_next,
+            "It compares with a single answer; the baseline is the mean of ALL the others.",
+            **again(
+                against(lambda score: score.roll(1, 0)),
+                against(lambda score: score.roll(-1, 0)),
+                against(lambda score: score[:1]),
+            ),
         ),
-        Pitfall("added", "It adds the baseline.", loo_plus),
+        Pitfall(
+            "added",
+            "It adds the baseline.",
+            **against(lambda score: -leave_one_out_baseline(score)),
+        ),
+        Pitfall(
+            "ranks",
+            "It returns the answers' ranks; how MUCH better an answer is counts, too.",
+            ranks,
+        ),
         Pitfall(
             "advantages with gradient",
             "A gradient flows into the scores; advantages are constants.",
             loo_alive,
+            also=(loo_score_alive, loo_baseline_alive),
         ),
     ],
     read="lesson 7, “Without a critic: RLOO and GRPO”; Ahmadian et al. 2024",
@@ -1588,68 +2780,34 @@ RLOO_ADVANTAGES = Exercise(
 # --- grpo_advantages ---
 
 
-def group_no_scale(score):
-    return (score - score.mean(0)).detach()
+def mean(score):
+    return score.mean(0)
 
 
-def group_everything(score):
-    return (score - score.mean()) / (score.std(correction=0) + 1e-8)
+def over_everything(score, correction=0):
+    return score.std(correction=correction) + 1e-8
 
 
-def group_batch_std(score):
-    return (score - score.mean(0)) / (score.std(correction=0) + 1e-8)
-
-
-def group_axis(score):
-    return grpo_advantages(score.T).T
-
-
-def group_variance(score):
-    return (score - score.mean(0)) / (score.var(0, correction=0) + 1e-8)
-
-
-def group_big_eps(score):
-    return (score - score.mean(0)) / (score.std(0, correction=0) + 1)
+def both_spreads(baseline, scale):
+    """A mistake with the spread over K and the one over K - 1."""
+    return again(*(against(baseline, lambda x, c=c: scale(x, c)) for c in (0, 1)))
 
 
 def group_precedence(score):
-    return score - score.mean(0) / (score.std(0, correction=0) + 1e-8)
-
-
-def group_no_eps(score):
-    return (score - score.mean(0)) / score.std(0, correction=0)
-
-
-def group_sign(score):
-    return -grpo_advantages(score)
-
-
-def group_uncentered(score):
-    return score / (score.std(0, correction=0) + 1e-8)
-
-
-def group_leave_one_out(score):
-    return rloo_advantages(score) / (score.std(0, correction=0) + 1e-8)
-
-
-def group_min_max(score):
-    low, high = score.min(0).values, score.max(0).values
-    return (score - low) / (high - low + 1e-8)
-
-
-def group_alive(score):
-    return (score - score.mean(0)) / (score.std(0, correction=0) + 1e-8)
+    return score - score.mean(0) / spread(score)
 
 
 def group_no_guard(score):
-    return (score - score.mean(0)) / (score.std(0, correction=0) + 1e-8)
+    return ((score - score.mean(0)) / spread(score)).detach()
 
 
-def group_detached(wrong):
-    def function(score):
-        return wrong(score.detach())
+def group_ties_are_ones(score):
+    centered, std = score - score.mean(0), score.std(0, correction=0)
+    return torch.where(std > 0, centered / std, 1.0).detach()
 
-    return function
+
+def group_clipped(limit):
+    return lambda score: grpo_advantages(score).clamp(-limit, limit)
 
 
 def grpo_sample_std(score):
@@ -1684,65 +2842,136 @@ GRPO_ADVANTAGES = Exercise(
         Pitfall(
             "no guard",
             "One answer is no group, its advantage is 0 for ever: keep the check that raises.",
-            group_detached(group_no_guard),
+            group_no_guard,
         ),
         Pitfall(
             "no scale",
             "It centers without dividing by the spread: that is “Dr. GRPO”; GRPO does both.",
-            group_no_scale,
+            **again(against(mean), against(leave_one_out_baseline)),
+        ),
+        Pitfall(
+            "neither centered nor scaled",
+            "It returns the scores as they are.",
+            **against(lambda score: 0.0),
         ),
         Pitfall(
             "whole batch",
             "Mean and spread are over all answers to all prompts; they belong to one prompt's group.",
-            group_detached(group_everything),
+            **both_spreads(lambda score: score.mean(), over_everything),
         ),
         Pitfall(
             "spread of the whole batch",
             "The mean is the group's, but the spread is that of the whole batch.",
-            group_detached(group_batch_std),
+            **both_spreads(mean, over_everything),
         ),
         Pitfall(
             "over prompts",
             "It centers and scales along axis 1: across prompts instead of across answers.",
-            group_axis,
+            **both_spreads(
+                lambda score: score.mean(1, keepdim=True),
+                lambda score, c: score.std(1, correction=c, keepdim=True) + 1e-8,
+            ),
         ),
-        Pitfall("variance", "It divides by the variance.", group_detached(group_variance)),
+        Pitfall(
+            "variance",
+            "It divides by the variance.",
+            **both_spreads(mean, lambda score, c: score.var(0, correction=c) + 1e-8),
+        ),
         Pitfall(
             "epsilon dominates",
-            "It adds 1 to the spread; the constant should be tiny, 1e-8.",
-            group_detached(group_big_eps),
+            "It adds a large constant to the spread; it should be tiny, 1e-8.",
+            **again(
+                *(
+                    both_spreads(mean, lambda score, c, e=e: score.std(0, correction=c) + e)
+                    for e in (1.0, 0.5, 0.1)
+                )
+            ),
         ),
         Pitfall(
             "precedence",
             "It computes score - mean/std: parentheses are missing.",
-            group_detached(group_precedence),
+            lambda score: group_precedence(score).detach(),
+            also=(group_precedence,),
         ),
         Pitfall(
             "zero divided by zero",
             "Where all answers score the same, 0/0 is nan: add a tiny constant to the spread.",
-            group_detached(group_no_eps),
-            "Prompts that are all right or all wrong are common, and one nan ends the run.",
+            why="Prompts that are all right or all wrong are common, and one nan ends the run.",
+            **both_spreads(mean, lambda score, c: score.std(0, correction=c)),
         ),
-        Pitfall("sign", "It is the mean minus the score.", group_sign),
+        Pitfall(
+            "equal scores rewarded",
+            "Where all answers score the same, none is better than the group: the advantage is 0.",
+            group_ties_are_ones,
+        ),
+        Pitfall(
+            "sign",
+            "It is the mean minus the score.",
+            **both_spreads(mean, lambda score, c: -spread(score, c)),
+        ),
         Pitfall(
             "not centered",
             "It scales without subtracting the mean.",
-            group_detached(group_uncentered),
+            **both_spreads(lambda score: 0.0, spread),
         ),
         Pitfall(
             "leave-one-out",
             "The mean leaves the own score out (RLOO's baseline); GRPO takes the mean of the whole group.",
-            group_leave_one_out,
+            **both_spreads(leave_one_out_baseline, spread),
+        ),
+        Pitfall(
+            "best as the baseline",
+            "It subtracts the group's best score: no answer is ever encouraged.",
+            **both_spreads(lambda score: score.max(0).values, spread),
+        ),
+        Pitfall(
+            "median as the baseline",
+            "It subtracts the group's median; GRPO subtracts the mean.",
+            **both_spreads(lambda score: score.median(0).values, spread),
+        ),
+        Pitfall(
+            "another measure of spread",
+            "It divides by something else than the standard deviation of the group's scores.",
+            **again(
+                against(mean, lambda score: (score - score.mean(0)).abs().mean(0) + 1e-8),
+                against(mean, lambda score: (score**2).mean(0).sqrt() + 1e-8),
+                against(mean, lambda score: (score - score.mean(0)).norm(dim=0) + 1e-8),
+                against(mean, lambda score: score.max(0).values - score.min(0).values + 1e-8),
+                against(mean, lambda score: score.mean(0).abs() + 1e-8),
+            ),
         ),
         Pitfall(
             "between 0 and 1",
-            "It maps the worst to 0 and the best to 1: no answer is ever discouraged.",
-            group_detached(group_min_max),
+            "No answer is ever discouraged: the numbers are a share or a place between worst and best.",
+            **again(
+                against(
+                    lambda score: score.min(0).values,
+                    lambda score: score.max(0).values - score.min(0).values + 1e-8,
+                ),
+                against(lambda score: score - score.softmax(0)),
+            ),
+        ),
+        Pitfall(
+            "ranks",
+            "It returns the answers' ranks; how MUCH better an answer is counts, too.",
+            ranks,
+        ),
+        Pitfall(
+            "advantages clipped",
+            "It cuts the advantages off; PPO's clip is on the ratio, not here.",
+            group_clipped(1.0),
+            also=(group_clipped(1.5), group_clipped(0.5)),
         ),
         Pitfall(
             "advantages with gradient",
             "A gradient flows into the scores; advantages are constants.",
-            group_alive,
+            lambda score: (score - score.mean(0)) / spread(score),
+            also=(
+                lambda score: (score - score.mean(0)) / spread(score, 1),
+                lambda score: (score - score.mean(0).detach()) / spread(score).detach(),
+                lambda score: (score - score.mean(0)) / spread(score).detach(),
+                lambda score: (score - score.mean(0)) / spread(score, 1).detach(),
+            ),
         ),
     ],
     read="lesson 7, “Without a critic: RLOO and GRPO”; Shao et al. 2024, section 4.1.2",
@@ -1797,6 +3026,59 @@ def dpo_no_guard(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
     return -F.logsigmoid(beta * margin).mean()
 
 
+def dpo_weighted(chosen=1.0, rejected=1.0, reference=1.0, lengths=(1, 1)):
+    """beta on some of the terms, or log-probabilities per token."""
+
+    def wrong(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+        scale = [1.0 if x is None else beta for x in (chosen, rejected, reference)]
+        ref_chosen, ref_rejected = ref_chosen.detach(), ref_rejected.detach()
+        better = scale[0] * logp_chosen / lengths[0] - scale[2] * ref_chosen / lengths[0]
+        worse = scale[1] * logp_rejected / lengths[1] - scale[2] * ref_rejected / lengths[1]
+        return -F.logsigmoid(better - worse).mean()
+
+    return wrong
+
+
+def dpo_beta_on_chosen(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+    margin = beta * (logp_chosen - ref_chosen.detach()) - (logp_rejected - ref_rejected.detach())
+    return -F.logsigmoid(margin).mean()
+
+
+def dpo_chosen_constant(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+    return dpo_loss(logp_chosen.detach(), logp_rejected, ref_chosen, ref_rejected, beta)
+
+
+def dpo_half_frozen(chosen):
+    def wrong(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+        ref_chosen = ref_chosen.detach() if chosen else ref_chosen
+        ref_rejected = ref_rejected if chosen else ref_rejected.detach()
+        margin = (logp_chosen - ref_chosen) - (logp_rejected - ref_rejected)
+        return -F.logsigmoid(beta * margin).mean()
+
+    return wrong
+
+
+def dpo_each_for_itself(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+    better = beta * (logp_chosen - ref_chosen.detach())
+    worse = beta * (logp_rejected - ref_rejected.detach())
+    return -(F.logsigmoid(better) + F.logsigmoid(-worse)).mean()
+
+
+def dpo_smoothed(share):
+    return dpo(
+        dpo_margin,
+        lambda x: -((1 - share) * F.logsigmoid(x) + share * F.logsigmoid(-x)).mean(),
+    )
+
+
+def dpo_and_imitation(weight):
+    def wrong(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+        loss = dpo_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta)
+        return loss - weight * logp_chosen.mean()
+
+    return wrong
+
+
 def sentence_logps(g, B, beta=0.3, dtype=torch.float32):
     chosen, rejected = -5 - normal(g, 2, B, dtype=dtype).abs() * 4
     drift = normal(g, 2, B, dtype=dtype, scale=2.0)
@@ -1849,11 +3131,21 @@ DPO_LOSS = Exercise(
             "far from the reference",
             LOGPS,
         ),
-        Case(
-            "a column against rows",
-            lambda g: sentence_logps(g, 3) | dict(logp_chosen=normal(g, 3, 1)),
-            "shapes",
-            raises=True,
+        *(
+            Case(
+                f"a column in the place of {' and '.join(names)}",
+                lambda g, names=names: (
+                    (args := sentence_logps(g, 3)) | {name: args[name][:, None] for name in names}
+                ),
+                "shapes",
+                raises=True,
+            )
+            for names in (
+                ("logp_chosen",),
+                ("ref_rejected",),
+                ("ref_chosen", "ref_rejected"),
+                ("logp_chosen", "ref_chosen"),
+            )
         ),
     ],
     pitfalls=[
@@ -1878,8 +3170,8 @@ DPO_LOSS = Exercise(
             dpo(lambda c, r, ref_c, ref_r: c - ref_c),
         ),
         Pitfall(
-            "reference added",
-            "It adds the reference's log-probabilities; a ratio needs a difference of logs.",
+            "sign of the reference",
+            "The reference's log-probabilities are added, or those of chosen and rejected exchanged: it is (c - ref_c) - (r - ref_r).",
             dpo(lambda c, r, ref_c, ref_r: (c + ref_c) - (r + ref_r)),
         ),
         Pitfall(
@@ -1891,6 +3183,7 @@ DPO_LOSS = Exercise(
             "log of a sigmoid",
             "log(sigmoid(x)) is -inf for a large wrong margin: use logsigmoid.",
             dpo(dpo_margin, lambda x: -torch.log(torch.sigmoid(x)).mean()),
+            also=(dpo(dpo_margin, lambda x: (1 + torch.exp(-x)).log().mean()),),
         ),
         Pitfall("beta missing", "beta is not used.", dpo_beta_missing),
         Pitfall(
@@ -1907,6 +3200,94 @@ DPO_LOSS = Exercise(
             "beta on the policy only",
             "beta multiplies the policy's log-probabilities but not the reference's.",
             dpo_beta_on_policy,
+        ),
+        Pitfall(
+            "beta on one term only",
+            "beta multiplies only a part of the margin; it is the price of the whole of it.",
+            dpo_beta_on_chosen,
+            also=(
+                dpo_weighted(chosen=None, rejected=None),
+                dpo_weighted(rejected=None, reference=None),
+            ),
+        ),
+        Pitfall(
+            "references only",
+            "The policy's log-probabilities are not used: there is nothing to learn.",
+            dpo(lambda c, r, ref_c, ref_r: ref_c - ref_r),
+            also=(lambda c, r, ref_c, ref_r, beta: -F.logsigmoid(beta * (ref_c - ref_r)).mean(),),
+        ),
+        Pitfall(
+            "ratios of probabilities",
+            "It takes the ratios themselves; the margin is a difference of their LOGS.",
+            dpo(lambda c, r, ref_c, ref_r: (c - ref_c).exp() - (r - ref_r).exp()),
+        ),
+        Pitfall(
+            "size of the margin",
+            "It takes the absolute margin: a confident wrong pair earns as much as a right one.",
+            dpo(dpo_margin, lambda x: -F.logsigmoid(x.abs()).mean()),
+        ),
+        Pitfall(
+            "divided by a length",
+            "The log-probabilities are divided by a number of tokens; they are sums over whole answers.",
+            dpo_weighted(lengths=(10, 20)),
+            also=tuple(dpo_weighted(lengths=(n, n)) for n in (2, 5, 10, 20)),
+        ),
+        Pitfall(
+            "each answer for itself",
+            "It pushes chosen up and rejected down on their own; a vote only says which is BETTER.",
+            dpo_each_for_itself,
+        ),
+        Pitfall(
+            "votes smoothed",
+            "A share of every vote is counted the other way round (conservative DPO); DPO takes votes as they are.",
+            dpo_smoothed(0.1),
+            also=tuple(dpo_smoothed(share) for share in (0.01, 0.05, 0.2, 0.3)),
+        ),
+        Pitfall(
+            "imitation",
+            "The chosen answer's own log-probability is in the loss: that is supervised fine-tuning.",
+            lambda c, r, ref_c, ref_r, beta: -c.mean(),
+            also=tuple(dpo_and_imitation(weight) for weight in (0.01, 0.1, 0.2, 0.5, 1.0)),
+        ),
+        Pitfall(
+            "logarithm missing",
+            "It maximizes the sigmoid itself, whose gradient vanishes on very wrong pairs.",
+            dpo(dpo_margin, lambda x: -torch.sigmoid(x).mean()),
+            also=(dpo(dpo_margin, lambda x: (1 - torch.sigmoid(x)).mean()),),
+        ),
+        Pitfall(
+            "margin only",
+            "It maximizes the plain margin: there is no end to that, and sure pairs pull as hard as doubtful ones.",
+            dpo(dpo_margin, lambda x: -x.mean()),
+        ),
+        Pitfall(
+            "hinge",
+            "It is a hinge loss on the margin (SLiC's); DPO's is the log of a sigmoid.",
+            dpo(dpo_margin, lambda x: F.relu(1 - x).mean()),
+            also=(dpo(dpo_margin, lambda x: F.relu(-x).mean()),),
+        ),
+        Pitfall(
+            "flattened where it is most wrong",
+            "A clamp or an epsilon cuts the loss off for very wrong pairs, and their gradient: use logsigmoid.",
+            dpo(dpo_margin, lambda x: -(torch.sigmoid(x) + 1e-8).log().mean()),
+            also=(
+                *(
+                    dpo(dpo_margin, lambda x, e=e: -(torch.sigmoid(x) + e).log().mean())
+                    for e in (1e-12, 1e-10, 1e-7, 1e-6)
+                ),
+                *(
+                    dpo(dpo_margin, lambda x, e=e: -torch.sigmoid(x).clamp(min=e).log().mean())
+                    for e in (1e-12, 1e-10, 1e-8, 1e-7, 1e-6)
+                ),
+                *(
+                    dpo(dpo_margin, lambda x, k=k: -F.logsigmoid(x.clamp(-k, k)).mean())
+                    for k in (5, 10, 20, 50)
+                ),
+                dpo(
+                    dpo_margin,
+                    lambda x: F.binary_cross_entropy(torch.sigmoid(x), torch.ones_like(x)),
+                ),
+            ),
         ),
         Pitfall(
             "mean inside",
@@ -1932,11 +3313,17 @@ DPO_LOSS = Exercise(
             "reference not frozen",
             "A gradient flows into the reference's log-probabilities: they are constants.",
             dpo_live_reference,
+            also=(dpo_half_frozen(True), dpo_half_frozen(False)),
         ),
         Pitfall(
             "only the chosen learns",
             "No gradient reaches the rejected answer.",
             dpo_rejected_constant,
+        ),
+        Pitfall(
+            "only the rejected learns",
+            "No gradient reaches the chosen answer.",
+            dpo_chosen_constant,
         ),
     ],
     read="lesson 7, “Without a reward model: DPO”; Rafailov et al. 2023, eq. 7",

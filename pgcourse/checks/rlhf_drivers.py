@@ -14,17 +14,27 @@ from pgcourse.rlhf import Config, LanguagePolicy
 PAD, END = 0, 1
 
 
+class Dropout(nn.Module):
+    """Stands in for nn.Dropout: in training mode it clears numbers, always the same ones."""
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        kept = torch.arange(x.numel()).reshape(x.shape) % 3 > 0
+        return torch.where(kept, 1.5 * x, 0.0)
+
+
 class Reader(nn.Module):
     """A causal model of few numbers: what was read is added up, then squashed: [B, T] -> [B, T, D]."""
 
     def __init__(self, embedding, context=16):
         super().__init__()
         self.embedding = nn.Parameter(embedding.clone())
-        self.pad, self.context = PAD, context
+        self.pad, self.context, self.dropout = PAD, context, Dropout()
 
     def forward(self, tokens):
         read = torch.where((tokens != PAD).unsqueeze(-1), self.embedding[tokens], 0.0)
-        return (read.cumsum(dim=1) + read).tanh()
+        return self.dropout((read.cumsum(dim=1) + read).tanh())
 
 
 class TinyLanguageModel(nn.Module):
@@ -47,21 +57,23 @@ class TinyCritic(nn.Module):
 
 
 class TinyRewardModel(nn.Module):
-    """score = sum over the masked tokens of a number per token."""
+    """score = sum over the answer's tokens of a number per token; the prompt's count one half."""
 
     def __init__(self, worth):
         super().__init__()
-        self.worth = nn.Parameter(worth.clone())
+        self.worth, self.dropout = nn.Parameter(worth.clone()), Dropout()
 
     def forward(self, tokens, mask):
-        return torch.where(mask, self.worth[tokens], 0.0).sum(dim=1)
+        weight = torch.where(mask, 1.0, 0.5 * (tokens != PAD))
+        return (self.dropout(self.worth[tokens]) * weight).sum(dim=1)
 
 
 class RecordingUpdate:
-    """Takes the place of `ppo_update`; with `real`, it also calls it."""
+    """Takes the place of `ppo_update`; with `real`, it also calls it; with `move`, the policy moves."""
 
-    def __init__(self, expected, real):
-        self.expected, self.real, self.calls = expected, real, []
+    def __init__(self, expected, real, move):
+        self.expected, self.real, self.move, self.calls = expected, real, move, []
+        self.began = expected["config"].generator.get_state()
 
     def __call__(self, policy, optimizer, rollout, config, loss=None, generator=None):
         plain = {k: x.detach().clone() for k, x in rollout.items() if torch.is_tensor(x)}
@@ -70,9 +82,13 @@ class RecordingUpdate:
             policy=policy, optimizer=optimizer, config=config, loss=loss, generator=generator
         )
         passed = {key: given[key] is right for key, right in self.expected.items()}
-        self.calls.append({"rollout": plain, "graph": graph, "passed": passed})
+        drawn = not torch.equal(self.began, self.expected["config"].generator.get_state())
+        self.calls.append({"rollout": plain, "graph": graph, "passed": passed, "drawn": drawn})
         if self.real:
             return ppo_update(policy, optimizer, rollout, config, generator=generator)
+        with torch.no_grad():
+            for p in policy.parameters() if self.move else ():
+                p.add_(0.1)
         return {"note": 0.25}
 
 
@@ -96,12 +112,16 @@ def one_rlhf_step(fn, args, grad):
     args : actor, reference (embedding, head), critic (embedding, head), worth (of each token, for the
            reward model), prompts, config (dict), steps (calls in a row), and keep: "rollout" (of the
            last call), "calls" (how often and with what the update was called), "log" (what was
-           returned), "frozen" (whether the others were left alone) or "weights" (the actor's after
-           a real `ppo_update`)
+           returned, after an update that moved the policy), "frozen" (whether the others were left
+           alone) or "weights" (the policy's after a real `ppo_update`)
+
+    The models come in evaluation mode and hold a dropout: whoever turns it on gets other numbers.
     """
     policy = LanguagePolicy(TinyLanguageModel(*args["actor"]), TinyCritic(*args["critic"]))
     reference = TinyLanguageModel(*args["reference"])
     reward_model = TinyRewardModel(args["worth"])
+    for model in (policy, reference, reward_model):
+        model.eval()
     optimizer = Descent(policy.parameters(), 0.5)
     config, loss = Config(end=END, **args["config"]), object()
     expected = dict(
@@ -111,25 +131,36 @@ def one_rlhf_step(fn, args, grad):
         loss=loss,
         generator=config.generator,
     )
-    update = RecordingUpdate(expected, real=args["keep"] == "weights")
-    frozen = [p.detach().clone() for m in (reference, reward_model) for p in m.parameters()]
+    keep = args["keep"]
+    update = RecordingUpdate(expected, real=keep == "weights", move=keep == "log")
+    before = [[p.detach().clone() for p in m.parameters()] for m in (reference, reward_model)]
     start = [p.detach().clone() for p in policy.parameters()]
     for _ in range(args["steps"]):
         log = fn(policy, reference, reward_model, optimizer, args["prompts"], config, update, loss)
-    now = [p for m in (reference, reward_model) for p in m.parameters()]
     calls = update.calls
-    if args["keep"] == "weights":
+    if keep == "weights":
         return torch.cat([p.detach().flatten() for p in policy.parameters()]), {}
-    if args["keep"] == "rollout":
+    if keep == "rollout":
         return unmasked(calls[-1]["rollout"]) if calls else {}, {}
-    if args["keep"] == "log":
+    if keep == "log":
         return log, {}
-    if args["keep"] == "calls":
+    if keep == "calls":
         same = {key: all(c["passed"][key] for c in calls) for key in expected}
         graph = sorted({k for c in calls for k in c["graph"]})
-        return {"calls of the update": len(calls), **same, "with gradient": graph}, {}
+        drawn = bool(calls) and calls[0]["drawn"]
+        return {
+            "calls of the update": len(calls),
+            **same,
+            "with gradient": graph,
+            "answers drawn with config.generator": drawn,
+        }, {}
+    now = [[*m.parameters()] for m in (reference, reward_model)]
+    as_before = [all(map(torch.equal, *pair)) for pair in zip(before, now, strict=True)]
     return {
-        "reference and reward model as before": all(map(torch.equal, frozen, now)),
-        "no gradient left on them": not any(p.grad is not None and p.grad.any() for p in now),
+        "the reference as before": as_before[0],
+        "the reward model as before": as_before[1],
+        "no gradient left on them": not any(
+            p.grad is not None and p.grad.any() for p in (*now[0], *now[1])
+        ),
         "the policy moved by the update alone": all(map(torch.equal, start, policy.parameters())),
     }, {}
