@@ -48,19 +48,19 @@ class Config(BaseConfig):
 
     TUNED: ClassVar = {
         "CartPole-v1": dict(
-            n_steps=16,
-            epochs=4,
-            minibatches=1,
-            lr=1.5e-3,
-            critic_lr=2e-2,
-            max_grad_norm=10.0,
-            hidden=(64,),
+            n_steps=16, epochs=4, minibatches=1, lr=1.5e-3, critic_lr=2e-2, hidden=(64,)
         ),
         "Acrobot-v1": dict(
             total_steps=120_000, n_steps=256, epochs=6, minibatches=4, lr=2e-3, gamma=0.99, lam=0.94
         ),
         "Pendulum-v1": dict(
-            total_steps=60_000, n_steps=64, minibatches=4, gamma=0.95, lam=0.95, reward_scale=0.1
+            total_steps=80_000,
+            n_envs=64,
+            lr=5e-3,
+            gamma=0.95,
+            lam=0.95,
+            hidden=(32, 32),
+            reward_scale=0.1,
         ),
     }
 
@@ -174,15 +174,8 @@ def train(
         with torch.no_grad():
             rollout["logp"], _, rollout["val"] = policy.evaluate(data["obs"], data["act"])
             next_val = policy.value(data["next_obs"])
-        rollout["adv"] = advantage(
-            data["rew"] * config.reward_scale,
-            rollout["val"],
-            next_val,
-            data["terminated"],
-            data["ended"],
-            config.gamma,
-            config.lam,
-        )
+        rew, flags = data["rew"] * config.reward_scale, (data["terminated"], data["ended"])
+        rollout["adv"] = advantage(rew, rollout["val"], next_val, *flags, config.gamma, config.lam)
         rollout["ret"] = rollout["adv"] + rollout["val"]
         log = update(policy, optimizer, rollout, config, loss=loss, generator=collector.generator)
         val, ret = rollout["val"][data["mask"]], rollout["ret"][data["mask"]]
