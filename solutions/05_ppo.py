@@ -429,7 +429,7 @@ plt.show()
 # rollout, and learns from that one rollout for 30 epochs with a big learning rate (0.01, about three times
 # the usual). After every 5 epochs we look at the KL from where it started, and play. Five seeds.
 #
-# *About 45 seconds.*
+# *About 20 seconds.*
 
 
 # %%
@@ -500,9 +500,9 @@ plt.show()
 # %% [markdown]
 # Thin lines are seeds, thick ones the median (left) and the mean (right). With the clip, thirty epochs
 # move the policy hardly further than five did: each step that has taken its gain falls silent. Without it
-# the KL climbs by factors of a hundred and more. Some seed may profit for a while, because the direction was
-# right to begin with, but the rollout is evidence about a policy that no longer exists, and most seeds lose what they had.
-# (Thirty epochs are too many even with the clip: one rollout has only so much to teach, and some seeds lose a little.)
+# the KL climbs by factors of a hundred and more: the rollout is evidence about a policy that no longer exists,
+# and what the policy could do is lost, in most seeds within five epochs. (Steps this big cost something even
+# with the clip, which is no guarantee of progress: one rollout has only so much to teach.)
 #
 # Now in training: rollout after rollout, ten epochs each, the same big learning rate. Five seeds with the
 # clip, five without. These are big steps on purpose: with one epoch and a tiny learning rate nobody needs a
