@@ -74,7 +74,10 @@ def words(figure):
             ", ".join(t.get_text() for t in ax.get_legend().get_texts()) if ax.get_legend() else ""
         )
         said.append(": ".join(filter(None, (ax.get_title(), axes, curves))))
-    return " ".join("; ".join(filter(None, said)).split()) or "figure"
+    spoken = "; ".join(filter(None, said)).translate(
+        str.maketrans("", "", "$\\{}")
+    )  # of TeX, the words
+    return " ".join(spoken.split()) or "figure"
 
 
 def bootstrap_band(curves, level=0.95, draws=2000, seed=0):

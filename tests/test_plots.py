@@ -70,8 +70,8 @@ def test_an_animation_for_a_notebook_holds_everything_itself():
 def test_a_figure_has_words_for_those_who_do_not_see_it():
     figure, axes = plots.plt.subplots(1, 2)
     figure.suptitle("Two runs")
-    axes[0].plot([1, 2], label="with clip")
+    axes[0].plot([1, 2], label=r"with clip, $\gamma^t$")
     axes[0].set(title="PPO", xlabel="steps", ylabel="return")
     axes[0].legend()
-    assert plots.words(figure) == "Two runs; PPO: return over steps: with clip"
+    assert plots.words(figure) == "Two runs; PPO: return over steps: with clip, gamma^t"
     plots.plt.close(figure)

@@ -2,10 +2,20 @@
 
 import json
 import re
+import textwrap
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
-from pgcourse.classroom.site import build_site, contents, local_links, neighbors, sections
+from pgcourse.classroom.site import (
+    build_site,
+    contents,
+    local_links,
+    neighbors,
+    sections,
+    still,
+)
 from tests.test_pages import text_outside_code
 
 LESSON = "01_policy_gradient_theorem"
@@ -60,6 +70,23 @@ def test_a_page_needs_nothing_and_says_what_its_pictures_show(site):
     assert len(pictures) == page.count("<img ") >= 3
     assert all("No description" not in words and len(words) > 10 for words in pictures)
     assert "SOLUTION" not in page and "✓ softmax" in page
+
+
+def test_of_widgets_the_pictures_stay(monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    code = """
+        from ipywidgets import FloatSlider, interact
+        from tqdm.notebook import tqdm
+        for _ in tqdm(range(2)): pass
+        @interact(x=FloatSlider(3.0))
+        def show(x): display({"text/plain": f"picture of {x}"}, raw=True)"""
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(textwrap.dedent(code))])
+    client = NotebookClient(nb, timeout=120)
+    client.execute()
+    bar, sliders = (still(output, client) for output in nb.cells[0].outputs)
+    assert bar == []
+    assert "Sliders" in sliders[0].data["text/html"]
+    assert sliders[1]["data"] == {"text/plain": "picture of 3.0"}
 
 
 def test_links_between_notebooks_become_links_between_pages(root):

@@ -61,10 +61,11 @@ def lesson_body(path):
     with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
         resources = {"metadata": {"path": folder}}
         quiet = ["--log-level=ERROR"]  # the kernel warns that nothing on this machine is encrypted
-        NotebookClient(nb, timeout=3600, resources=resources, extra_arguments=quiet).execute()
+        client = NotebookClient(nb, timeout=3600, resources=resources, extra_arguments=quiet)
+        client.execute()
     for cell in nb.cells:
         if cell.cell_type == "code":
-            cell.outputs = [still(output) for output in cell.outputs]
+            cell.outputs = [o for output in cell.outputs for o in still(output, client)]
             cell.source = re.sub(r"\n? *### (BEGIN|END) SOLUTION", "", cell.source)
     nb.metadata.pop("widgets", None)
     config = Config()
@@ -73,12 +74,17 @@ def lesson_body(path):
     return body
 
 
-def still(output):
-    """What a widget leaves on a page without a kernel."""
+def still(output, client):
+    """What a widget leaves on a page without a kernel: the picture below sliders; of a progress bar nothing."""
     if WIDGET not in output.get("data", {}):
-        return output
+        return [output]
+    if "Slider" not in output["data"].get("text/plain", ""):
+        return []
     says = "<p><em>Sliders: they move in the notebook, where a kernel answers.</em></p>"
-    return nbformat.v4.new_output("display_data", {"text/html": says})
+    view = client.widget_state[output["data"][WIDGET]["model_id"]]
+    parts = [name.removeprefix("IPY_MODEL_") for name in view.get("children", [])]
+    below = [o for part in parts for o in getattr(client.comm_objects.get(part), "outputs", [])]
+    return [nbformat.v4.new_output("display_data", {"text/html": says}), *below]
 
 
 def sections(body):
