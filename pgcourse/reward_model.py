@@ -5,6 +5,7 @@
 source : Christiano et al. 2017, arXiv:1706.03741; Stiennon et al. 2020, arXiv:2009.01325
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from pgcourse.optim import Adam
 from pgcourse.pretraining import load, new_scalar_model
 from pgcourse.tensors import same_shape
 from pgcourse.transformer import generate
-from pgcourse.votes import LABEL_RATERS, prefers_first
+from pgcourse.votes import LABEL_RATERS, judge_texts, prefers_first
 
 UNFINISHED = -1.0  # the score of an answer that never ends, whatever it says
 
@@ -193,3 +194,24 @@ def calibration(net, pairs, bins=10):
         [pairs.first[g].float().mean().item() for g in groups],
         [int(g.sum()) for g in groups],
     )
+
+
+@torch.no_grad()
+def best_of_n(language_model, reward_model, ns=(1, 4, 16), prompts=128, seed=20_000):
+    """Sampling instead of training: of n answers to each prompt keep the one with the highest score.
+
+    returns : for each n a dict: n, kl (the bound log n - (n - 1) / n, nats), and the kept answers' mean
+              score, gold, valence, readable
+    source  : Stiennon et al. 2020, appendix G.3, arXiv:2009.01325 (the KL)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    asked = sample_prompts(prompts, generator).repeat_interleave(max(ns), 0)
+    tokens, mask = generate(language_model, asked, MAX_ANSWER, END_ID, generator)
+    scores = reward_model(tokens, mask).view(prompts, max(ns))
+    rows = []
+    for n in ns:
+        best = scores[:, :n].argmax(dim=1) + torch.arange(prompts) * max(ns)
+        judged = {key: x.mean().item() for key, x in judge_texts(tokens[best], mask[best]).items()}
+        kl = math.log(n) - (n - 1) / n
+        rows.append({"n": n, "kl": kl, "score": scores.view(-1)[best].mean().item(), **judged})
+    return rows

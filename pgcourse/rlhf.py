@@ -14,7 +14,6 @@ source : Ziegler et al. 2019, arXiv:1909.08593; Ouyang et al. 2022, arXiv:2203.0
 """
 
 import copy
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -109,7 +108,8 @@ def rlhf_step(
     policy       : LanguagePolicy; policy.actor(tokens) -> logits [B, T, V]; policy.values(tokens)
                    -> V of the history before each token, [B, T]
     reference    : the frozen language model, reference(tokens) -> logits
-    reward_model : the frozen reward_model(tokens, mask) -> score [B]
+    reward_model : the frozen reward_model(tokens, mask) -> score [B]; all three come with dropout
+                   off (evaluation mode) and stay so, or the ratio is not 1 at the start
     optimizer    : over the policy's parameters
     prompts      : int, left-padded, [B, P]
     config       : max_new, end, generator for `generate`; beta, gamma, lam; and what `update` needs
@@ -154,38 +154,10 @@ def evaluate(model, reference, reward_model, count=256, seed=10_000):
     return {**{key: x.mean().item() for key, x in numbers.items()}, "texts": texts}
 
 
-@torch.no_grad()
-def best_of_n(language_model, reward_model, ns=(1, 4, 16), prompts=128, seed=20_000):
-    """Sampling instead of training: of n answers to each prompt keep the one with the highest score.
-
-    returns : for each n a dict: n, kl (the bound log n - (n - 1) / n, nats), and the kept answers' mean
-              score, gold, valence, readable
-    source  : Stiennon et al. 2020, appendix G.3, arXiv:2009.01325 (the KL)
-    """
-    generator = torch.Generator().manual_seed(seed)
-    asked = sample_prompts(prompts, generator).repeat_interleave(max(ns), 0)
-    tokens, mask = generate(language_model, asked, MAX_ANSWER, END_ID, generator)
-    scores = reward_model(tokens, mask).view(prompts, max(ns))
-    rows = []
-    for n in ns:
-        best = scores[:, :n].argmax(dim=1) + torch.arange(prompts) * max(ns)
-        judged = {key: x.mean().item() for key, x in judge_texts(tokens[best], mask[best]).items()}
-        kl = math.log(n) - (n - 1) / n
-        rows.append({"n": n, "kl": kl, "score": scores.view(-1)[best].mean().item(), **judged})
-    return rows
-
-
 def train(
-    language_model,
-    reward_model,
-    config,
-    step=rlhf_step,
-    update=ppo_update,
-    loss=ppo_clip_loss,
-    every=5,
-    progress=True,
-    callback=None,
-):
+    language_model, reward_model, config, step=rlhf_step, update=ppo_update, loss=ppo_clip_loss,
+    every=5, progress=True, callback=None,
+):  # fmt: skip
     """Raise the reward model's score of the language model's answers; both stay as they are.
 
     every    : evaluate before the first and after every so many iterations (gold is only looked at)

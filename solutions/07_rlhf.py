@@ -57,6 +57,7 @@ from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
 from pgcourse.pretraining import load_language_model, train_language_model
 from pgcourse.reward_model import (
+    best_of_n,
     calibration,
     ceiling,
     collect_votes,
@@ -152,7 +153,7 @@ text_plots.table(
 # %% [markdown]
 # ## A language model
 #
-# Real chatbots have billions of parameters. Ours has 136,000, a vocabulary of 252 words, and talks about eight things: a
+# Real chatbots have billions of parameters. Ours has 134,000, a vocabulary of 252 words, and talks about eight things: a
 # restaurant, a hotel, a film, a book, a concert, a museum, a phone, a park. It is a real transformer all the same
 # (`pgcourse/transformer.py`, 150 lines: read it), and everything below works as it does for the large ones.
 #
@@ -611,6 +612,9 @@ ppo_update, ppo_clip_loss = own("05_ppo", "ppo_update", "ppo_clip_loss")
 # **The first thing to look at in any RLHF run:** on the first minibatch, before anything has been learned, the ratio
 # $\rho = \pi / \pi_{\text{old}}$ must be exactly 1. If it is not, sampling and scoring disagree (another temperature, dropout
 # left on, positions that count padding, a missing shift), and PPO clips noise.
+#
+# Our models have no dropout, so that you cannot forget to turn it off. Large models do have it. The second half of the cell puts a little of it
+# into the policy and leaves it on, a mistake made in public (huggingface/trl#744): the ratio is far from 1 before anything is learned.
 
 # %%
 policy = rlhf.make_policy(language_model, reward_model)
@@ -618,6 +622,13 @@ optimizer = Adam(policy.parameters(), 1e-3)
 log = rlhf_step(policy, language_model, reward_model, optimizer, sample_prompts(32), rlhf.Config())
 print(f"largest |ratio - 1| on the first minibatch: {log['update']['first_ratio_error']:.1e}")
 print(f"KL to the reference before the first step:  {log['kl']:.1e}")
+
+policy = rlhf.make_policy(language_model, reward_model)
+policy.actor.body.norm.register_forward_hook(lambda module, given, out: F.dropout(out, 0.1))
+optimizer = Adam(policy.parameters(), 1e-3)
+log = rlhf_step(policy, language_model, reward_model, optimizer, sample_prompts(32), rlhf.Config())
+print(f"largest |ratio - 1| with 10 % dropout left on: {log['update']['first_ratio_error']:.1f}")
+print(f"KL to the reference before the first step:     {log['kl']:+.2f}")
 
 # %% [markdown]
 # ## The training
@@ -689,7 +700,7 @@ free, unpriced = rlhf.train(
     step=rlhf_step,
     update=ppo_update,
     loss=ppo_clip_loss,
-    every=3,
+    every=5,
 )
 text_plots.panels({"β = 0.1": priced, "β = 0": unpriced})
 plt.show()
@@ -712,9 +723,7 @@ text_plots.table(
 
 # %%
 sweep = json.loads((files("pgcourse") / "data" / "rlhf_sweep.json").read_text())
-best_of = rlhf.best_of_n(
-    language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16)
-)
+best_of = best_of_n(language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16))
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
 colors = dict(zip(sorted({run["beta"] for run in sweep}), plots.COLORS, strict=False))
@@ -949,7 +958,7 @@ contenders = {
     ),
 }
 for name, method in contenders.items():
-    curves[name], _ = tiny_language.kl_curve(tiny, method, every=fast(5, 10))
+    curves[name], _ = tiny_language.kl_curve(tiny, method, every=10)
 plt.figure(figsize=(9, 3.8))
 for i, (name, curve) in enumerate(curves.items()):
     last = curve[-1][0]
@@ -958,7 +967,7 @@ for i, (name, curve) in enumerate(curves.items()):
         [y for _, y in curve],
         "os^Dv"[i] + "-",
         ms=4,
-        markevery=5,
+        markevery=2,
         label=f"{name}: {curve[-1][1]:.2f}",
     )
 plt.yscale("log")
@@ -1005,8 +1014,7 @@ plt.show()
 #
 # Several turns, sub-word tokens, and everything that only size brings; supervised fine-tuning on written demonstrations (our language model
 # learned from answers at once); reward models that are retrained as the policy moves; penalties against known
-# exploits; verifiable rewards (unit tests, mathematics) in place of learned ones. Dropout: large models have it, and it must be *off* when sampling and
-# scoring, or the ratio is not 1. And whose votes: ours are strangers' ratings of words, and a large model's are somebody's opinions too.
+# exploits; verifiable rewards (unit tests, mathematics) in place of learned ones. And whose votes: ours are strangers' ratings of words, and a large model's are somebody's opinions too.
 #
 # ## Papers
 #

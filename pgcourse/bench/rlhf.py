@@ -1,7 +1,8 @@
 """One PPO iteration on a language model, beside TRL's: CPU seconds and tokens a second.
 
-    python -m pgcourse.bench.rlhf             this project
-    python -m pgcourse.bench.rlhf trl         TRL, in a Python that has it
+    python -m pgcourse.bench.rlhf             both sides, this project's and TRL's
+    python -m pgcourse.bench.rlhf ours        this project, numbers only
+    python -m pgcourse.bench.rlhf trl         TRL, numbers only, in a Python that has it
 
 Equal terms: 128 conversations an iteration, 21 new tokens at most, 3 epochs of 4 minibatches, a critic, a frozen
 reference and a reward model, each a transformer with 2 layers of width 64 and 4 heads over the same 252 words; one
@@ -9,8 +10,10 @@ torch thread. Only the time of iterations counts: no imports, no warm-up, no eva
 """
 
 import json
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -57,11 +60,62 @@ def ours(iterations=8):
     }
 
 
+def side(python, name):
+    """One side's numbers, from a process of its own."""
+    command = [python, "-m", "pgcourse.bench.rlhf", name]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def measure(peers=None, rounds=3):
+    """Both sides in turn; of each side the round with the median time."""
+    from pgcourse.bench.run import peers_python
+
+    pythons, found = {"ours": sys.executable, "trl": peers_python(peers)}, {"ours": [], "trl": []}
+    for _ in range(rounds):
+        for name, python in pythons.items():
+            found[name].append(side(python, name))
+    for rows in found.values():
+        rows.sort(key=lambda row: row["cpu_seconds_per_iteration"])
+    return {name: rows[len(rows) // 2] for name, rows in found.items()}
+
+
+def markdown(found):
+    ours, trl = found["ours"], found["trl"]
+    mine, theirs = ours["cpu_seconds_per_iteration"], trl["cpu_seconds_per_iteration"]
+    cached, plain = ours["tokens_per_second"], ours["tokens_per_second_without_cache"]
+    return "\n".join(
+        [
+            f"One PPO iteration on a language model: {CONVERSATIONS} conversations, {EPOCHS} epochs of "
+            f"{MINIBATCHES} minibatches, one torch thread, median of three rounds.",
+            "",
+            "| | parameters of the language model | CPU s per iteration |",
+            "|---|---|---|",
+            f"| this project | {ours['parameters']:,} | {mine:.2f} |",
+            f"| TRL | {trl['parameters']:,} | {theirs:.2f} |",
+            "",
+            f"This project takes {mine / theirs:.2f} times TRL's CPU time. It writes {cached:,.0f} tokens a second "
+            f"with its KV cache and {plain:,.0f} without.",
+            "",
+        ]
+    )
+
+
+def main(out=Path("bench")):
+    found = measure()
+    out.mkdir(exist_ok=True)
+    (out / "rlhf.json").write_text(json.dumps(found, indent=1) + "\n")
+    (out / "rlhf.md").write_text(markdown(found))
+    print(markdown(found))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:] == ["trl"]:
         from pgcourse.bench.rlhf_trl import theirs
 
         print(json.dumps(theirs()))
-    else:
+    elif sys.argv[1:] == ["ours"]:
         print(json.dumps(ours()))
+    else:
+        main()
