@@ -73,21 +73,24 @@ def command(
     seeds: Annotated[
         int, typer.Option(help="Seeds for each row; with our own settings twice as many.")
     ] = 5,
-    only: Annotated[str, typer.Option(help="Rows whose name contains this.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Rows whose name contains this; or: rlhf, grading.")
+    ] = "",
     peers: Annotated[
         Path | None, typer.Option(help="A Python that has stable-baselines3; default: .venv-bench.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the table and the plot go.")] = Path("bench"),
 ):
-    """This project and Stable-Baselines3 until solved, import and check times; about 20 minutes."""
+    """This project and its peers until solved, an RLHF step, a class graded; about 40 minutes."""
     main(seeds, only, peers, out)
 
 
 def main(seeds, only, peers, out):
-    from pgcourse.bench import grading
+    from pgcourse.bench import grading, rlhf
 
-    if only == "grading":
-        grading.main(out)
+    parts = {"rlhf": rlhf.main, "grading": grading.main}
+    if only in parts:
+        parts[only](out)
         return
     rows = [row for row in ROWS if only in " ".join(map(str, row[:3]))]
     if not rows:
@@ -126,7 +129,8 @@ def main(seeds, only, peers, out):
             theirs.close()
     print(markdown(results))
     if not only:
-        grading.main(out)
+        for part in parts.values():
+            part(out)
 
 
 def seeds_of_ours(terms, seeds):
