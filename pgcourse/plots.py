@@ -108,7 +108,11 @@ def align(results, key="return", points=200):
         steps, values = result.history["steps"], result.history[key]
         good = np.isfinite(values)
         if not good.any():
-            raise ValueError(f"a run has no finite {key!r} to draw.")
+            config = result.config
+            raise ValueError(
+                f"the run on {config.env} with seed {config.seed} has no finite {key!r} to draw; "
+                "train it longer, or leave it out."
+            )
         known.append((steps[good], values[good]))
     grid = np.linspace(max(s[0] for s, _ in known), min(s[-1] for s, _ in known), points)
     return grid, np.stack([np.interp(grid, steps, values) for steps, values in known])

@@ -181,7 +181,9 @@ def train_command(
 
 
 def plot_command(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders, or folders of runs; default: runs.")
+    ] = None,
     key: Annotated[str, typer.Option(help="return, entropy, kl, clip_fraction, …")] = "return",
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("curves.png"),
     animation: Annotated[
@@ -196,7 +198,7 @@ def plot_command(
 
     try:
         groups = {}
-        for folder in folders(runs):
+        for folder in folders(runs or [Path("runs")]):
             name = f"{read(folder)[0]}, {read(folder)[1].env}"
             groups.setdefault(name, []).append(load(folder))
         plots.learning_curves(groups, key).figure.savefig(out, dpi=150)
