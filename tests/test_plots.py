@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from pgcourse import plots, ppo
-from pgcourse.record import Result
+from pgcourse.record import BaseConfig, Result
 
 
 def fake(steps, values, key="return"):
     history = {"steps": np.array(steps, float), key: np.array(values, float)}
-    return Result(None, None, history, np.array([]), np.array([]), 0.0)
+    return Result(BaseConfig(), None, history, np.array([]), np.array([]), 0.0)
 
 
 def test_the_band_covers_the_truth_as_often_as_it_says():
@@ -36,7 +36,7 @@ def test_runs_that_report_at_other_steps_share_a_grid():
 
 
 def test_a_run_without_the_number_says_so():
-    with pytest.raises(ValueError, match="return"):
+    with pytest.raises(ValueError, match="CartPole-v1 with seed 0 .*return"):
         plots.align([fake([0, 1], [np.nan, np.nan])])
 
 
