@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_half_a_solution_earns_half():
     "fn, name, says",
     [
         (lambda x: (2 * x).unsqueeze(0), "wrong shape", "[2]"),
-        (lambda x: (2 * x).double(), "wrong dtype", "float32"),
+        (lambda x: (2 * x).half(), "wrong dtype", "float32"),
         (lambda x: (2 * x).tolist(), "wrong type", "list"),
         (lambda x: (2 * x).detach().numpy(), "wrong type", "numpy"),
         (lambda x: 2 * x.detach(), "no gradient", "`x`"),
@@ -94,6 +95,14 @@ def test_taking_requires_grad_away_is_a_change():
 
     verdict = judge(detaches_in_place, "reinforce_loss")
     assert not verdict.passed and verdict.pitfall == "modified input"
+
+
+def test_more_digits_are_right_and_fewer_are_not():
+    assert verdict_of(lambda x: 2 * x.double()).passed
+    case = Case("float64", lambda g: dict(x=torch.ones(2, dtype=torch.float64)), "small")
+    exercise = replace(EXERCISE, cases=[case, *EXERCISE.cases[1:]])
+    assert judge(lambda x: 2 * x, exercise, seed="digits").passed
+    assert judge(lambda x: (2 * x).float(), exercise, seed="digits").pitfall == "wrong dtype"
 
 
 def test_a_gradient_into_a_constant_is_seen():

@@ -53,6 +53,7 @@ class Descent:
 def entry(fn, args, grad):
     """One answer of a quiz: fn() returns a dict, args["key"] says which entry counts.
 
+    Capitals and surrounding spaces do not matter.
     With args["any_order"] an answer is a choice of names: a list, a tuple, a set or a single name.
     """
     answers = fn()
@@ -62,8 +63,12 @@ def entry(fn, args, grad):
         raise KeyError(f"there is no answer to {args['key']!r}")
     answer = answers[args["key"]]
     if args.get("any_order"):
-        answer = sorted({answer} if isinstance(answer, str) else set(answer))
-    return answer, {}
+        return sorted(map(plain, {answer} if isinstance(answer, str) else set(answer))), {}
+    return plain(answer), {}
+
+
+def plain(answer):
+    return answer.strip().lower() if isinstance(answer, str) else answer
 
 
 @driver
