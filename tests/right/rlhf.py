@@ -365,6 +365,7 @@ def dpo_softplus(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
 
 def dpo_as_reward_model(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
     """Bradley–Terry on the implicit rewards beta log(pi / ref)."""
+    equal_shapes(logp_chosen, logp_rejected, ref_chosen, ref_rejected)
     r_chosen = beta * (logp_chosen - ref_chosen.detach())
     return votes_binary(r_chosen, beta * (logp_rejected - ref_rejected.detach()))
 
