@@ -202,11 +202,10 @@ NAMES = (
     "{student_id}",
     "名前",
     "-x",
-    "a\nb",
     "<b>",
     "100%",
 )
-TOO_LONG = "ü" * 110
+TOO_LONG, TWO_LINES = "ü" * 110, "a\nb"
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +242,8 @@ def damaged(tmp_path_factory):
     os.truncate(large, 2**30)
     for name in NAMES:
         classes.hand_in(root, name, to_bytes(notebook()))
-    classes.hand_in(root, TOO_LONG, to_bytes(notebook()))
+    for name in (TOO_LONG, TWO_LINES):
+        classes.hand_in(root, name, to_bytes(notebook()))
     mac = classes.hand_in(root, "a mac", to_bytes(notebook()), name="mine.ipynb").parent
     (mac / "._mine.ipynb").write_bytes(b"\0\5\26\7")
     (mac / ".ipynb_checkpoints").mkdir()
@@ -286,6 +286,7 @@ def test_repairs_are_told(damaged):
         ("a folder", "not a file"),
         ("too large", "1024 MB"),
         (TOO_LONG, "too long"),
+        (TWO_LINES, "line break"),
     ],
 )
 def test_what_cannot_be_repaired_is_named(damaged, name, says):

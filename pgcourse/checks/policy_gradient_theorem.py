@@ -1542,6 +1542,13 @@ def estimate_weights(*weights):
     )
 
 
+def estimate_sum(theta, actions, returns):
+    if actions.shape != returns.shape:
+        raise ValueError("expected one return for each action")
+    onehot = torch.eye(len(theta), dtype=theta.dtype)[actions]
+    return returns @ (onehot - torch.softmax(theta, dim=-1))
+
+
 def estimate_product_of_means(theta, actions, returns):
     return returns.mean() * scores_of(theta, actions).mean(0)
 
@@ -1655,7 +1662,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
         Pitfall(
             "sum for mean",
             "It sums over the samples: the estimate grows with their number.",
-            **estimate_weights(lambda returns: len(returns) * returns),
+            estimate_sum,
         ),
         Pitfall(
             "sign",

@@ -104,6 +104,12 @@ def prepare(room, student, lesson, source, seed, limits, store, force, done):
     if len(student.encode(errors="replace")) > MOST_NAME:
         done(Row(student, "not graded", note="the student's name is too long for a file's name"))
         return None
+    if not student.isprintable():
+        says = (
+            "the student's name has a line break or the like, which nbgrader cannot read; rename it"
+        )
+        done(Row(student, "not graded", note=says))
+        return None
     try:
         path, notes = intake.find_notebook(folder, lesson)
         data = intake.read_bytes(path)
