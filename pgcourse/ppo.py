@@ -93,9 +93,10 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
                 and target_kl: once a minibatch's KL exceeds it, no further step is taken
     loss      : the policy's loss, called as loss(logp, logp_old, adv, clip, mask)
     generator : torch.Generator for the shuffling, or None for the global one
-    returns   : dict of floats, means over the minibatches: policy_loss, value_loss, entropy (nats),
-                kl (nats), clip_fraction; and first_ratio_error, the largest |rho - 1| of the first
-                minibatch, which must be 0 up to rounding
+    returns   : dict of floats, means over the minibatches (one past target_kl included):
+                policy_loss, value_loss, entropy (nats), kl (nats), clip_fraction; and
+                first_ratio_error, the largest |rho - 1| of the first minibatch, which must be 0
+                up to rounding
     source    : Schulman et al. 2017, algorithm 1, arXiv:1707.06347
     """
     log, parameters = [], list(policy.parameters())

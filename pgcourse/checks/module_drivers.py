@@ -212,13 +212,16 @@ class Agent(nn.Module):
     def __init__(self, actor, critic, rollout):
         super().__init__()
         self.actor, self.critic = Network(actor), Network(critic, squeeze=True)
-        pairs = zip(rollout["obs"].flatten(0, 1), rollout["act"].flatten(), strict=True)
-        self.stored = {obs.numpy().tobytes(): int(act) for obs, act in pairs}
+        self.stored = dict(self.pairs(rollout["obs"], rollout["act"]))
         self.scored = "the stored ones"
 
+    @staticmethod
+    def pairs(obs, act):
+        rows = obs.detach().reshape(-1, obs.shape[-1]).contiguous().numpy()
+        return zip([row.tobytes() for row in rows], act.reshape(-1).tolist(), strict=True)
+
     def evaluate(self, obs, act):
-        rows = zip(obs.reshape(-1, obs.shape[-1]), act.reshape(-1), strict=True)
-        if any(self.stored.get(o.detach().numpy().tobytes(), int(a)) != int(a) for o, a in rows):
+        if any(self.stored.get(o, a) != a for o, a in self.pairs(obs, act)):
             self.scored = "others"
         logp_all = torch.log_softmax(self.actor(obs), dim=-1)
         logp = logp_all.gather(-1, act.unsqueeze(-1)).squeeze(-1)

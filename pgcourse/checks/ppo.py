@@ -2380,6 +2380,8 @@ def updating(
     total=weighted_sum,
     step=descend,
     policy_loss=None,
+    kl_of=approx_kl,
+    diagnosis=diagnose,
     stop="at once",
     report=summarize,
 ):
@@ -2396,9 +2398,11 @@ def updating(
                 logp_old = old(batch, logp)
                 pi_loss = (policy_loss or loss)(logp, logp_old, batch["adv"], config.clip, mask)
                 v_loss, extra = value(val, batch, config, mask), bonus(ent, batch, mask)
-                kl = approx_kl(logp.detach(), logp_old.detach(), mask)
-                log.append(diagnose(pi_loss, v_loss, extra, kl, logp, logp_old, config.clip, mask))
+                kl = kl_of(logp.detach(), logp_old.detach(), mask)
+                log.append(diagnosis(pi_loss, v_loss, extra, kl, logp, logp_old, config.clip, mask))
                 too_far = kl > config.target_kl
+                if too_far and stop == "before the log":
+                    return report(log[:-1])
                 if too_far and stop == "at once":
                     return report(log)
                 if too_far and stop == "this epoch":
@@ -2408,6 +2412,8 @@ def updating(
                 step(policy, optimizer, total(pi_loss, v_loss, extra, config), config, i)
                 if too_far and stop == "one step late":
                     return report(log)
+            if too_far and stop == "after the epoch":
+                break
         return report(log)
 
     return update
@@ -2864,6 +2870,115 @@ def report_worst_ratio(log):
     return {**summarize(log), "first_ratio_error": worst}
 
 
+def report_entropy_negated(log):
+    means = summarize(log)
+    return {**means, "entropy": -means["entropy"]}
+
+
+def reporting(change):
+    """The right update, and a log in which one number is another."""
+
+    def update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+        log = ppo_update(policy, optimizer, rollout, config, loss, generator)
+        return {**log, **change(log, config)}
+
+    return update
+
+
+def total_reported(log, config):
+    rest = config.value_coef * log["value_loss"] - config.entropy_coef * log["entropy"]
+    return {"policy_loss": log["policy_loss"] + rest}
+
+
+def with_loss(change, total=weighted_sum):
+    """The policy's loss is the given one, changed: change(loss, logp, logp_old, adv, clip, mask, config)."""
+
+    def update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+        def changed(logp, logp_old, adv, clip, mask=None):
+            return change(loss, logp, logp_old, adv, clip, mask, config)
+
+        inner = updating(total=total)
+        return inner(policy, optimizer, rollout, config, changed, generator)
+
+    return update
+
+
+def loss_with_kl(loss, logp, logp_old, adv, clip, mask, config):
+    return loss(logp, logp_old, adv, clip, mask) + approx_kl(logp, logp_old, mask)
+
+
+def loss_with_sampled_entropy(loss, logp, logp_old, adv, clip, mask, config):
+    bonus = -masked_mean(logp, mask)
+    return loss(logp, logp_old, adv, clip, mask) - config.entropy_coef * bonus
+
+
+def loss_with_fixed_clip(loss, logp, logp_old, adv, clip, mask, config):
+    return loss(logp, logp_old, adv, 0.2, mask)
+
+
+def loss_with_padding(loss, logp, logp_old, adv, clip, mask, config):
+    return loss(logp, logp_old, adv, clip)
+
+
+def kl_with_padding(logp, logp_old, mask):
+    return approx_kl(logp, logp_old)
+
+
+def kl_plain(logp, logp_old, mask):
+    return masked_mean(logp_old - logp, mask)
+
+
+def kl_squared(logp, logp_old, mask):
+    return masked_mean(0.5 * (logp - logp_old) ** 2, mask)
+
+
+def kl_reversed(logp, logp_old, mask):
+    return approx_kl(logp_old, logp, mask)
+
+
+def bonus_over_all(ent, batch, mask):
+    return ent.mean() if mask is None else (ent * mask).mean()
+
+
+def mask_dropped(policy, batch):
+    return {key: x for key, x in batch.items() if key != "mask"}
+
+
+def mask_negated(policy, batch):
+    return batch | ({"mask": ~batch["mask"]} if "mask" in batch else {})
+
+
+def select_all_but_mask(data, columns):
+    return columns_of(data, columns) | ({"mask": data["mask"]} if "mask" in data else {})
+
+
+def select_rows(data, columns):
+    return {key: x[columns] for key, x in data.items()}
+
+
+def split_evenly(n_columns, config, generator):
+    for _ in range(config.epochs):
+        order = torch.randperm(n_columns, generator=generator)
+        yield order.tensor_split(config.minibatches)
+
+
+def own_generator_each_epoch(n_columns, config, generator):
+    for epoch in range(config.epochs):
+        own = torch.Generator().manual_seed(epoch)
+        yield minibatch_columns(n_columns, config.minibatches, own)
+
+
+def step_limited_by_largest(policy, optimizer, loss, config, i):
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm, norm_type=float("inf"))
+    optimizer.step()
+
+
+def total_critic_alone(policy_loss, value_loss, bonus, config):
+    return config.value_coef * value_loss
+
+
 def agent(g, T, B, stale=0.0, mask=None, **config):
     """Networks, a rollout of theirs (logp from a policy `stale` away) and a configuration."""
     sizes = ((3, 8), (8, 3)), ((3, 6), (6, 1))
@@ -2911,12 +3026,26 @@ def agent(g, T, B, stale=0.0, mask=None, **config):
     )
 
 
-def one_column_far_away(g):
-    """Fresh data but for one column: its KL is past the limit from the beginning."""
-    args = agent(g, 4, 6, epochs=4, minibatches=6, target_kl=0.3)
-    far = int(integers(g, 6, 1))
-    args["rollout"]["logp"][:, far] -= 2.0
+def third_column_far_away(g):
+    """Fresh data but for the third column in the first epoch's order: only its KL is past the limit."""
+    args = agent(g, 3, 4, epochs=3, minibatches=4, target_kl=0.9) | dict(lr=0.05)
+    order = torch.randperm(4, generator=torch.Generator().manual_seed(args["seed"]))
+    args["rollout"]["logp"][:, order[2]] -= (
+        1.45  # k3 is 1.81, and the mean of three below the limit
+    )
     return args
+
+
+def just_beyond_the_limit(g):
+    """The KL is past the limit, by a fifth, before any step."""
+    args = agent(g, 3, 2, epochs=2, target_kl=0.6)
+    args["rollout"]["logp"] -= 1.0  # k3 is 0.718
+    return args
+
+
+def padding_far_away(g):
+    """The padding is past the KL limit, the data is not."""
+    return agent(g, 5, 4, epochs=2, target_kl=0.5, mask=masks(g, 4, 5).T) | dict(lr=0.05)
 
 
 def slowly_drifting(g):
@@ -2945,8 +3074,8 @@ PPO_UPDATE = Exercise(
         Case("one step on a fresh rollout", lambda g: agent(g, 2, 2), "one step"),
         Case("one step, more data", lambda g: agent(g, 6, 3, entropy_coef=0.2), "one step"),
         Case(
-            "four epochs on one rollout",
-            lambda g: agent(g, 5, 3, epochs=4, value_coef=0.8),
+            "gradients limited to the norm 0.05, values to moves of 0.2",
+            lambda g: agent(g, 4, 3, stale=0.3, epochs=2, max_grad_norm=0.05, value_clip=0.2),
             "epochs on frozen data",
         ),
         Case(
@@ -2955,18 +3084,23 @@ PPO_UPDATE = Exercise(
             "epochs on frozen data",
         ),
         Case(
-            "gradients limited to the norm 0.05, values to moves of 0.2",
-            lambda g: agent(g, 4, 3, stale=0.3, epochs=2, max_grad_norm=0.05, value_clip=0.2),
+            "four epochs on one rollout",
+            lambda g: agent(g, 5, 3, epochs=4, value_coef=0.8),
             "epochs on frozen data",
         ),
         Case(
             "five columns in two minibatches",
-            lambda g: agent(g, 4, 5, epochs=3, minibatches=2, value_coef=0.3),
+            lambda g: agent(g, 3, 5, epochs=2, minibatches=2, value_coef=0.3),
             "minibatches",
         ),
         Case(
-            "eight columns in four minibatches",
-            lambda g: agent(g, 3, 8, stale=0.2, epochs=2, minibatches=4),
+            "seven columns in four minibatches",
+            lambda g: agent(g, 3, 7, stale=0.2, epochs=2, minibatches=4),
+            "minibatches",
+        ),
+        Case(
+            "nine columns in four minibatches",
+            lambda g: agent(g, 2, 9, epochs=1, minibatches=4),
             "minibatches",
         ),
         Case(
@@ -2976,19 +3110,31 @@ PPO_UPDATE = Exercise(
         ),
         Case(
             "masks and minibatches",
-            lambda g: agent(g, 8, 6, epochs=2, minibatches=3, mask=masks(g, 6, 8).T),
+            lambda g: agent(g, 5, 6, epochs=2, minibatches=3, mask=masks(g, 6, 5).T),
             "masks",
         ),
-        Case("one column beyond the KL limit", one_column_far_away, "KL limit"),
+        Case("a little beyond the KL limit from the start", just_beyond_the_limit, "KL limit"),
+        Case("one column beyond the KL limit", third_column_far_away, "KL limit"),
         Case("a KL limit reached on the way", slowly_drifting, "KL limit"),
+        Case("padding beyond the KL limit", padding_far_away, "KL limit"),
         Case(
             "what it returns",
-            lambda g: agent(g, 4, 4, epochs=3, minibatches=2) | dict(keep="log"),
+            lambda g: agent(g, 4, 4, epochs=2, minibatches=2) | dict(keep="log"),
             "log",
         ),
         Case(
             "what it returns after an older policy",
             lambda g: agent(g, 4, 3, stale=0.3, epochs=2) | dict(keep="log"),
+            "log",
+        ),
+        Case(
+            "what it returns, with masks",
+            lambda g: agent(g, 5, 4, stale=0.1, epochs=2, mask=masks(g, 4, 5).T) | dict(keep="log"),
+            "log",
+        ),
+        Case(
+            "what it returns past the KL limit",
+            lambda g: third_column_far_away(g) | dict(keep="log"),
             "log",
         ),
     ],
@@ -3132,6 +3278,11 @@ PPO_UPDATE = Exercise(
             updating(epochs=remainder_dropped),
         ),
         Pitfall(
+            "parts of other sizes",
+            "It splits the columns into parts as equal as can be; minibatch_columns makes equal ones and a smaller last.",
+            updating(epochs=split_evenly),
+        ),
+        Pitfall(
             "remainder as another minibatch",
             "The columns that are left over make one minibatch more than config.minibatches.",
             updating(epochs=remainder_apart),
@@ -3170,11 +3321,13 @@ PPO_UPDATE = Exercise(
             "generator of its own",
             "It makes its own generator: every update shuffles in the same order, whatever is passed.",
             updating(epochs=own_generator),
+            also=(updating(epochs=own_generator_each_epoch),),
         ),
         Pitfall(
             "rows for columns",
             "It shuffles the time axis; minibatches are made of whole columns.",
             rows_for_columns,
+            also=(updating(select=select_rows),),
         ),
         Pitfall(
             "single steps for columns",
@@ -3223,6 +3376,11 @@ PPO_UPDATE = Exercise(
             ),
         ),
         Pitfall(
+            "largest entry for the norm",
+            "It limits the gradient's largest entry; max_grad_norm is for the Euclidean norm.",
+            updating(step=step_limited_by_largest),
+        ),
+        Pitfall(
             "another limit for the gradient",
             "The gradient's norm is limited by a fixed number or by config.clip; the limit is config.max_grad_norm.",
             updating(step=step_limited_to(lambda config: 0.5)),
@@ -3268,6 +3426,7 @@ PPO_UPDATE = Exercise(
             "policy loss left out",
             "The policy's loss is not in the total: only the critic learns.",
             updating(total=total_policy_left_out),
+            also=(updating(total=total_critic_alone),),
         ),
         Pitfall(
             "ascent",
@@ -3347,6 +3506,21 @@ PPO_UPDATE = Exercise(
             updating(value=value_clipped_like_ratio),
         ),
         Pitfall(
+            "fixed clip",
+            "The loss is called with 0.2; config.clip is the one to use.",
+            with_loss(loss_with_fixed_clip),
+        ),
+        Pitfall(
+            "KL penalty",
+            "The KL is added to the loss; here it is for the log and the limit only.",
+            with_loss(loss_with_kl),
+        ),
+        Pitfall(
+            "log-probability for the entropy",
+            "-logp of the action taken stands in for the entropy: its mean is right, its gradient is not.",
+            with_loss(loss_with_sampled_entropy, total_without_entropy),
+        ),
+        Pitfall(
             "loss ignored",
             "It uses ppo_clip_loss itself; the loss to use is the argument loss.",
             updating(policy_loss=smoothed_clip_loss),
@@ -3371,6 +3545,41 @@ PPO_UPDATE = Exercise(
             "Padding counts in the mean and standard deviation of the advantages.",
             updating(prepare=normalized_with_padding),
             also=(updating(prepare=normalized_with_padding_unbiased),),
+        ),
+        Pitfall(
+            "mask not passed on",
+            "The advantages are normalized with the mask, but the losses do not get it: padding counts in them.",
+            updating(each_batch=mask_dropped),
+        ),
+        Pitfall(
+            "mask upside down",
+            "The losses keep what the mask marks as False, the padding, and drop what counts.",
+            updating(each_batch=mask_negated),
+        ),
+        Pitfall(
+            "mask of other columns",
+            "The mask is not shuffled with the rest: it belongs to other columns.",
+            updating(select=select_all_but_mask),
+        ),
+        Pitfall(
+            "padding in the policy loss",
+            "Padding counts in the policy's loss: the mask is not passed to it.",
+            with_loss(loss_with_padding),
+        ),
+        Pitfall(
+            "padding in the KL",
+            "Padding counts in the KL.",
+            updating(kl_of=kl_with_padding),
+        ),
+        Pitfall(
+            "padding in the clip fraction",
+            "Padding counts in the clip fraction and the ratio's error: diagnose is not given the mask.",
+            updating(diagnosis=lambda *args: diagnose(*args[:-1])),
+        ),
+        Pitfall(
+            "entropy divided by all positions",
+            "The entropy's sum leaves the padding out, but is divided by the number of all positions.",
+            updating(bonus=bonus_over_all),
         ),
         Pitfall(
             "padding in the entropy",
@@ -3398,6 +3607,22 @@ PPO_UPDATE = Exercise(
             updating(stop="this minibatch"),
         ),
         Pitfall(
+            "another KL",
+            "It has another estimate in the place of approx_kl(logp, logp_old).",
+            updating(kl_of=kl_plain),
+            also=(updating(kl_of=kl_squared), updating(kl_of=kl_reversed)),
+        ),
+        Pitfall(
+            "KL limit looked at once an epoch",
+            "The KL is compared with the limit at an epoch's end only; compare before each step.",
+            updating(stop="after the epoch"),
+        ),
+        Pitfall(
+            "stopped before the log",
+            "The minibatch past the KL limit is missing in the means: log it first, then return.",
+            updating(stop="before the log"),
+        ),
+        Pitfall(
             "KL limit one step late",
             "It looks at the KL after the step: one step more is taken than allowed.",
             updating(stop="one step late"),
@@ -3406,11 +3631,27 @@ PPO_UPDATE = Exercise(
             "log of the last minibatch",
             "It returns the last minibatch's numbers; the means over all are asked for.",
             updating(report=report_last),
+            also=(updating(report=lambda log: summarize(log[-1:])),),
         ),
         Pitfall(
             "log of the first minibatch",
             "It returns the first minibatch's numbers; the means over all are asked for.",
             updating(report=report_first),
+        ),
+        Pitfall(
+            "total loss logged",
+            "policy_loss in the log is the whole loss; it should be the policy's part alone.",
+            reporting(total_reported),
+        ),
+        Pitfall(
+            "weighted value loss logged",
+            "value_loss in the log is multiplied by value_coef; it should be the plain one.",
+            reporting(lambda log, config: {"value_loss": config.value_coef * log["value_loss"]}),
+        ),
+        Pitfall(
+            "negative entropy logged",
+            "entropy in the log has the wrong sign: the entropy is never negative.",
+            updating(report=report_entropy_negated),
         ),
         Pitfall(
             "log of sums",
@@ -3625,8 +3866,8 @@ QUIZ_CLINIC = Exercise(
             "actions blamed for advantages",
             "A",
             7,
-            "Patient A's critic explains little of its returns (adv + val), too. Resampled actions would "
-            "leave the critic alone.",
+            "Patient A's explained variance falls back to 0: its critic's targets (adv + val) are wrong, too. "
+            "Resampled actions would leave the critic alone.",
         ),
         mistaken(
             quiz_clinic,
@@ -3662,7 +3903,7 @@ QUIZ_CLINIC = Exercise(
             "KL overlooked",
             "E",
             1,
-            "Patient E's KL is ten and more times that of the others, update after update.",
+            "Patient E's KL is ten to a hundred times that of the others, in most updates.",
         ),
         mistaken(
             quiz_clinic,
