@@ -77,6 +77,8 @@ class Exercise:
     driver    : how the function is called, a name in drivers.DRIVERS
     seconds   : limit for one call
     gate      : whether the first part is the condition for the others (no for a quiz)
+    ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
+                that is wrong tells which (and a slow exercise is judged soon)
     """
 
     reference: Callable
@@ -88,6 +90,7 @@ class Exercise:
     driver: str = "call"
     seconds: float = 5.0
     gate: bool = True
+    ladder: bool = False
     lesson: str = field(default="", compare=False)
 
     def __post_init__(self):
@@ -220,7 +223,8 @@ class Exercise:
 
         It must be wrong on two of them: two single numbers may be equal by accident.
         """
-        for part in (part for part, ok in earned.items() if not ok):
+        failed = [part for part, ok in earned.items() if not ok]
+        for part in failed[:1] if self.ladder else failed:
             cases = [i for i, c in enumerate(self.cases) if c.part == part and not c.raises]
             for pitfall in self.pitfalls if len(cases) > 1 else ():
                 if not pitfall.telltale and any(

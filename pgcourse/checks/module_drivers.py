@@ -21,9 +21,9 @@ class Network(nn.Module):
         self.squeeze = squeeze
 
     def forward(self, obs):
-        x = obs
-        for i in range(0, len(self.arrays), 2):
-            x = nn.functional.linear(x if i == 0 else x.tanh(), *self.arrays[i : i + 2])
+        x, arrays = obs, list(self.arrays)  # to slice a ParameterList makes a new module
+        for i in range(0, len(arrays), 2):
+            x = nn.functional.linear(x if i == 0 else x.tanh(), *arrays[i : i + 2])
         return x.squeeze(-1) if self.squeeze else x
 
     def values(self):

@@ -3070,6 +3070,7 @@ PPO_UPDATE = Exercise(
         "clean": 1,
     },
     driver="update_policy",
+    ladder=True,
     cases=[
         Case("one step on a fresh rollout", lambda g: agent(g, 2, 2), "one step"),
         Case("one step, more data", lambda g: agent(g, 6, 3, entropy_coef=0.2), "one step"),
