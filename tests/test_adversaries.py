@@ -15,7 +15,7 @@ from pgcourse.checks import get
 from pgcourse.classroom import gradebook, sandbox
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.grade import grade_class
-from pgcourse.classroom.judge import Limits
+from pgcourse.classroom.judge import Limits, close_worker
 from tests import adversaries, classes
 
 MARKER = str(random.randrange(10**6, 10**7))
@@ -44,6 +44,7 @@ def hard_coded(which=slice(None)):
 @pytest.fixture(scope="module")
 def cheated(tmp_path_factory):
     """The class after grading: (root, scores, rows, what the outside saw)."""
+    close_worker()  # one that another file's tests left warm in this process is none of ours
     root = classes.make(tmp_path_factory.mktemp("adversaries") / "class")
     listener = socket.create_server(("127.0.0.1", 0))
     abstract = socket.socket(socket.AF_UNIX)

@@ -86,7 +86,7 @@ def test_probes_4_and_5_the_actor_finds_the_right_action(name, number):
 @pytest.mark.parametrize("number", [4, 5])
 def test_a_gaussian_policy_finds_the_right_number(module, number):
     config = module.Config(
-        env=f"pgcourse/ContinuousProbe{number}-v0", gamma=GAMMA, total_steps=20_000, log_std=-0.5
+        env=f"pgcourse/ContinuousProbe{number}-v0", gamma=GAMMA, total_steps=40_000, log_std=-0.5
     )
     policy = module.train(config, progress=False).policy
     for obs in (-1.0, 1.0) if number == 5 else (0.0,):
