@@ -74,7 +74,7 @@ def command(
         int, typer.Option(help="Seeds for each row; with our own settings twice as many.")
     ] = 5,
     only: Annotated[
-        str, typer.Option(help="Rows whose name contains this; or: rlhf, grading.")
+        str, typer.Option(help="Rows whose name contains this; or: latency, rlhf, grading.")
     ] = "",
     peers: Annotated[
         Path | None, typer.Option(help="A Python that has stable-baselines3; default: .venv-bench.")
@@ -88,7 +88,7 @@ def command(
 def main(seeds, only, peers, out):
     from pgcourse.bench import grading, rlhf
 
-    parts = {"rlhf": rlhf.main, "grading": grading.main}
+    parts = {"latency": measure_latency, "rlhf": rlhf.main, "grading": grading.main}
     if only in parts:
         parts[only](out)
         return
@@ -119,9 +119,6 @@ def main(seeds, only, peers, out):
                 row["load"] = round(os.getloadavg()[0], 1)
                 results["about"] = about()
                 write(out, results)  # seed by seed: an interrupted benchmark keeps what it has
-        if not only:
-            results["latency"] = latency()
-            write(out, results)
     finally:
         bar.close()
         ours.close()
@@ -154,6 +151,12 @@ def about():
         "cores": os.cpu_count(),
         **{name: version(name) for name in names},
     }
+
+
+def measure_latency(out):
+    results = load(out)
+    write(out, results | {"latency": latency()})
+    print(markdown(load(out)))
 
 
 def latency():
