@@ -306,6 +306,15 @@ def ratio_of_the_sequence(mean=False, axis=-1, alone=True):
     return ratio
 
 
+OTHER_SEQUENCES = (  # its arguments: mean, axis, alone
+    (False, -1, False),
+    (False, 0, True),
+    (False, 0, False),
+    (True, -1, False),
+    (True, 0, False),
+)
+
+
 def ratio_of_the_old(logp, logp_old):
     return torch.exp(logp_old - logp_old.detach())
 
@@ -418,16 +427,7 @@ PROBABILITY_RATIO = Exercise(
             "ratio of the whole sequence",
             "All steps of a row share one ratio, that of the sequence; PPO's ratio is that of one action.",
             guarded(ratio_of_the_sequence()),
-            also=tuple(
-                guarded(ratio_of_the_sequence(mean, axis, alone))
-                for mean, axis, alone in (
-                    (False, -1, False),
-                    (False, 0, True),
-                    (False, 0, False),
-                    (True, -1, False),
-                    (True, 0, False),
-                )
-            ),  # fmt: skip
+            also=tuple(guarded(ratio_of_the_sequence(*other)) for other in OTHER_SEQUENCES),
         ),
         Pitfall(
             "always one",
@@ -1077,16 +1077,7 @@ PPO_CLIP_LOSS = Exercise(
             "ratio of the whole sequence",
             "All steps of a row share one ratio; PPO's ratio is that of one action.",
             clip_with_ratio(ratio_of_the_sequence()),
-            also=tuple(
-                clip_with_ratio(ratio_of_the_sequence(mean, axis, alone))
-                for mean, axis, alone in (
-                    (False, -1, False),
-                    (False, 0, True),
-                    (False, 0, False),
-                    (True, -1, False),
-                    (True, 0, False),
-                )
-            ),  # fmt: skip
+            also=tuple(clip_with_ratio(ratio_of_the_sequence(*other)) for other in OTHER_SEQUENCES),
         ),
         Pitfall(
             "one ratio for the batch",
