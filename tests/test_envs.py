@@ -23,21 +23,17 @@ def test_ours_equals_gymnasiums_step_by_step(name, limit):
     ours.reset(seed=3)
     theirs = [gym.make(name, max_episode_steps=limit) for _ in range(n)]
 
-    def state(i):
-        return ours.state[:, i].copy() if name == "CartPole-v1" else ours.state[i].copy()
-
     for i, env in enumerate(theirs):
         env.reset()
-        env.unwrapped.state = state(i)
+        env.unwrapped.state = ours.state[i].copy()
     rng, over = np.random.default_rng(0), np.zeros(n, dtype=bool)
     for t in range(limit):
         if name == "Pendulum-v1":
             act = rng.uniform(-3, 3, (n, 1)).astype(np.float32)  # also beyond the limits
         elif name == "CartPole-v1":  # the first ones are balanced, the others fall
             random = rng.integers(0, 2, n)
-            act = np.where(
-                np.arange(n) < 2, (ours.state[2] + ours.state[3] > 0).astype(int), random
-            )
+            right = (ours.state[:, 2] + ours.state[:, 3] > 0).astype(int)
+            act = np.where(np.arange(n) < 2, right, random)
         else:  # swing the first ones up, so that some terminate: torque along the joint's speed
             random = rng.integers(0, 3, n)
             act = np.where(np.arange(n) < 3, np.sign(ours.state[:, 3]).astype(int) + 1, random)
@@ -51,7 +47,7 @@ def test_ours_equals_gymnasiums_step_by_step(name, limit):
             np.testing.assert_allclose(obs[i], want_obs, atol=1e-4)
             np.testing.assert_allclose(rew[i], want_rew, atol=1e-5)
             assert (terminated[i], truncated[i]) == (want_terminated, want_truncated), t
-            env.unwrapped.state = state(i)  # chaos: rounding must not add up
+            env.unwrapped.state = ours.state[i].copy()  # chaos: rounding must not add up
         over |= ended
         if name == "Pendulum-v1" and t < limit - 1:
             assert not over.any()
@@ -83,6 +79,9 @@ def test_episodes_start_where_gymnasiums_start():
     env = make_vector("Acrobot-v1", 4000)
     env.reset(seed=0)
     assert np.abs(env.state).max() <= 0.1 and abs(env.state.std() - 0.1 / np.sqrt(3)) < 0.002
+    env = make_vector("CartPole-v1", 4000)
+    env.reset(seed=0)
+    assert np.abs(env.state).max() <= 0.05 and abs(env.state.std() - 0.05 / np.sqrt(3)) < 0.001
 
 
 def test_the_same_seed_gives_the_same_start():

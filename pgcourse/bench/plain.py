@@ -8,22 +8,9 @@ import gymnasium as gym
 import torch
 from torch import nn
 
+from pgcourse.bench.solve import PeerPolicy
+
 GAMMA, LR, HIDDEN, DROPOUT, MAX_STEPS = 0.99, 1e-2, 128, 0.6, 300_000
-
-
-class Policy:
-    """What the evaluation asks: deterministic actions, without dropout."""
-
-    def __init__(self, net):
-        self.net = net
-
-    def act(self, obs, deterministic, noise=None):
-        self.net.eval()
-        with torch.no_grad():
-            return self.net(obs).argmax(-1)
-
-    def to_env(self, act):
-        return act.numpy()
 
 
 def reinforce(env_name, seed, until):
@@ -36,6 +23,12 @@ def reinforce(env_name, seed, until):
     )
     optimizer = torch.optim.Adam(net.parameters(), LR)
     steps, lengths, solved = 0, [], False
+
+    @torch.no_grad()
+    def decide(obs):
+        net.eval()  # without dropout
+        return net(obs).argmax(-1)
+
     while steps < MAX_STEPS and not solved:
         net.train()
         logps, rewards, ended = [], [], False
@@ -59,4 +52,4 @@ def reinforce(env_name, seed, until):
         optimizer.step()
         steps += len(rewards)
         lengths.append(sum(rewards))
-        solved = until.look(Policy(net), steps, sum(lengths[-20:]) / len(lengths[-20:]))
+        solved = until.look(PeerPolicy(decide), steps, sum(lengths[-20:]) / len(lengths[-20:]))

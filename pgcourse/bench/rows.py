@@ -113,22 +113,44 @@ AS_THEIRS = {
     },
 }
 
-# terms, algorithm, task, target ratio (None: no peer). The peer is Stable-Baselines3; of REINFORCE it is
-# `pgcourse.bench.plain`
+# Tianshou's own example of PPO on CartPole-v1 (test/discrete/test_ppo_discrete.py, version 2)
+TIANSHOU_PPO = {
+    "n_envs": 20,
+    "n_steps": 100,
+    "hidden": (64, 64),
+    "lr": 3e-4,
+    "epochs": 10,
+    "batch": 64,
+    "total_steps": 500_000,
+    "algorithm": {
+        "gamma": 0.99,
+        "gae_lambda": 0.95,
+        "eps_clip": 0.2,
+        "vf_coef": 0.5,
+        "ent_coef": 0.0,
+        "max_grad_norm": 0.5,
+        "advantage_normalization": False,
+    },
+}
+
+SB3, TIANSHOU, TEXTBOOK = "Stable-Baselines3", "Tianshou", "textbook"
+
+# terms, algorithm, task, peer, target ratio; the textbook's REINFORCE is `pgcourse.bench.plain`
 ROWS = [
-    ("tuned", "ppo", "CartPole-v1", 10),
-    ("tuned", "a2c", "CartPole-v1", 10),
-    ("tuned", "ppo", "Pendulum-v1", 10),
-    ("tuned", "sac", "Pendulum-v1", 15),
-    ("ours", "ppo", "CartPole-v1", 8),
-    ("ours", "a2c", "CartPole-v1", 8),
-    ("ours", "sac", "Pendulum-v1", 3),
-    ("theirs", "ppo", "CartPole-v1", 3),
-    ("theirs", "sac", "Pendulum-v1", 1.6),
-    ("tuned", "reinforce", "CartPole-v1", 8),
-    ("tuned", "baseline", "CartPole-v1", None),
-    ("tuned", "a3c", "CartPole-v1", None),
-    ("tuned", "ppo", "Acrobot-v1", None),
+    ("tuned", "ppo", "CartPole-v1", SB3, 10),
+    ("tuned", "ppo", "CartPole-v1", TIANSHOU, 10),
+    ("tuned", "a2c", "CartPole-v1", SB3, 10),
+    ("tuned", "ppo", "Pendulum-v1", SB3, 10),
+    ("tuned", "sac", "Pendulum-v1", SB3, 15),
+    ("ours", "ppo", "CartPole-v1", SB3, 8),
+    ("ours", "a2c", "CartPole-v1", SB3, 8),
+    ("ours", "sac", "Pendulum-v1", SB3, 3),
+    ("theirs", "ppo", "CartPole-v1", SB3, 3),
+    ("theirs", "sac", "Pendulum-v1", SB3, 1.6),
+    ("tuned", "reinforce", "CartPole-v1", TEXTBOOK, 8),
+    ("tuned", "baseline", "CartPole-v1", None, None),
+    ("tuned", "a3c", "CartPole-v1", None, None),
+    ("tuned", "ppo", "Acrobot-v1", None, None),
 ]
 
 

@@ -63,7 +63,10 @@ def peers_python(given):
     if not (home / ".ready").exists():
         print(f"making {home.name} (once): the peers are installed there and nowhere else")
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "-c", root / "constraints.txt"]
+        # both sides on the same torch, numpy and gymnasium; the peers' other needs are their own
+        pins = (root / "constraints.txt").read_text().splitlines()
+        same = [pin for pin in pins if pin.startswith(("torch==", "numpy==", "gymnasium=="))]
+        pip = [python, "-m", "pip", "install", "--quiet", *same]
         subprocess.run([*pip, "-e", f"{root}[bench]"], check=True, cwd=root)
         (home / ".ready").touch()
     return python
@@ -77,7 +80,7 @@ def command(
         str, typer.Option(help="Rows whose name contains this; or: latency, rlhf, grading.")
     ] = "",
     peers: Annotated[
-        Path | None, typer.Option(help="A Python that has stable-baselines3; default: .venv-bench.")
+        Path | None, typer.Option(help="A Python that has the extra `bench`; default: .venv-bench.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the table and the plot go.")] = Path("bench"),
 ):
@@ -92,28 +95,28 @@ def main(seeds, only, peers, out):
     if only in parts:
         parts[only](out)
         return
-    rows = [row for row in ROWS if only in " ".join(map(str, row[:3]))]
+    rows = [row for row in ROWS if only in name(*row)]
     if not rows:
         raise SystemExit(f"no row's name contains {only!r}.")
     out.mkdir(exist_ok=True)
-    needs_peer = any(target for *_, target in rows)
+    needs_peer = any(peer for *_, peer, _ in rows)
     ours = Side(sys.executable, "ours")
     theirs = Side(peers_python(peers), "theirs") if needs_peer else None
     results = load(out)
     if needs_peer:
         results["first use"] = {"ours": ours.first_use, "theirs": theirs.first_use}
-    runs = [seeds_of_ours(terms, seeds) + (seeds if target else 0) for terms, _, _, target in rows]
+    runs = [seeds_of_ours(terms, seeds) + seeds * bool(peer) for terms, _, _, peer, _ in rows]
     bar = tqdm(total=sum(runs), unit=" runs")
     try:
-        for terms, algo, env, target in rows:
-            job = {"terms": terms, "algo": algo, "env": env}
+        for terms, algo, env, peer, target in rows:
+            job = {"terms": terms, "algo": algo, "env": env, "peer": peer}
             row = {**job, "target": target, "ours": [], "theirs": []}
-            results[f"{terms} {algo} {env}"] = row
+            results[name(**job)] = row
             for seed in range(seeds_of_ours(terms, seeds)):
-                bar.set_postfix_str(f"{algo} {env} ({terms})")
+                bar.set_postfix_str(name(**job))
                 row["ours"].append(ours.ask(seed=seed, **job))
                 bar.update()
-                if target and seed < seeds:
+                if peer and seed < seeds:
                     row["theirs"].append(theirs.ask(seed=seed, **job))
                     bar.update()
                 row["load"] = round(os.getloadavg()[0], 1)
@@ -188,8 +191,12 @@ def latency():
     }
 
 
+def name(terms, algo, env, peer, target=None):
+    return f"{terms} {algo} {env}" + (f" beside {peer}" if peer else "")
+
+
 def compared(results):
-    return [row for row in results.values() if "algo" in row]
+    return [results[name(*row)] for row in ROWS if name(*row) in results]
 
 
 def number(x, digits=2):
@@ -212,19 +219,20 @@ def markdown(results):
         "A seed that is not solved within its steps counts as infinitely slow. Load is how many",
         "processes wanted the machine when the row ended: above the number of cores, wall seconds say",
         "little, CPU seconds are inflated on both sides, and only the ratio within a row means much.",
-        "The peer is Stable-Baselines3; of REINFORCE, the textbook form: one environment, one episode for",
-        "each update. In a first run each side also loads what its first step needs, after all imports",
-        "(torch.optim loads torch._dynamo): the second ratio counts that too.",
+        "The textbook's REINFORCE has one environment and one episode for each update. In a first run",
+        "each side also loads what its first step needs, after all imports (torch.optim loads",
+        "torch._dynamo): the second ratio counts that too.",
         "",
-        "| task | terms | CPU s | wall s | env steps | solved | peer's CPU s | wall s | steps | solved "
+        "| task | terms | CPU s | wall s | env steps | solved | peer | CPU s | wall s | steps | solved "
         "| ratio | in a first run | target | load |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     first = results.get("first use")
     for row in compared(results):
         cells = [f"{row['algo']} {row['env']}", TERMS[row["terms"]]]
         for side in ("ours", "theirs"):
             runs = row[side]
+            cells += [row["peer"] or ""] if side == "theirs" else []
             if not runs:
                 cells += ["", "", "", ""]
                 continue
@@ -243,7 +251,7 @@ def markdown(results):
         lines.append("| " + " | ".join(cells) + " |")
     if "latency" in results:
         lines += ["", "| CPU seconds | |", "|---|---|"]
-        lines += [f"| {name} | {x:.2f} |" for name, x in results["latency"].items()]
+        lines += [f"| {what} | {x:.2f} |" for what, x in results["latency"].items()]
     if first:
         lines += [
             "",
@@ -285,7 +293,8 @@ def draw(results, path):
                 ax.plot(middle, y + shift, "|", color=color, ms=18, mew=4, label=label)
             ax.plot(times, [y + shift] * len(times), ".", color=color)
     ax.set_xscale("log")
-    ax.set_yticks(range(len(rows)), [f"{r['algo']} {r['env']}\n{TERMS[r['terms']]}" for r in rows])
+    labels = [f"{r['algo']} {r['env']}, {r['peer']}\n{TERMS[r['terms']]}" for r in rows]
+    ax.set_yticks(range(len(rows)), labels)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel("CPU seconds until solved (logarithmic; dots: seeds, strokes: medians)")
     ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)

@@ -59,6 +59,19 @@ class UntilSolved:
         return {"wall": self.watch.wall, "cpu": self.watch.cpu, "steps": self.solved_at}
 
 
+class PeerPolicy:
+    """A peer's policy behind our evaluation: the same episodes for both sides."""
+
+    def __init__(self, decide):
+        self.decide = decide
+
+    def act(self, obs, deterministic, noise=None):
+        return self.decide(obs)
+
+    def to_env(self, act):
+        return act.numpy()
+
+
 def until_solved(train, config, **keywords):
     """Train until solved: a dict of wall and CPU seconds, and steps (None: not in total_steps)."""
     callback = UntilSolved(config.env)

@@ -13,30 +13,32 @@ import numpy as np
 import torch
 
 from pgcourse.bench import plain
-from pgcourse.bench.rows import our_config, their_settings
-from pgcourse.bench.solve import Stopwatch, UntilSolved, until_solved
+from pgcourse.bench.rows import TEXTBOOK, TIANSHOU, TIANSHOU_PPO, our_config, their_settings
+from pgcourse.bench.solve import PeerPolicy, Stopwatch, UntilSolved, until_solved
 from pgcourse.optim import Adam
 
 
-def ours(terms, algo, env, seed):
+def ours(terms, algo, env, peer, seed):
     module, config = our_config(terms, algo, env, seed)
     return until_solved(module.train, config)
 
 
-def theirs(terms, algo, env, seed):
-    if algo == "reinforce":
-        until = UntilSolved(env)
+def theirs(terms, algo, env, peer, seed):
+    until = UntilSolved(env)
+    if peer == TEXTBOOK:
         plain.reinforce(env, seed, until)
-        return until.row()
-    return stable_baselines(terms, algo, env, seed)
+    elif peer == TIANSHOU:
+        tianshou_ppo(env, seed, until)
+    else:
+        stable_baselines(their_settings(terms, algo, env), env, seed, until)
+    return until.row()
 
 
-def stable_baselines(terms, algo, env, seed):
+def stable_baselines(settings, env, seed, until):
     import stable_baselines3
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
 
-    settings = their_settings(terms, algo, env)
     make = getattr(stable_baselines3, settings.pop("algo"))
     total, n_envs = settings.pop("total_steps"), settings.pop("n_envs")
     critic_lr = settings.pop("critic_lr", None)
@@ -49,25 +51,15 @@ def stable_baselines(terms, algo, env, seed):
         policy["net_arch"] = settings.pop("net_arch")
     if "log_std_init" in settings:
         policy["log_std_init"] = settings.pop("log_std_init")
-    until = UntilSolved(env)
 
-    class Adapter:
-        """Their policy behind our evaluation: the same episodes for both sides."""
-
-        def __init__(self, model):
-            self.model = model
-
-        def act(self, obs, deterministic, noise=None):
-            return torch.as_tensor(self.model.predict(obs.numpy(), deterministic=True)[0])
-
-        def to_env(self, act):
-            return act.numpy()
+    def decide(obs):
+        return torch.as_tensor(model.predict(obs.numpy(), deterministic=True)[0])
 
     class Look(BaseCallback):
         def _on_step(self):
             recent = [info["r"] for info in self.model.ep_info_buffer][-20:]
             mean = np.mean(recent) if recent else np.nan
-            return not until.look(Adapter(self.model), self.num_timesteps, mean)
+            return not until.look(PeerPolicy(decide), self.num_timesteps, mean)
 
     model = make(
         "MlpPolicy",
@@ -80,7 +72,76 @@ def stable_baselines(terms, algo, env, seed):
     if critic_lr:
         two_learning_rates(model, settings["learning_rate"], critic_lr)
     model.learn(total, callback=Look())
-    return until.row()
+
+
+def tianshou_ppo(env, seed, until):
+    import gymnasium as gym
+    from tianshou.algorithm import PPO
+    from tianshou.algorithm.modelfree.reinforce import DiscreteActorPolicy
+    from tianshou.algorithm.optim import AdamOptimizerFactory
+    from tianshou.data import Collector, VectorReplayBuffer
+    from tianshou.env import DummyVectorEnv
+    from tianshou.trainer import OnPolicyTrainerParams
+    from tianshou.utils.net.common import Net
+    from tianshou.utils.net.discrete import DiscreteActor, DiscreteCritic
+
+    s = TIANSHOU_PPO
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    space = gym.make(env)
+    envs = DummyVectorEnv([lambda: gym.make(env) for _ in range(s["n_envs"])])
+    envs.seed(seed)
+    shared = Net(state_shape=space.observation_space.shape, hidden_sizes=s["hidden"])
+    actor = DiscreteActor(preprocess_net=shared, action_shape=space.action_space.n)
+    critic = DiscreteCritic(preprocess_net=shared)
+    for layer in (*actor.modules(), *critic.last.modules()):
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.orthogonal_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    policy = DiscreteActorPolicy(
+        actor=actor, dist_fn=torch.distributions.Categorical, action_space=space.action_space
+    )
+    algorithm = PPO(
+        policy=policy, critic=critic, optim=AdamOptimizerFactory(lr=s["lr"]), **s["algorithm"]
+    )
+    n_collect = s["n_envs"] * s["n_steps"]
+    buffer = VectorReplayBuffer(20_000, s["n_envs"])
+    lengths = []
+
+    class Solved(Exception):
+        pass
+
+    class Watched(Collector):
+        """Tells the returns of the episodes that ended in each collect."""
+
+        def collect(self, *args, **keywords):
+            stats = super().collect(*args, **keywords)
+            lengths.extend(stats.returns)
+            return stats
+
+    @torch.no_grad()
+    def decide(obs):
+        return actor(obs)[0].argmax(-1)
+
+    def look(epoch, steps):
+        if until.look(PeerPolicy(decide), steps, np.mean(lengths[-20:]) if lengths else np.nan):
+            raise Solved
+
+    params = OnPolicyTrainerParams(
+        training_collector=Watched(algorithm, envs, buffer),
+        max_epochs=s["total_steps"] // 50_000,
+        epoch_num_steps=50_000,
+        collection_step_num_env_steps=n_collect,
+        update_step_num_repetitions=s["epochs"],
+        batch_size=s["batch"],
+        training_fn=look,
+        verbose=False,
+        show_progress=False,
+    )
+    try:
+        algorithm.run_training(params)
+    except Solved:
+        pass
 
 
 def two_learning_rates(model, actor_lr, critic_lr):
@@ -112,6 +173,7 @@ def main(side):
     os.dup2(2, 1)
     if side == "theirs":
         import stable_baselines3  # noqa: F401
+        import tianshou  # noqa: F401
     else:
         from pgcourse import a2c, a3c, ppo, reinforce, sac  # noqa: F401
     print(json.dumps(first_use(side)), file=answers, flush=True)
