@@ -86,17 +86,19 @@ def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
 def a2c_update(policy, optimizers, data, config, advantage, actor_loss, critic_loss):
     """One update on a rollout: the advantage over many steps, then one step of each network."""
     mask = data["mask"]
+    counted = (lambda x: x.flatten()) if mask.all() else (lambda x: x[mask])
     logp, ent, val = policy.evaluate(data["obs"], data["act"])
     with torch.no_grad():
         next_val = policy.value(data["next_obs"])
     flags = data["terminated"], data["ended"]
     rew = data["rew"] * config.reward_scale
     adv = advantage(rew, val.detach(), next_val, *flags, config.gamma, config.lam)
-    ret = (adv + val).detach()[mask]
-    scaled = normalize_advantage(adv[mask]) if config.normalize else adv[mask]
-    loss_of_actor = actor_loss(logp[mask], scaled)
-    loss_of_critic = critic_loss(val[mask], ret)
-    bonus = ent[mask].mean()
+    logp, ent, val, adv = map(counted, (logp, ent, val, adv))
+    ret = adv + val.detach()
+    scaled = normalize_advantage(adv) if config.normalize else adv
+    loss_of_actor = actor_loss(logp, scaled)
+    loss_of_critic = critic_loss(val, ret)
+    bonus = ent.mean()
     for optimizer in optimizers:
         optimizer.zero_grad()
     (loss_of_actor - config.entropy_coef * bonus + loss_of_critic).backward()
@@ -107,7 +109,7 @@ def a2c_update(policy, optimizers, data, config, advantage, actor_loss, critic_l
         "actor_loss": loss_of_actor.item(),
         "critic_loss": loss_of_critic.item(),
         "entropy": bonus.item(),
-        "explained_variance": explained_variance(val.detach()[mask], ret),
+        "explained_variance": explained_variance(val.detach(), ret),
     }
 
 

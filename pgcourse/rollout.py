@@ -50,19 +50,19 @@ class Collector:
         obs, rew, terminated, truncated, info = self.env.step(act)
         ended, mask = terminated | truncated, ~self.only_reset
         next_obs = obs = self.flat(obs)
+        self.steps += int(np.count_nonzero(mask))
+        self.return_so_far += rew
         if ended.any():
             if self.mode == AutoresetMode.SAME_STEP:
                 next_obs = obs.copy()
                 next_obs[ended] = np.stack(info["final_obs"][ended]).reshape(ended.sum(), -1)
             elif self.mode == AutoresetMode.DISABLED:
                 obs = self.flat(self.env.reset(options={"reset_mask": ended})[0])
-        self.only_reset = ended if self.mode == AutoresetMode.NEXT_STEP else ~mask & mask
-        self.obs = obs
-        self.steps += int(mask.sum())
-        self.return_so_far += rew
-        if ended.any():
             self.episodes += [(self.steps, float(ret)) for ret in self.return_so_far[ended]]
             self.return_so_far[ended] = 0.0
+        if self.mode == AutoresetMode.NEXT_STEP:
+            self.only_reset = ended
+        self.obs = obs
         return rew, next_obs, terminated, ended, mask
 
     def finished(self):

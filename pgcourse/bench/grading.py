@@ -73,9 +73,11 @@ def seconds_not_graded(root):
     return total / len(paths)
 
 
-def measured(argv, cwd):
+def measured(argv, cwd, cores=None):
     """CPU and wall seconds of a command with all it starts, and the peak of its memory in MB."""
     import psutil
+
+    argv = [*(["taskset", "-c", f"0-{cores - 1}"] if cores else []), *argv]
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began, peak, over = time.perf_counter(), 0, threading.Event()
@@ -114,9 +116,9 @@ def children(process):
         return []
 
 
-def grade(root, jobs=2):
-    argv = [sys.executable, "-m", "pgcourse.cli", "grade", root, LESSON, "--jobs", str(jobs)]
-    return measured(argv, root)
+def grade(root, cores):
+    argv = [sys.executable, "-m", "pgcourse.cli", "grade", root, LESSON]  # one job a core
+    return measured(argv, root, cores)
 
 
 def plain(root):
@@ -135,24 +137,27 @@ def measure(tell=print):
             without_pgcourse(folder / f"plain-{size}")
             found[f"nbgrader {size}"] = plain(folder / f"plain-{size}")
             tell(f"nbgrader, {size}: {found[f'nbgrader {size}']}")
-        for size, jobs in ((CLASS, 2), (MANY, 2), (MANY, 1)):
-            root = folder / f"ours-{size}-{jobs}"
+        for size, cores in ((CLASS, 2), (MANY, 2), (MANY, 1)):
+            root, run = folder / f"ours-{size}-{cores}", f"pgcourse {size} on {cores} cores"
             make_class(root, size)
-            found[f"pgcourse {size} jobs {jobs}"] = grade(root, jobs)
-            tell(f"pgcourse, {size}, {jobs} at once: {found[f'pgcourse {size} jobs {jobs}']}")
+            found[run] = grade(root, cores)
+            tell(f"{run}: {found[run]}")
         idle = seconds_not_graded(folder / f"plain-{CLASS}")
         same = points(gradebook_scores(folder / f"plain-{CLASS}"))
         found["same points"] = same == points(gradebook_scores(folder / f"ours-{CLASS}-2"))
     theirs = margin(found[f"nbgrader {FEW}"], found[f"nbgrader {CLASS}"], CLASS - FEW)
-    ours = margin(found[f"pgcourse {CLASS} jobs 2"], found[f"pgcourse {MANY} jobs 2"], MANY - CLASS)
-    one, two = found[f"pgcourse {MANY} jobs 1"], found[f"pgcourse {MANY} jobs 2"]
+    few, one, two = (
+        found[f"pgcourse {size} on {cores} cores"]
+        for size, cores in ((CLASS, 2), (MANY, 1), (MANY, 2))
+    )
+    ours = margin(few, two, MANY - CLASS)
     return found | {
         "nbgrader, CPU s for one more": theirs,
         "pgcourse, CPU s for one more": ours,
         "ratio": theirs / ours,
         "nbgrader, of it in cells that only train or plot": idle,
         "ratio without them": (theirs - idle) / ours,
-        "wall, 1 job / 2 jobs": one["wall"] / two["wall"],
+        "wall, 1 core / 2 cores": one["wall"] / two["wall"],
         "load": os.getloadavg()[0],
     }
 

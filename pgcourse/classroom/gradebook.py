@@ -14,18 +14,20 @@ import shutil
 import sys
 import warnings
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbgrader import api
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     NbGraderPreprocessor,
     OverwriteCells,
     SaveAutoGrades,
 )
+from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
 from pgcourse.classroom import intake
@@ -382,11 +384,26 @@ class Classroom:
         notebooks = {str(folder): [str(folder / f"{lesson}.ipynb")]}
         converter.init_notebooks = lambda: converter.set_trait("assignments", notebooks)
         try:
-            with in_directory(self.root), warnings.catch_warnings():
+            with in_directory(self.root), one_engine(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of nbgrader's, about its own database sessions
                 converter.start()
         finally:
             shutil.rmtree(folder)
+
+
+@cache
+def engine(url, **options):
+    return create_engine(url, **options)
+
+
+@contextmanager
+def one_engine():
+    """nbgrader opens its gradebook eight times a submission; one engine compiles its queries once."""
+    api.create_engine = engine
+    try:
+        yield
+    finally:
+        api.create_engine = create_engine
 
 
 @contextmanager

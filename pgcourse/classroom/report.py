@@ -168,7 +168,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto
 table { border-collapse: collapse; margin: 1rem 0 2rem; display: block; overflow-x: auto }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right }
 .chips span { display: inline-block; margin: .1rem; padding: .1rem .5rem; border-radius: .3rem }
-td:first-child, td:nth-child(2) { white-space: nowrap }
+td:first-child, td:nth-child(2) { white-space: nowrap } th { vertical-align: bottom }
 th:first-child, td:first-child, th.text, td.text { text-align: left } td.all { color: var(--good) }
 td.none { color: var(--bad) } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
 .warning { border-left: .4em solid var(--bad); padding: .3em .8em; font-weight: 600 }
@@ -241,7 +241,7 @@ def heat_map(report):
 
 def score_table(report):
     head = ["student", *report.points, "points", "late", "attempts"]
-    rows = [row(f"<th>{esc(h)}</th>" for h in head)]
+    rows = [row(f"<th>{esc(h).replace('_', '_<wbr>')}</th>" for h in head)]
     for p in report.people:
         cells = [f"<td>{esc(p.name)}</td>"]
         for name, most in report.points.items():
