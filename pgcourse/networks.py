@@ -195,7 +195,8 @@ class TwinQ(nn.Module):
         *hidden, (last_weight, last_bias) = self.layers
         for weight, bias in hidden:
             x = F.relu(torch.baddbmm(bias, x, weight))
-        return torch.baddbmm(last_bias, x, last_weight).squeeze(-1).unbind(0)
+        # of one column: a sum of products is quicker than a matrix product
+        return ((x * last_weight.mT).sum(-1) + last_bias.squeeze(-1)).unbind(0)
 
 
 def make_actor(env, hidden, log_std=0.0):

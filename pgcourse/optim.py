@@ -1,5 +1,7 @@
 """Adam on one flat vector: the optimizer of the training loops."""
 
+import math
+
 import torch
 
 
@@ -10,7 +12,7 @@ class Adam:
         theta <- theta - lr * (m / (1 - b1^k)) / (sqrt(v / (1 - b2^k)) + eps)
 
     All parameters are laid out in one flat vector (each stays a view of its piece), so a step is
-    nine operations however many layers there are. And `torch.optim` imports torch._dynamo on
+    seven operations however many layers there are. And `torch.optim` imports torch._dynamo on
     first use, a second or more, which is longer than PPO takes to solve CartPole. Any optimizer of
     torch.optim works in its place. A parameter without a gradient counts as having gradient zero.
 
@@ -26,7 +28,8 @@ class Adam:
         groups = [(list(group["params"]), group.get("lr", lr) / lr) for group in groups]
         self.params = [p for group, _ in groups for p in group]
         self.lr, self.betas, self.eps = lr, betas, eps
-        self.pace = torch.cat([torch.full((p.numel(),), r) for group, r in groups for p in group])
+        paces = [torch.full((p.numel(),), r) for group, r in groups for p in group]
+        self.pace = torch.cat(paces) if len(groups) > 1 else None
         self.theta = torch.cat([p.detach().reshape(-1) for p in self.params])
         self.m, self.v = torch.zeros_like(self.theta), torch.zeros_like(self.theta)
         self.steps = torch.zeros(1)
@@ -47,8 +50,10 @@ class Adam:
         k = self.steps.item()
         self.m.lerp_(grad, 1 - b1)
         self.v.mul_(b2).addcmul_(grad, grad, value=1 - b2)
-        scale = self.v.div(1 - b2**k).sqrt_().add_(self.eps)
-        self.theta.addcdiv_(self.m * self.pace, scale, value=-self.lr / (1 - b1**k))
+        unbias = math.sqrt(1 - b2**k)  # of sqrt(v); taken out of the vectors into the numbers
+        scale = self.v.sqrt().add_(self.eps * unbias)
+        m = self.m if self.pace is None else self.m * self.pace
+        self.theta.addcdiv_(m, scale, value=-self.lr * unbias / (1 - b1**k))
 
     def share_memory(self):
         """Move weights and moments to shared memory, for processes that train one network."""
