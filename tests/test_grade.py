@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -94,6 +95,7 @@ def test_a_worker_cannot(worker, tmp_path, code):
 def test_a_worker_has_the_rights_of_nobody(worker):
     code = """
 import os
+import re
 status = open("/proc/self/status").read() if os.path.exists("/proc/self/status") else ""
 caps = [line for line in status.splitlines() if line.startswith("CapEff")]
 assert not caps or int(caps[0].split()[1], 16) == 0
@@ -619,7 +621,10 @@ def test_cells_of_the_instructor_wait_for_a_person(tmp_path):
     nbformat.write(nb, source)
     classroom.nbgrader(root, "generate_assignment", LESSON, "--force")
 
-    said = "Because <script>alert('student')</script> ![so](attachment:so.png) of $x < y$."
+    said = (
+        "Because <script>alert('student')</script> ![so](attachment:so.png) of $x < y$ and `a<b`.\n\n"
+        "```python\nif a < b: <b>pass\n```"
+    )
 
     def answer(nb):
         about = {"nbgrader": essay.metadata["nbgrader"]}
@@ -637,9 +642,11 @@ def test_cells_of_the_instructor_wait_for_a_person(tmp_path):
         assert sum(grade.score for grade in grades.values()) == 28
     made = nbformat.read(root / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb", as_version=4)
     text = {c.id: c.source for c in made.cells}["essay"]
-    assert text.startswith("Because &lt;script>")
+    assert text.startswith("Because <\u200bscript>")
     page = classes.feedback(root, "ada")
-    assert "Because" in page and "<script>alert('student')" not in page
+    assert "Because" in page and "<script>alert('student')" not in page and "<b>pass" not in page
+    seen = re.sub("<[^>]+>|\u200b", "", page)  # what a reader sees: code as it was written
+    assert "a&lt;b" in seen and "if a &lt; b: &lt;b&gt;pass" in seen and "&amp;lt;" not in page
 
 
 def test_two_at_once_do_not_write_one_book(small_class):

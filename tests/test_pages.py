@@ -81,7 +81,7 @@ def test_without_the_configuration_the_test_would_fail(tmp_path):
     "tex, shown",
     [
         (r"a<b", "<mo>&lt;</mo>"),
-        (r"a &lt; b", "<mo>&lt;</mo>"),  # as intake leaves a student's text
+        ("a <\u200b b", "<mo>&lt;</mo><mi>b</mi>"),  # as a student's text is kept
         (r"\arg\max_a Q", "arg"),
         (r"\frac{", "<code>\\frac{</code>"),
     ],

@@ -44,7 +44,7 @@ def mathml(tex, display="inline"):
 
     display : "inline" or "block"
     """
-    tex = html.unescape(tex)
+    tex = html.unescape(tex).replace("\u200b", "")  # which gradebook.inert puts there
     tex = re.sub(
         r"\\arg\s*\\(max|min)(?![a-zA-Z])", r"\\arg\1", tex
     )  # one word, as the converter calls it
