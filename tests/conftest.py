@@ -30,3 +30,24 @@ def pytest_runtest_setup(item):
 def root():
     """The clone."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def saved_lesson(root, tmp_path):
+    """A folder with lesson 1 as a learner saved it: one right, one wrong with an old output of
+    full marks, the rest untouched."""
+    import nbformat
+
+    from pgcourse.checks import get
+    from pgcourse.classroom.students import text_of
+
+    name = "01_policy_gradient_theorem.ipynb"
+    nb = nbformat.read(root / "course" / name, as_version=4)
+    cells = {c.metadata["nbgrader"]["grade_id"]: c for c in nb.cells if "nbgrader" in c.metadata}
+    sign = next(p for p in get("grad_log_softmax").pitfalls if p.name == "sign")
+    cells["softmax"].source = text_of(get("softmax").reference, "softmax")
+    cells["grad_log_softmax"].source = text_of(sign.wrong, "grad_log_softmax")
+    old = nbformat.v4.new_output("execute_result", {"text/plain": "4.0"}, execution_count=3)
+    cells["check_grad_log_softmax"].outputs = [old]
+    nbformat.write(nb, tmp_path / name)
+    return tmp_path

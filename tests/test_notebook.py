@@ -10,27 +10,13 @@ import pytest
 from nbclient import NotebookClient
 
 from pgcourse import notebook
-from pgcourse.checks import get
 from pgcourse.classroom import build
-from pgcourse.classroom.students import text_of
 
 LESSON = "01_policy_gradient_theorem"
 
 
-@pytest.fixture
-def folder(root, tmp_path):
-    """Lesson 1 as a learner saved it: one right, one wrong, the rest untouched."""
-    nb = nbformat.read(root / "course" / f"{LESSON}.ipynb", as_version=4)
-    cells = {c.metadata["nbgrader"]["grade_id"]: c for c in nb.cells if "nbgrader" in c.metadata}
-    sign = next(p for p in get("grad_log_softmax").pitfalls if p.name == "sign")
-    cells["softmax"].source = text_of(get("softmax").reference, "softmax")
-    cells["grad_log_softmax"].source = text_of(sign.wrong, "grad_log_softmax")
-    nbformat.write(nb, tmp_path / f"{LESSON}.ipynb")
-    return tmp_path
-
-
-def test_the_saved_notebook_is_judged_in_its_own_order(folder):
-    found = notebook.passing(folder / f"{LESSON}.ipynb", LESSON)
+def test_the_saved_notebook_is_judged_in_its_own_order(saved_lesson):
+    found = notebook.passing(saved_lesson / f"{LESSON}.ipynb", LESSON)
     assert list(found)[:3] == ["softmax", "grad_log_softmax", "score_step"]
     assert {name: state for name, state in found.items() if state is not None} == {
         "softmax": True,
@@ -43,25 +29,25 @@ def test_the_saved_notebook_is_judged_in_its_own_order(folder):
     assert "✓ softmax  ✗ grad_log_softmax  ○ score_step" in repr(line)
 
 
-def run(folder, monkeypatch, *which):
+def run(saved_lesson, monkeypatch, *which):
     """Some cells of the saved lesson, in a fresh kernel that was started for this notebook."""
-    nb = nbformat.read(folder / f"{LESSON}.ipynb", as_version=4)
+    nb = nbformat.read(saved_lesson / f"{LESSON}.ipynb", as_version=4)
     cells = {c.id: c for c in nb.cells if c.cell_type == "code"}
     setup = next(c for c in cells.values() if "setup" in c.metadata.get("tags", []))
     nb.cells = [setup if name == "setup" else cells[name] for name in which]
-    monkeypatch.setenv("JPY_SESSION_NAME", str(folder / f"{LESSON}.ipynb"))
+    monkeypatch.setenv("JPY_SESSION_NAME", str(saved_lesson / f"{LESSON}.ipynb"))
     monkeypatch.delenv("MPLBACKEND", raising=False)
-    resources = {"metadata": {"path": folder}}
+    resources = {"metadata": {"path": saved_lesson}}
     NotebookClient(nb, timeout=120, allow_errors=True, resources=resources).execute()
     return nb.cells
 
 
-def test_the_first_cell_shows_the_line(folder, monkeypatch):
-    (cell,) = run(folder, monkeypatch, "setup")
+def test_the_first_cell_shows_the_line(saved_lesson, monkeypatch):
+    (cell,) = run(saved_lesson, monkeypatch, "setup")
     (output,) = cell.outputs
     assert "✓ softmax  ✗ grad_log_softmax" in output.data["text/plain"]
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # a grade says its own
-    assert run(folder, monkeypatch, "setup")[0].outputs == []
+    assert run(saved_lesson, monkeypatch, "setup")[0].outputs == []
 
 
 @pytest.mark.parametrize(
@@ -71,8 +57,8 @@ def test_the_first_cell_shows_the_line(folder, monkeypatch):
         (["setup", "check_softmax"], "softmax", "Exercise: softmax (5 minutes, ●)"),
     ],
 )
-def test_a_cell_that_was_left_out_is_named(cells, name, heading, folder, monkeypatch):
-    *_, last = run(folder, monkeypatch, *cells)
+def test_a_cell_that_was_left_out_is_named(cells, name, heading, saved_lesson, monkeypatch):
+    *_, last = run(saved_lesson, monkeypatch, *cells)
     (error,) = last.outputs
     assert error.ename == "NameError"
     assert f"'{name}' is not defined. It comes from the cell below “{heading}”" in error.evalue
@@ -123,6 +109,6 @@ def test_every_lesson_begins_with_it(root):
         assert cells[0].source.endswith(f'begin("{path.stem}")'), path
 
 
-def test_no_shell_no_line(folder, capsys):
-    notebook.begin(LESSON, folder)
+def test_no_shell_no_line(saved_lesson, capsys):
+    notebook.begin(LESSON, saved_lesson)
     assert capsys.readouterr().out == "" and "JPY_SESSION_NAME" not in os.environ

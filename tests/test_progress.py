@@ -3,34 +3,18 @@
 import subprocess
 import sys
 
-import nbformat
 import pytest
 
 from pgcourse.checks import LESSONS, get
 from pgcourse.classroom import progress as room
 from pgcourse.classroom.progress import progress, summary
-from pgcourse.classroom.students import text_of
 
 LESSON = "01_policy_gradient_theorem"
 
 
-@pytest.fixture
-def folder(root, tmp_path):
-    """Lesson 1 as a learner saved it: one right, one wrong, one right but with an old output."""
-    nb = nbformat.read(root / "course" / f"{LESSON}.ipynb", as_version=4)
-    cells = {c.metadata["nbgrader"]["grade_id"]: c for c in nb.cells if "nbgrader" in c.metadata}
-    sign = next(p for p in get("grad_log_softmax").pitfalls if p.name == "sign")
-    cells["softmax"].source = text_of(get("softmax").reference, "softmax")
-    cells["grad_log_softmax"].source = text_of(sign.wrong, "grad_log_softmax")
-    old = nbformat.v4.new_output("execute_result", {"text/plain": "4.0"}, execution_count=3)
-    cells["check_grad_log_softmax"].outputs = [old]
-    nbformat.write(nb, tmp_path / f"{LESSON}.ipynb")
-    return tmp_path
-
-
-def test_every_exercise_has_a_row_and_only_right_ones_pass(folder, root):
+def test_every_exercise_has_a_row_and_only_right_ones_pass(saved_lesson, root):
     told = []
-    rows = progress(folder, root, told.append)
+    rows = progress(saved_lesson, root, told.append)
     assert told == [LESSON]  # the lessons that are not begun are not run
     assert {row.lesson for row in rows} == set(LESSONS)
     states = {row.exercise: row.state for row in rows if row.state != "not yet"}
