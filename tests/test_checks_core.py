@@ -159,6 +159,24 @@ def test_inputs_and_global_state_are_put_back():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_a_wrong_number_from_a_changed_input_is_put_down_to_the_change():
+    def clamps(x):
+        return 2 * x.clamp_(-0.1, 0.1) ** 2
+
+    assert verdict_of(clamps).pitfall == "modified input"
+
+
+def gauss(x):
+    """A helper with the name of a random function."""
+    return 2 * x
+
+
+def test_random_numbers_are_seen_in_code_and_not_in_the_name_of_a_helper():
+    args = {"x": torch.zeros(1)}
+    assert not observe("call", lambda x: gauss(x), args)["random"]
+    assert observe("call", lambda x: gauss(torch.rand(1)), args)["random"]
+
+
 def test_prints_are_capped_and_stay_out_of_the_way(capsys):
     seen = observe("call", lambda x: print("y" * 10_000_000), {"x": torch.zeros(1)})
     assert len(seen["printed"]) == PRINT_LIMIT

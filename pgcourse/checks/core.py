@@ -166,7 +166,8 @@ class Exercise:
             found, where = self.recognize_in_one_part(seed, seen, expected, earned)
         shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
         i = self.smallest(shown, seed) if shown else smallest
-        found = found or (unclean[0] if i is None else faults[i])
+        if not found:  # an input that was changed tells more than a number that is off
+            found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         name, says, why = found.name, found.says, getattr(found, "why", "")
         example = ""
         if i is not None and str(seed) == VISIBLE_SEED:

@@ -235,11 +235,11 @@ def names_any(fn, names):
         if not isinstance(code, types.CodeType) or code in done:
             continue
         done.add(code)
-        if names & set(code.co_names):
+        helpers = {name: space.get(name) for name in code.co_names}
+        own = {name: h for name, h in helpers.items() if getattr(h, "__globals__", None) is space}
+        if names & helpers.keys() - own.keys():  # a helper may be called `gauss`: its code tells
             return True
-        helpers = [space.get(name) for name in code.co_names]
-        todo += [h.__code__ for h in helpers if getattr(h, "__globals__", None) is space]
-        todo += code.co_consts
+        todo += [*code.co_consts, *(h.__code__ for h in own.values())]
     return False
 
 
