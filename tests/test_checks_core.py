@@ -161,7 +161,8 @@ def test_inputs_and_global_state_are_put_back():
 
 def test_a_wrong_number_from_a_changed_input_is_put_down_to_the_change():
     def clamps(x):
-        return 2 * x.clamp_(-0.1, 0.1) ** 2
+        x.data.clamp_(-0.1, 0.1)
+        return 2 * x
 
     assert verdict_of(clamps).pitfall == "modified input"
 
