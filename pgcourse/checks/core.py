@@ -53,6 +53,7 @@ class Pitfall:
     also  : the same mistake on top of another right convention (a factor 1/2, the other std)
     telltale : for a mistake whose numbers cannot be foreseen (it draws random ones): a function of
                the list of observations that recognizes it; None = recognized by its numbers
+    symptom  : its telltale is true of many mistakes ("negative", "padding counts"): looked at last
     """
 
     name: str
@@ -61,6 +62,7 @@ class Pitfall:
     why: str = ""
     telltale: Callable | None = None
     also: tuple = ()
+    symptom: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,9 @@ class Exercise:
         smallest = self.smallest(failing, seed)
         if not found and failing and not faults[smallest].name:
             found, where = self.recognize_in_one_part(seed, seen, expected, earned)
+            if not found:
+                symptoms = (p for p in self.pitfalls if p.symptom and p.telltale(seen))
+                found, where = next(symptoms, None), failing
         shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
         i = self.smallest(shown, seed) if shown else smallest
         if not found:  # an input that was changed tells more than a number that is off
@@ -197,7 +202,7 @@ class Exercise:
         ran = sorted(ran, key=lambda i: i not in failing)  # there most pitfalls drop out at once
         for pitfall in self.pitfalls:
             if pitfall.telltale:
-                if failing and pitfall.telltale(seen):
+                if failing and not pitfall.symptom and pitfall.telltale(seen):
                     return pitfall, failing
             elif any(self.agrees(fn, seed, seen, expected, ran) for fn in variants(pitfall)):
                 return pitfall, ran
@@ -222,11 +227,12 @@ class Exercise:
     def recognize_in_one_part(self, seed, seen, expected, earned):
         """Whoever makes several mistakes hears of one: the pitfall that agrees on all cases of a part.
 
-        It must be wrong on two of them: two single numbers may be equal by accident.
+        It must be wrong on two of them, and not by a 0: two single numbers may be equal by accident.
         """
         failed = [part for part, ok in earned.items() if not ok]
         for part in failed[:1] if self.ladder else failed:
             cases = [i for i, c in enumerate(self.cases) if c.part == part and not c.raises]
+            cases = [i for i in cases if not all_zero(seen[i]["out"])]
             for pitfall in self.pitfalls if len(cases) > 1 else ():
                 if not pitfall.telltale and any(
                     self.agrees(fn, seed, seen, expected, cases, 2) for fn in variants(pitfall)
@@ -459,6 +465,10 @@ def alike(a, b):
         and a["modified"] == b["modified"]
         and a["state"] == b["state"]
     )
+
+
+def all_zero(out):
+    return torch.is_tensor(out) and not out.any()
 
 
 def variants(pitfall):
