@@ -55,20 +55,26 @@ def entry(fn, args, grad):
 
     Capitals and surrounding spaces do not matter.
     With args["any_order"] an answer is a choice of names: a list, a tuple, a set or a single name.
+    With args["at_most"] an answer that is given to more keys than that counts for none of them.
     """
     answers = fn()
     if not isinstance(answers, dict):
         raise TypeError(f"expected a dict of answers; got {type(answers).__name__}")
     if args["key"] not in answers:
         raise KeyError(f"there is no answer to {args['key']!r}")
-    answer = answers[args["key"]]
-    if args.get("any_order"):
-        return sorted(map(plain, {answer} if isinstance(answer, str) else set(answer))), {}
-    return plain(answer), {}
+    read = choice if args.get("any_order") else plain
+    answer = read(answers[args["key"]])
+    if "at_most" in args and [*answers.values()].count(answers[args["key"]]) > args["at_most"]:
+        return f"{answer}, given too often", {}
+    return answer, {}
 
 
 def plain(answer):
     return answer.strip().lower() if isinstance(answer, str) else answer
+
+
+def choice(answer):
+    return sorted(map(plain, {answer} if isinstance(answer, str) else set(answer)))
 
 
 @driver
@@ -149,7 +155,10 @@ class Watched(Descent):
 
 
 def stack(layers, buffers):
-    """Linear layers with tanh between them, the way learners build them, and buffers on a module inside."""
+    """Linear layers with tanh between them, as a module inside another one.
+
+    The last one inside has the buffers, and with them a parameter that belongs to no layer.
+    """
     net = nn.Sequential()
     with torch.random.fork_rng(devices=()):  # nn.Linear draws first weights
         for weight, bias in layers:
@@ -158,7 +167,9 @@ def stack(layers, buffers):
             net.extend([linear, nn.Tanh()])
     for i, x in enumerate(buffers):
         net[-1].register_buffer(f"buffer{i}", x.detach().clone())
-    return net
+    if buffers:
+        net[-1].gain = nn.Parameter(buffers[0].detach().clone())
+    return nn.Sequential(net)
 
 
 @driver
@@ -259,8 +270,8 @@ def update_policy(fn, args, grad):
     """Call fn(policy, optimizer, rollout, config, loss, generator) once.
 
     args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator), and
-           keep: "weights" (what the update made of the networks, and whose actions it scored) or
-           "log" (what it returned)
+           keep: "weights" (what the update made of the networks, whose actions it scored, and
+           whether the given optimizer took the steps) or "log" (what it returned)
     """
     policy = Agent(args["actor"], args["critic"], args["rollout"])
     optimizer = Descent(policy.parameters(), args["lr"])
@@ -268,6 +279,7 @@ def update_policy(fn, args, grad):
         p.grad = torch.ones_like(p)  # left over from whatever came before
     generator = torch.Generator().manual_seed(args["seed"])
     config = Settings(args["config"])
+    start = nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
     log = fn(policy, optimizer, args["rollout"], config, smooth_loss, generator)
     if log is not None and not isinstance(log, dict):
         raise TypeError(f"expected a dict of numbers; got {type(log).__name__}")
@@ -275,4 +287,6 @@ def update_policy(fn, args, grad):
         return log, {}
     networks = {"actor's weights": policy.actor, "critic's weights": policy.critic}
     weights = {name: nn.utils.parameters_to_vector(x.parameters()) for name, x in networks.items()}
-    return {**weights, "actions scored": policy.scored}, {}
+    moved = not torch.equal(start, nn.utils.parameters_to_vector(policy.parameters()))
+    by = "another optimizer" if moved and not optimizer.steps else "the given optimizer"
+    return {**weights, "actions scored": policy.scored, "steps taken by": by}, {}

@@ -31,9 +31,9 @@ def log_probs(g, *shape, dtype=torch.float32):
     return dict(logp=logp, logp_old=logp - normal(g, *shape, dtype=dtype, scale=0.3))
 
 
-def far_apart(g, n):
+def far_apart(g, n, far=14):
     """Actions that became some million times more and less probable, in turn."""
-    far = 14 + torch.rand(n, generator=g)
+    far = far + torch.rand(n, generator=g)
     near = 0.1 + torch.rand(n, generator=g)
     up = torch.arange(n) % 2 == 0
     return dict(logp=-torch.where(up, near, far), logp_old=-torch.where(up, far, near))
@@ -52,9 +52,9 @@ def binding(g, *shape, clip, dtype=torch.float32):
     return {name: x.reshape(shape) for name, x in step.items()} | dict(clip=clip)
 
 
-def rare(args):
-    """The same step for actions whose probability is 0 in 32 bits."""
-    return args | {name: args[name] - 150 for name in ("logp", "logp_old")}
+def rare(args, shift=150):
+    """The same step for rarer actions: by default their probability is 0 in 32 bits."""
+    return args | {name: args[name] - shift for name in ("logp", "logp_old")}
 
 
 def padded(args, mask, *names, junk=float("nan")):
@@ -213,6 +213,128 @@ def selecting(steps):
     return loss
 
 
+# --- what is true of many mistakes: looked at when none is recognized ---
+
+
+def symptom(exercise, name, says, wrong, sign):
+    """A Pitfall that is recognized by sign(observations by the case's name)."""
+
+    def telltale(seen):
+        return sign(dict(zip((case.name for case in exercise().cases), seen, strict=True)))
+
+    return Pitfall(name, says, wrong, telltale=telltale, symptom=True)
+
+
+def number(seen):
+    """The scalar that came out, or nan (which is neither equal to anything nor apart)."""
+    out = seen["out"]
+    scalar = type(out) in (int, float) or (torch.is_tensor(out) and out.dim() == 0)
+    return float(out) if scalar else math.nan
+
+
+def differ(a, b):
+    return math.isfinite(a) and math.isfinite(b) and abs(a - b) > 1e-4 + 1e-3 * abs(b)
+
+
+def rows_of(table, rows):
+    return {name: x[rows] if torch.is_tensor(x) else x for name, x in table.items()}
+
+
+def halves(part, table, grad=()):
+    """A mean over four steps is the mean of those over the first two and the last two."""
+    rows = {"two steps": [0, 1], "two other steps": [2, 3], "these four steps": [0, 1, 2, 3]}
+    return [
+        Case(name, lambda g, chosen=chosen: rows_of(table(), chosen), part, grad)
+        for name, chosen in rows.items()
+    ]
+
+
+def paddings(part, table):
+    """The same three steps, with something else at the place that does not count."""
+    mask = torch.tensor([True, True, False, True])
+
+    def filled(factor):
+        args = {
+            name: torch.where(mask.reshape(-1, *[1] * (x.dim() - 1)), x, factor * x)
+            for name, x in table().items()
+            if torch.is_tensor(x)
+        }
+        return table() | args | dict(mask=mask)
+
+    return [
+        Case("one step does not count", lambda g: filled(1.0), part),
+        Case("something else in its place", lambda g: filled(3.0), part),
+    ]
+
+
+def median(x, mask):
+    return x.median() if mask is None else x[mask].median()
+
+
+def mean_with_some_padding(x, mask):
+    return x.mean() if mask is None else (x * torch.where(mask, 1.0, 0.5)).sum() / mask.sum()
+
+
+def mean_symptoms(exercise, steps, loss_of=loss_of):
+    return [
+        symptom(
+            exercise,
+            "not a mean of single terms",
+            "Two batches together do not give the mean of both: "
+            "something is computed from the whole batch, which belongs to each step (or state) alone.",
+            loss_of(steps, median),
+            lambda at: differ(
+                (number(at["two steps"]) + number(at["two other steps"])) / 2,
+                number(at["these four steps"]),
+            ),
+        ),
+        symptom(
+            exercise,
+            "padding counts",
+            "What stands in the padding changes the result: select with x[mask] first.",
+            loss_of(steps, mean_with_some_padding),
+            lambda at: differ(
+                number(at["one step does not count"]), number(at["something else in its place"])
+            ),
+        ),
+    ]
+
+
+def broken(table, *names):
+    """A nan among the steps that count."""
+    args = table()
+    return args | {
+        name: torch.cat([x[:1], x[1:2] * math.nan, x[2:]])
+        for name, x in args.items()
+        if name in names
+    }
+
+
+BROKEN = "a policy that has become nan"
+
+
+def nan_pitfall(exercise, wrong):
+    def hides(seen):
+        i = [case.name for case in exercise().cases].index(BROKEN)
+        out = seen[i]["out"]
+        return torch.is_tensor(out) and out.is_floating_point() and bool(out.isfinite().all())
+
+    return Pitfall(
+        "nan made a number",
+        "A nan among the steps that count comes out as a number: it hides that training has broken.",
+        wrong,
+        telltale=hides,
+    )
+
+
+def four_steps():
+    """Log-probabilities of four actions that became more probable and rarer."""
+    return dict(
+        logp=torch.log(torch.tensor([0.5, 0.2, 0.3, 0.6])),
+        logp_old=torch.log(torch.tensor([0.25, 0.4, 0.35, 0.3])),
+    )
+
+
 # --- probability_ratio ---
 
 
@@ -248,8 +370,33 @@ def ratio_underflows(logp, logp_old):
     return torch.exp(logp) / torch.exp(logp_old.detach())
 
 
-def ratio_guarded(logp, logp_old):
-    return torch.exp(logp) / (torch.exp(logp_old.detach()) + 1e-8)
+def ratio_guarded(small):
+    def ratio(logp, logp_old):
+        return torch.exp(logp) / (torch.exp(logp_old.detach()) + small)
+
+    return ratio
+
+
+SMALL = (1e-10, 1e-12, 1e-6, 1e-5)
+
+
+def ratio_added(logp, logp_old):
+    return torch.exp(logp + logp_old.detach())
+
+
+def ratio_at_most(most):
+    def ratio(logp, logp_old):
+        return torch.exp(logp - logp_old.detach()).clamp(max=most)
+
+    return ratio
+
+
+def ratio_squashed(logp, logp_old):
+    return torch.exp(12 * torch.tanh((logp - logp_old.detach()) / 12))
+
+
+def ratio_without_nan(logp, logp_old):
+    return torch.exp(logp - logp_old.detach()).nan_to_num()
 
 
 def ratio_difference(logp, logp_old):
@@ -335,6 +482,12 @@ def ratio_unguarded(logp, logp_old):
     return torch.exp(logp - logp_old.detach())
 
 
+def held_back(seen):
+    """Every other action is e^14 times as probable or more: 1.2 million."""
+    out = seen["out"]
+    return torch.is_tensor(out) and out.shape == (4,) and bool((out[::2] < 1e6).all())
+
+
 def guarded(ratio):
     """The guard line stays in a learner's cell, whatever is written below it."""
 
@@ -387,6 +540,8 @@ PROBABILITY_RATIO = Exercise(
             "rare actions",
             ("logp",),
         ),
+        Case("an enormous step", lambda g: far_apart(g, 4, far=40), "rare actions", ("logp",)),
+        Case(BROKEN, lambda g: broken(four_steps, "logp"), "rare actions"),
         Case(
             "logp [3] and logp_old [3, 1]",
             lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
@@ -450,7 +605,8 @@ PROBABILITY_RATIO = Exercise(
         Pitfall(
             "small number in the denominator",
             "The small number added to the denominator spoils the ratio of rare actions. Subtract the logs first.",
-            guarded(ratio_guarded),
+            guarded(ratio_guarded(1e-8)),
+            also=tuple(guarded(ratio_guarded(small)) for small in SMALL),
         ),
         Pitfall(
             "difference of probabilities",
@@ -498,12 +654,32 @@ PROBABILITY_RATIO = Exercise(
             "log ratio limited",
             "The log ratio is clamped before its exp: a big change looks smaller than it is, and has no gradient.",
             guarded(ratio_limited(10.0)),
-            also=tuple(guarded(ratio_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0)),
+            also=tuple(guarded(ratio_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0, 20.0, 30.0)),
         ),
         Pitfall(
             "detached",
             "No gradient reaches logp: the policy would learn nothing from this ratio.",
             guarded(ratio_detached),
+        ),
+        Pitfall(
+            "log-probabilities added",
+            "It adds the log-probabilities: that is a product of probabilities; the ratio is a quotient.",
+            guarded(ratio_added),
+        ),
+        Pitfall(
+            "ratio limited above",
+            "The ratio is cut off above: an action that became more probable than that has no gradient.",
+            guarded(ratio_at_most(1.0)),
+            also=tuple(guarded(ratio_at_most(most)) for most in (1.2, 2.0, 5.0, 10.0, 100.0)),
+        ),
+        nan_pitfall(lambda: PROBABILITY_RATIO, guarded(ratio_without_nan)),
+        symptom(
+            lambda: PROBABILITY_RATIO,
+            "big changes held back",
+            "An action that became a million times more probable has a smaller ratio than that: "
+            "something holds it back.",
+            guarded(ratio_squashed),
+            lambda at: held_back(at["a very big step"]),
         ),
         Pitfall(
             "broadcast",
@@ -783,6 +959,68 @@ def four_corners():
     )
 
 
+def near_the_bounds():
+    """Ratios a little inside and outside 1 - clip and 1 + clip, with both signs of the advantage."""
+    rho = torch.tensor([0.78, 0.82, 1.18, 1.22]).repeat(2)
+    logp = torch.log(torch.full((8,), 0.3))
+    adv = torch.tensor([1.0, -1.0]).repeat_interleave(4)
+    return dict(logp=logp, logp_old=logp - rho.log(), adv=adv, clip=0.2)
+
+
+def clip_table():
+    return four_steps() | dict(adv=torch.tensor([1.0, 1.0, 0.5, -2.0]), clip=0.2)
+
+
+def logp_gradient(seen, n):
+    """The gradient into logp, or nan where there is none of that shape."""
+    grad = seen["grads"].get("logp")
+    return grad if grad is not None and grad.shape == (n,) else torch.full((n,), math.nan)
+
+
+def pulls_outside(at):
+    """Ratio 1.5 with advantage +1, and 0.5 with -1: the clip binds."""
+    return bool(
+        (
+            logp_gradient(at["ratios 1.5 and 0.5, advantages +1 and -1"], 4)[[0, 3]].abs() > 1e-6
+        ).any()
+    )
+
+
+def no_way_back(at):
+    return bool(
+        (
+            logp_gradient(at["ratios 1.5 and 0.5, advantages +1 and -1"], 4)[[1, 2]].abs() < 1e-6
+        ).any()
+    )
+
+
+def other_bounds(at):
+    moving = logp_gradient(at["ratios close to the bounds"], 8).abs() > 1e-6
+    right = torch.tensor([True, True, True, False, False, True, True, True])
+    seen = at["ratios close to the bounds"]["grads"].get("logp")
+    return seen is not None and seen.shape == (8,) and not torch.equal(moving, right)
+
+
+@ratio_and_advantage
+def clip_leaks(rho, adv, clip):
+    return objective(rho, adv, clip) + 0.1 * rho * adv
+
+
+@ratio_and_advantage
+def clip_wider_above(rho, adv, clip):
+    return torch.minimum(rho * adv, rho.clamp(1 - clip, 1 + 1.3 * clip) * adv)
+
+
+@ratio_and_advantage
+def clip_way_back_lost(rho, adv, clip):
+    back = ((rho - 1) * adv < 0) & ((rho - 1).abs() > clip)
+    return torch.where(back, 0.9 * objective(rho, adv, clip).detach(), objective(rho, adv, clip))
+
+
+def clip_without_nan(logp, logp_old, adv, clip):
+    return clip_right(logp, logp_old, adv, clip).nan_to_num()
+
+
 def inside(g, *shape, dtype=torch.float32):
     """Nothing is clipped: all ratios are between 0.85 and 1.15."""
     logp = -0.2 - normal(g, *shape, dtype=dtype).abs()
@@ -870,6 +1108,20 @@ PPO_CLIP_LOSS = Exercise(
             ("logp",),
         ),
         Case(
+            "an enormous step",
+            lambda g: far_apart(g, 4, far=40) | dict(adv=-0.2 - normal(g, 4).abs(), clip=0.2),
+            "where the clip binds",
+            ("logp",),
+        ),
+        Case(
+            "ratios close to the bounds",
+            lambda g: near_the_bounds(),
+            "where the clip binds",
+            ("logp",),
+        ),
+        *halves("where the clip binds", clip_table, ("logp",)),
+        Case(BROKEN, lambda g: broken(clip_table, "logp"), "where the clip binds"),
+        Case(
             "constants with a graph",
             lambda g: binding(g, 16, clip=0.2),
             "constants",
@@ -886,6 +1138,7 @@ PPO_CLIP_LOSS = Exercise(
             lambda g: ragged(g, binding, "logp", "adv", clip=0.2),
             "masks",
         ),
+        *paddings("masks", clip_table),
         Case(
             "logp [3] and adv [3, 1]",
             lambda g: log_probs(g, 3) | dict(adv=normal(g, 3, 1), clip=0.2),
@@ -1060,13 +1313,16 @@ PPO_CLIP_LOSS = Exercise(
         Pitfall(
             "small number in the denominator",
             "The small number added to the denominator spoils the ratio of rare actions. Subtract the logs first.",
-            clip_with_ratio(ratio_guarded),
+            clip_with_ratio(ratio_guarded(1e-8)),
+            also=tuple(clip_with_ratio(ratio_guarded(small)) for small in SMALL),
         ),
         Pitfall(
             "log ratio limited",
             "The log ratio is clamped before its exp: an action that became far too probable has no gradient.",
             clip_with_ratio(ratio_limited(10.0)),
-            also=tuple(clip_with_ratio(ratio_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0)),
+            also=tuple(
+                clip_with_ratio(ratio_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0, 20.0, 30.0)
+            ),
         ),
         Pitfall(
             "probability for ratio",
@@ -1175,6 +1431,30 @@ PPO_CLIP_LOSS = Exercise(
         ),
         *sum_pitfalls(clip_right),
         *mask_pitfalls(clip_right),
+        nan_pitfall(lambda: PPO_CLIP_LOSS, loss_of(clip_without_nan)),
+        *mean_symptoms(lambda: PPO_CLIP_LOSS, clip_right),
+        symptom(
+            lambda: PPO_CLIP_LOSS,
+            "a gradient where the clip binds",
+            "With ratio 1.5 and a positive advantage, or 0.5 and a negative one, the gradient has to be 0; it is not.",
+            loss_of(clip_leaks),
+            pulls_outside,
+        ),
+        symptom(
+            lambda: PPO_CLIP_LOSS,
+            "no way back",
+            "With ratio 1.5 and a negative advantage, or 0.5 and a positive one, the step has gone wrong: "
+            "there it needs its gradient, and has none.",
+            loss_of(clip_way_back_lost),
+            no_way_back,
+        ),
+        symptom(
+            lambda: PPO_CLIP_LOSS,
+            "other bounds",
+            "The bounds are not 1 - clip and 1 + clip: close to them a gradient is there that should not be, or is missing.",
+            loss_of(clip_wider_above),
+            other_bounds,
+        ),
         Pitfall(
             "broadcast",
             "[3] against [3, 1] gives a 3 x 3 table: every action weighed with every advantage.",
@@ -1366,6 +1646,31 @@ def value_step(g, *shape, clip, dtype=torch.float32):
     return {name: x.reshape(shape) for name, x in step.items()} | dict(clip=clip)
 
 
+def value_table():
+    """Four values: two that moved too far, past the return and toward it, and two that did not."""
+    return dict(
+        val=torch.tensor([1.0, -0.5, 2.4, 0.3]),
+        val_old=torch.tensor([0.2, -0.3, 1.5, 0.5]),
+        ret=torch.tensor([0.8, 0.4, 3.5, -1.0]),
+        clip=0.5,
+    )
+
+
+def value_without_nan(val, val_old, ret, clip):
+    return value_right(val, val_old, ret, clip).nan_to_num()
+
+
+def value_relative_bounds(val, val_old, ret, clip):
+    old, ret = val_old.detach(), ret.detach()
+    clipped = torch.minimum(torch.maximum(val, old * (1 - clip)), old * (1 + clip))
+    return torch.maximum((val - ret) ** 2, (clipped - ret) ** 2)
+
+
+def value_one_square(val, val_old, ret, clip):
+    plain, clipped = value_errors(val, val_old, ret, clip)
+    return torch.maximum(plain, (clipped + 1e-12).sqrt())
+
+
 def value_inside(g, *shape, clip, dtype=torch.float32):
     args = value_step(g, *shape, clip=1.0, dtype=dtype)
     return args | dict(val=args["val_old"] + (args["val"] - args["val_old"]) / 5, clip=clip)
@@ -1430,6 +1735,8 @@ CLIPPED_VALUE_LOSS = Exercise(
             "where the clip binds",
             ("val",),
         ),
+        *halves("where the clip binds", value_table, ("val",)),
+        Case(BROKEN, lambda g: broken(value_table, "val"), "where the clip binds"),
         Case(
             "constants with a graph",
             lambda g: value_step(g, 16, clip=0.3),
@@ -1445,6 +1752,7 @@ CLIPPED_VALUE_LOSS = Exercise(
         Case(
             "nan in the padding", lambda g: ragged(g, value_step, "val", "ret", clip=0.3), "masks"
         ),
+        *paddings("masks", value_table),
         Case(
             "val [3, 1] and ret [3]",
             lambda g: value_step(g, 3, clip=0.2) | dict(val=normal(g, 3, 1)),
@@ -1586,6 +1894,7 @@ CLIPPED_VALUE_LOSS = Exercise(
             "window relative to the value",
             "The window is clip times |val_old| wide, as if val_old were a ratio; clip is in reward units.",
             loss_of(value_relative_window),
+            also=(loss_of(value_relative_bounds),),
         ),
         Pitfall(
             "return clipped",
@@ -1617,8 +1926,15 @@ CLIPPED_VALUE_LOSS = Exercise(
             "It averages first and takes the maximum of two numbers; the maximum is for each step.",
             value_max_of_means,
         ),
+        Pitfall(
+            "one square missing",
+            "One of the two errors is squared, the other is not: their maximum compares different units.",
+            loss_of(value_one_square),
+        ),
         *sum_pitfalls(value_right),
         *mask_pitfalls(value_right),
+        nan_pitfall(lambda: CLIPPED_VALUE_LOSS, loss_of(value_without_nan)),
+        *mean_symptoms(lambda: CLIPPED_VALUE_LOSS, value_right),
         Pitfall(
             "broadcast",
             "[3, 1] against [3] gives a 3 x 3 table: every value against every return.",
@@ -1779,6 +2095,58 @@ def ragged_logits(g):
     return dict(logits=2 * normal(g, 4, 8, 3), mask=masks(g, 4, 8))
 
 
+def logits_table():
+    """Four states, three actions: from almost certain to undecided."""
+    return dict(
+        logits=torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.3, -0.2], [-3.0, 1.0, 0.0], [0.7, 2.5, 0.4]])
+    )
+
+
+def shifted_logits():
+    return dict(logits=logits_table()["logits"] + torch.tensor([[1.0], [-2.0], [0.5], [3.0]]))
+
+
+def reordered_logits():
+    return dict(logits=logits_table()["logits"][:, [2, 0, 1]])
+
+
+def mean_with_uniform_padding(over_all):
+    """The padding's logits are set to 0: a uniform policy, whose entropy counts."""
+
+    def loss(logits, mask=None):
+        same_shape(logits=logits[..., 0], mask=mask)
+        if mask is None:
+            return entropy_right(logits).mean()
+        ent = entropy_right(torch.where(mask.unsqueeze(-1), logits, 0.0))
+        return ent.mean() if over_all else ent.sum() / mask.sum()
+
+    return loss
+
+
+def entropy_at_temperature(temperature):
+    return entropy_of(lambda logits: entropy_right(logits / temperature(logits)))
+
+
+def entropy_smoothed(logits):
+    pi = 0.97 * torch.softmax(logits, -1) + 0.03 / logits.shape[-1]
+    return -(pi * pi.log()).sum(-1)
+
+
+def entropy_of_collisions(logits):
+    """Tsallis entropy of order 3/2."""
+    return 2 * (1 - (torch.softmax(logits, -1) ** 1.5).sum(-1))
+
+
+def entropy_of_sigmoids(logits):
+    return torch.distributions.Bernoulli(logits=logits).entropy().mean(-1)
+
+
+def entropy_order_counts(logits):
+    places = torch.linspace(0.9, 1.1, logits.shape[-1], dtype=logits.dtype)
+    logp = torch.log_softmax(logits, -1)
+    return -(places * logp.exp() * logp).sum(-1)
+
+
 ENTROPY = Exercise(
     reference=entropy,
     parts={"values": 2, "large logits": 1, "masks": 1, "shapes": 1, "clean": 1},
@@ -1796,6 +2164,11 @@ ENTROPY = Exercise(
             "values",
             ("logits",),
         ),
+        *halves("values", logits_table, ("logits",)),
+        Case("the same states, shifted logits", lambda g: shifted_logits(), "values"),
+        Case("the same states, actions in another order", lambda g: reordered_logits(), "values"),
+        Case("four actions alike", lambda g: dict(logits=torch.zeros(1, 4)), "values"),
+        Case("a certain policy", lambda g: dict(logits=50 * torch.eye(3)), "values"),
         Case(
             "large logits",
             lambda g: dict(logits=torch.tensor([[300.0, 0.0, -300.0], [1000.0, 1000.0, 999.0]])),
@@ -1811,6 +2184,7 @@ ENTROPY = Exercise(
         Case(
             "conversations of different lengths", lambda g: ragged_logits(g), "masks", ("logits",)
         ),
+        *paddings("masks", logits_table),
         Case(
             "a mask [4, 1] for 4 states",
             lambda g: dict(logits=normal(g, 4, 3), mask=torch.ones(4, 1, dtype=torch.bool)),
@@ -1938,6 +2312,56 @@ ENTROPY = Exercise(
         ),
         *sum_pitfalls(entropy_right, entropy_of),
         *mask_pitfalls(entropy_right, entropy_of)[:-1],  # softmax makes no infinities
+        Pitfall(
+            "padding taken for a policy",
+            "The padding's logits become 0, a uniform policy, whose entropy log A counts: select with logits[mask].",
+            mean_with_uniform_padding(True),
+            also=(mean_with_uniform_padding(False),),
+        ),
+        Pitfall(
+            "another temperature",
+            "The logits are divided (or multiplied) by a number first: the entropy of another policy.",
+            entropy_at_temperature(lambda logits: 2.0),
+            also=(
+                entropy_at_temperature(lambda logits: 0.5),
+                entropy_at_temperature(lambda logits: logits.shape[-1] ** 0.5),
+            ),
+        ),
+        *mean_symptoms(lambda: ENTROPY, entropy_right, entropy_of),
+        symptom(
+            lambda: ENTROPY,
+            "a shift of the logits counts",
+            "One number added to all logits of a state leaves the policy as it is, but changes this result: "
+            "pi has to be the softmax over the last axis.",
+            entropy_of(entropy_of_sigmoids),
+            lambda at: differ(
+                number(at["the same states, shifted logits"]), number(at["these four steps"])
+            ),
+        ),
+        symptom(
+            lambda: ENTROPY,
+            "the order of the actions counts",
+            "The same probabilities in another order give another result.",
+            entropy_of(entropy_order_counts),
+            lambda at: differ(
+                number(at["the same states, actions in another order"]),
+                number(at["these four steps"]),
+            ),
+        ),
+        symptom(
+            lambda: ENTROPY,
+            "certain but not zero",
+            "A policy that always takes the same action has entropy 0; this is not.",
+            entropy_of(entropy_smoothed),
+            lambda at: differ(number(at["a certain policy"]), 0.0),
+        ),
+        symptom(
+            lambda: ENTROPY,
+            "not log A where all actions are alike",
+            "With four actions alike the entropy is log 4 = 1.386; this is not.",
+            entropy_of(entropy_of_collisions),
+            lambda at: differ(number(at["four actions alike"]), math.log(4)),
+        ),
         Pitfall(
             "broadcast",
             "A mask [4, 1] against 4 states becomes 4 x 4: each state counts four times.",
@@ -2105,6 +2529,57 @@ def kl_of_batch_as_distribution(logp, logp_old, mask=None):
     return masked_mean(logp_old.exp() * (logp_old - logp), mask)
 
 
+def kl_of_mean_ratio(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    rho = masked_mean(torch.exp(logp - logp_old), mask)
+    return rho - 1 - rho.log()
+
+
+def kl_log_of_exp(logp, logp_old):
+    rho = torch.exp(logp - logp_old)
+    return rho - 1 - rho.log()
+
+
+def kl_chi_square(logp, logp_old):
+    return 0.5 * torch.expm1(logp - logp_old) ** 2
+
+
+def kl_without_nan(logp, logp_old):
+    return kl_right(logp, logp_old).nan_to_num()
+
+
+def kl_offset(logp, logp_old):
+    return kl_right(logp, logp_old) + 0.01
+
+
+def kl_doubly_weighted(logp, logp_old):
+    return (2 - logp.exp()) * kl_right(logp, logp_old)
+
+
+def kl_even(logp, logp_old):
+    return torch.log(torch.cosh(logp - logp_old))
+
+
+def kl_first_order(logp, logp_old):
+    return torch.relu(logp_old - logp)
+
+
+def four_small_steps():
+    """Changes by 1 %: the KL is 0.00005."""
+    logp = four_steps()["logp"]
+    return dict(logp=logp, logp_old=logp - 0.01 * torch.tensor([1.0, -1.0, 1.0, -1.0]))
+
+
+def exchanged(args):
+    return dict(logp=args["logp_old"], logp_old=args["logp"])
+
+
+def died_out(g):
+    """Actions whose ratio is 0 in 32 bits."""
+    logp_old = -normal(g, 4).abs()
+    return dict(logp=logp_old - 120 - torch.rand(4, generator=g), logp_old=logp_old)
+
+
 APPROX_KL = Exercise(
     reference=approx_kl,
     parts={"values": 2, "far and rare": 1, "masks": 1, "shapes": 1, "clean": 1},
@@ -2134,6 +2609,10 @@ APPROX_KL = Exercise(
         ),
         Case("time and environments", lambda g: log_probs(g, 16, 4), "values"),
         Case("float64", lambda g: log_probs(g, 20, dtype=F64), "values"),
+        *halves("values", four_steps),
+        Case("old and new exchanged", lambda g: exchanged(four_steps()), "values"),
+        Case("ten times rarer", lambda g: rare(four_steps(), 2.3), "values"),
+        Case("four small steps", lambda g: four_small_steps(), "values"),
         Case("a policy far away", lambda g: far_apart(g, 4), "far and rare"),
         Case(
             "actions that have almost died out",
@@ -2141,6 +2620,9 @@ APPROX_KL = Exercise(
             "far and rare",
         ),
         Case("very rare actions", lambda g: rare(log_probs(g, 6)), "far and rare"),
+        Case("an enormous step", lambda g: far_apart(g, 4, far=40), "far and rare"),
+        Case("actions that died out", lambda g: died_out(g), "far and rare"),
+        Case(BROKEN, lambda g: broken(four_steps, "logp"), "far and rare"),
         Case(
             "conversations of different lengths",
             lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8)),
@@ -2151,6 +2633,7 @@ APPROX_KL = Exercise(
             lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8), "logp", "logp_old"),
             "masks",
         ),
+        *paddings("masks", four_steps),
         Case(
             "logp [3] and logp_old [3, 1]",
             lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
@@ -2247,7 +2730,7 @@ APPROX_KL = Exercise(
             "log ratio limited",
             "The log ratio is clamped: the KL of a policy that is far away looks small.",
             loss_of(kl_limited(10.0)),
-            also=tuple(loss_of(kl_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0)),
+            also=tuple(loss_of(kl_limited(limit)) for limit in (1.0, 2.0, 3.0, 5.0, 20.0, 30.0)),
         ),
         Pitfall(
             "small number inside the log",
@@ -2290,8 +2773,20 @@ APPROX_KL = Exercise(
         Pitfall("bits", "It is in bits; nats are used everywhere here.", loss_of(kl_bits)),
         Pitfall(
             "mean ratio first",
-            "It averages the log ratios first: opposite changes cancel out.",
+            "It averages the ratios (or their logs) first: opposite changes cancel out.",
             kl_of_mean,
+            also=(kl_of_mean_ratio,),
+        ),
+        Pitfall(
+            "log of the ratio",
+            "It takes exp and then log: where an action has died out the ratio is 0 in 32 bits, and its log "
+            "minus infinity. log rho is logp - logp_old.",
+            loss_of(kl_log_of_exp),
+        ),
+        Pitfall(
+            "square of rho - 1",
+            "It is (half) the square of rho - 1, the chi-square distance: close to the KL for small steps only.",
+            loss_of(kl_chi_square),
         ),
         Pitfall(
             "weighted with the old probabilities",
@@ -2301,6 +2796,39 @@ APPROX_KL = Exercise(
         ),
         *sum_pitfalls(kl_right),
         *mask_pitfalls(kl_right),
+        nan_pitfall(lambda: APPROX_KL, loss_of(kl_without_nan)),
+        *mean_symptoms(lambda: APPROX_KL, kl_right),
+        symptom(
+            lambda: APPROX_KL,
+            "not zero for an unchanged policy",
+            "Where old and new are the same, k3 is 0; this is not.",
+            loss_of(kl_offset),
+            lambda at: differ(number(at["an unchanged policy"]), 0.0),
+        ),
+        symptom(
+            lambda: APPROX_KL,
+            "more than the ratio",
+            "It changes when all log-probabilities are shifted alike; k3 depends on their difference alone.",
+            loss_of(kl_doubly_weighted),
+            lambda at: differ(number(at["ten times rarer"]), number(at["these four steps"])),
+        ),
+        symptom(
+            lambda: APPROX_KL,
+            "old and new alike",
+            "It stays the same when old and new change places: it cannot tell KL(pi_old || pi) "
+            "from KL(pi || pi_old).",
+            loss_of(kl_even),
+            lambda at: (
+                abs(number(at["old and new exchanged"]) - number(at["these four steps"])) < 1e-6
+            ),
+        ),
+        symptom(
+            lambda: APPROX_KL,
+            "first order in the step",
+            "Where every action changed by 1 %, the KL is 0.00005; this is ten times as much or more.",
+            loss_of(kl_first_order),
+            lambda at: number(at["four small steps"]) > 5e-4,
+        ),
         Pitfall(
             "broadcast",
             "[3] against [3, 1] gives a 3 x 3 table: every action compared with every other.",
