@@ -194,7 +194,7 @@ class TwinQ(nn.Module):
         x = torch.cat([obs, act], dim=-1).expand(2, -1, -1)
         *hidden, (last_weight, last_bias) = self.layers
         for weight, bias in hidden:
-            x = F.relu(torch.baddbmm(bias, x, weight))
+            x = torch.baddbmm(bias, x, weight).relu_()
         # of one column: a sum of products is quicker than a matrix product
         return ((x * last_weight.mT).sum(-1) + last_bias.squeeze(-1)).unbind(0)
 
