@@ -53,7 +53,8 @@ class Pitfall:
     also  : the same mistake on top of another right convention (a factor 1/2, the other std)
     telltale : for a mistake whose numbers cannot be foreseen (it draws random ones): a function of
                the list of observations that recognizes it; None = recognized by its numbers
-    symptom  : its telltale is true of many mistakes ("negative", "padding counts"): looked at last
+    symptom  : its telltale is true of many mistakes ("negative", "padding counts"): looked at last,
+               and called with what was seen and what is right
     """
 
     name: str
@@ -167,7 +168,7 @@ class Exercise:
         if not found and failing and not faults[smallest].name:
             found, where = self.recognize_in_one_part(seed, seen, expected, earned)
             if not found:
-                symptoms = (p for p in self.pitfalls if p.symptom and p.telltale(seen))
+                symptoms = (p for p in self.pitfalls if p.symptom and p.telltale(seen, expected))
                 found, where = next(symptoms, None), failing
         shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
         i = self.smallest(shown, seed) if shown else smallest
