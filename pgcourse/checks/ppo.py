@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.core import Case, Exercise, Pitfall, close
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, masks, normal
 from pgcourse.distributions import entropy
@@ -219,7 +219,7 @@ def selecting(steps):
 def symptom(exercise, name, says, wrong, sign):
     """A Pitfall that is recognized by sign(observations by the case's name)."""
 
-    def telltale(seen):
+    def telltale(seen, expected):
         return sign(dict(zip((case.name for case in exercise().cases), seen, strict=True)))
 
     return Pitfall(name, says, wrong, telltale=telltale, symptom=True)
@@ -2902,6 +2902,7 @@ def updating(
     kl_of=approx_kl,
     diagnosis=diagnose,
     stop="at once",
+    limit=1.0,
     report=summarize,
 ):
     """`ppo_update` with one of its pieces replaced: a mistake, or another convention."""
@@ -2919,7 +2920,7 @@ def updating(
                 v_loss, extra = value(val, batch, config, mask), bonus(ent, batch, mask)
                 kl = kl_of(logp.detach(), logp_old.detach(), mask)
                 log.append(diagnosis(pi_loss, v_loss, extra, kl, logp, logp_old, config.clip, mask))
-                too_far = kl > config.target_kl
+                too_far = kl > limit * config.target_kl
                 if too_far and stop == "before the log":
                     return report(log[:-1])
                 if too_far and stop == "at once":
@@ -3022,6 +3023,11 @@ def with_replacement(n_columns, config, generator):
         ]
 
 
+def with_replacement_in_one_draw(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield torch.randint(n_columns, (n_columns,), generator=generator).chunk(config.minibatches)
+
+
 def shuffled_globally(n_columns, config, generator):
     for _ in range(config.epochs):
         yield minibatch_columns(n_columns, config.minibatches)
@@ -3102,6 +3108,10 @@ def normalized_batch_unbiased(policy, batch):
 def returns_follow(rollout):
     data = normalized(rollout)
     return {**data, "ret": data["adv"] + data["val"]}
+
+
+def returns_less_values(rollout):
+    return {**rollout, "adv": rollout["ret"] - rollout["val"]}
 
 
 def returns_normalized(rollout):
@@ -3227,12 +3237,15 @@ def step_never(policy, optimizer, loss, config, i):
 
 def accumulating(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
     """The gradients of an epoch's minibatches are added up; then one step."""
+    last = (
+        len(minibatch_columns(rollout["adv"].shape[1], config.minibatches, torch.Generator())) - 1
+    )
 
     def step(policy, optimizer, loss, config, i):
         if i == 0:
             optimizer.zero_grad()
         loss.backward()
-        if i == min(config.minibatches, rollout["adv"].shape[1]) - 1:
+        if i == last:
             nn.utils.clip_grad_norm_(policy.parameters(), config.max_grad_norm)
             optimizer.step()
 
@@ -3269,6 +3282,17 @@ def total_entropy_unweighted(policy_loss, value_loss, bonus, config):
 
 def total_coefficients_swapped(policy_loss, value_loss, bonus, config):
     return policy_loss + config.entropy_coef * value_loss - config.value_coef * bonus
+
+
+def total_one_coefficient(name):
+    def total(policy_loss, value_loss, bonus, config):
+        return policy_loss + getattr(config, name) * (value_loss - bonus)
+
+    return total
+
+
+def total_value_halved(policy_loss, value_loss, bonus, config):
+    return weighted_sum(policy_loss, value_loss / 2, bonus, config)
 
 
 def total_policy_weighted(policy_loss, value_loss, bonus, config):
@@ -3378,6 +3402,26 @@ def report_first(log):
     return summarize(log[:1])
 
 
+def diagnosing(key, share):
+    """`diagnose`, with another number for one entry: share(log rho, clip)."""
+
+    def diagnosis(policy_loss, value_loss, bonus, kl, logp, logp_old, clip, mask=None):
+        log_rho = (logp - logp_old).detach()
+        log_rho = log_rho if mask is None else log_rho[mask]
+        row = diagnose(policy_loss, value_loss, bonus, kl, logp, logp_old, clip, mask)
+        return {**row, key: share(log_rho, clip).item()}
+
+    return diagnosis
+
+
+CLIP_FRACTIONS = (
+    lambda log_rho, clip: (log_rho.exp() < 1 - clip).float().mean(),
+    lambda log_rho, clip: (log_rho.abs() > clip).float().mean(),
+    lambda log_rho, clip: ((log_rho.exp() - 1).abs() <= clip).float().mean(),
+    lambda log_rho, clip: ((log_rho.exp() - 1).abs() > clip).float().sum(),
+)
+
+
 def report_sums(log):
     means = summarize(log)
     sums = {key: x * len(log) for key, x in means.items()}
@@ -3387,6 +3431,10 @@ def report_sums(log):
 def report_worst_ratio(log):
     worst = max(row["ratio_error"] for row in log)
     return {**summarize(log), "first_ratio_error": worst}
+
+
+def report_last_ratio(log):
+    return {**summarize(log), "first_ratio_error": log[-1]["ratio_error"]}
 
 
 def report_entropy_negated(log):
@@ -3545,9 +3593,9 @@ def agent(g, T, B, stale=0.0, mask=None, **config):
     )
 
 
-def third_column_far_away(g):
+def third_column_far_away(g, epochs=3, target_kl=0.9):
     """Fresh data but for the third column in the first epoch's order: only its KL is past the limit."""
-    args = agent(g, 3, 4, epochs=3, minibatches=4, target_kl=0.9) | dict(lr=0.05)
+    args = agent(g, 3, 4, epochs=epochs, minibatches=4, target_kl=target_kl) | dict(lr=0.05)
     order = torch.randperm(4, generator=torch.Generator().manual_seed(args["seed"]))
     args["rollout"]["logp"][:, order[2]] -= (
         1.45  # k3 is 1.81, and the mean of three below the limit
@@ -3555,10 +3603,17 @@ def third_column_far_away(g):
     return args
 
 
-def just_beyond_the_limit(g):
+def just_beyond_the_limit(g, epochs=2, target_kl=0.6):
     """The KL is past the limit, by a fifth, before any step."""
-    args = agent(g, 3, 2, epochs=2, target_kl=0.6)
+    args = agent(g, 3, 2, epochs=epochs, target_kl=target_kl)
     args["rollout"]["logp"] -= 1.0  # k3 is 0.718
+    return args
+
+
+def moved_both_ways(g):
+    """Ratios of 0.41, 1.28 and 0.81: the largest |rho - 1| is below 1, and only log 0.81 is outside ±0.2."""
+    args = agent(g, 4, 3) | dict(keep="log")
+    args["rollout"]["logp"] += torch.tensor([0.9, -0.25, 0.21])
     return args
 
 
@@ -3570,6 +3625,75 @@ def padding_far_away(g):
 def slowly_drifting(g):
     """The KL passes the limit after some steps, in the middle of the update."""
     return agent(g, 4, 4, epochs=10, entropy_coef=0.0, target_kl=0.01) | dict(lr=0.3)
+
+
+def backwards(n_columns, config, generator):
+    for _ in range(config.epochs):
+        yield minibatch_columns(n_columns, config.minibatches, generator)[::-1]
+
+
+def value_of_power(power):
+    def value(val, batch, config, mask):
+        return masked_mean((val - batch["ret"]).abs() ** power, mask)
+
+    return value
+
+
+def normalized_with_some_padding(rollout):
+    if "mask" not in rollout:
+        return normalized(rollout)
+    adv, weight = rollout["adv"], torch.where(rollout["mask"], 1.0, 0.5)
+    mean = (adv * weight).sum() / weight.sum()
+    return {**rollout, "adv": (adv - mean) / (kept_of(rollout).std(correction=0) + 1e-8)}
+
+
+def steps_by_hand(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+    class Own:
+        def zero_grad(self):
+            optimizer.zero_grad()
+
+        @torch.no_grad()
+        def step(self):
+            for p in policy.parameters():
+                if p.grad is not None:
+                    p -= 3e-4 * p.grad
+
+    return ppo_update(policy, Own(), rollout, config, loss, generator)
+
+
+LOGGED = {
+    "policy_loss": "the mean of what `loss` returned",
+    "value_loss": "the mean of clipped_value_loss",
+    "entropy": "the mean of ent over the steps that count",
+    "kl": "the mean of approx_kl(logp, logp_old, mask)",
+    "clip_fraction": "the share of the steps with |rho - 1| > clip",
+    "first_ratio_error": "the largest |rho - 1| of the first minibatch",
+}
+
+
+def only_the_log(wrong):
+    return not any(wrong(part) for part in PPO_UPDATE.parts if part not in ("log", "clean"))
+
+
+def update_symptom(name, says, mistake, sign):
+    """A Pitfall that is recognized by where the update is wrong: sign(wrong), wrong(part, entry or any)."""
+
+    def telltale(seen, expected):
+        def wrong(part, key=None):
+            pairs = [
+                (s["out"], e["out"])
+                for s, e, case in zip(seen, expected, PPO_UPDATE.cases, strict=True)
+                if case.part == part
+            ]
+            return any(
+                not close(s if key is None else s.get(key), e if key is None else e[key])
+                for s, e in pairs
+                if isinstance(s, dict)
+            ) or any(not isinstance(s, dict) for s, _ in pairs)
+
+        return sign(wrong)
+
+    return Pitfall(name, says, mistake, telltale=telltale, symptom=True)
 
 
 PPO_UPDATE = Exercise(
@@ -3634,6 +3758,11 @@ PPO_UPDATE = Exercise(
             "masks",
         ),
         Case("a little beyond the KL limit from the start", just_beyond_the_limit, "KL limit"),
+        Case(
+            "a little within the KL limit",
+            lambda g: just_beyond_the_limit(g, epochs=1, target_kl=0.8),
+            "KL limit",
+        ),
         Case("one column beyond the KL limit", third_column_far_away, "KL limit"),
         Case("a KL limit reached on the way", slowly_drifting, "KL limit"),
         Case("padding beyond the KL limit", padding_far_away, "KL limit"),
@@ -3645,6 +3774,12 @@ PPO_UPDATE = Exercise(
         Case(
             "what it returns after an older policy",
             lambda g: agent(g, 4, 3, stale=0.3, epochs=2) | dict(keep="log"),
+            "log",
+        ),
+        Case("what it returns for ratios on both sides", moved_both_ways, "log"),
+        Case(
+            "what it returns for one column far away",
+            lambda g: third_column_far_away(g, epochs=1, target_kl=math.inf) | dict(keep="log"),
             "log",
         ),
         Case(
@@ -3751,6 +3886,12 @@ PPO_UPDATE = Exercise(
             also=(updating(each_batch=advantages_from_now),),
         ),
         Pitfall(
+            "returns less values",
+            "It takes ret - val for the advantage; rollout['adv'] holds the advantages, and need not be that.",
+            updating(prepare=lambda rollout: normalized(returns_less_values(rollout))),
+            also=(updating(prepare=lambda rollout: dict(returns_less_values(rollout))),),
+        ),
+        Pitfall(
             "returns as advantages",
             "The policy's loss gets the returns; the baseline is lost.",
             updating(prepare=returns_for_advantages),
@@ -3836,6 +3977,7 @@ PPO_UPDATE = Exercise(
             "drawn with replacement",
             "Columns are drawn with replacement: in an epoch some come twice, others never.",
             updating(epochs=with_replacement),
+            also=(updating(epochs=with_replacement_in_one_draw),),
         ),
         Pitfall(
             "generator of its own",
@@ -3927,6 +4069,17 @@ PPO_UPDATE = Exercise(
             updating(total=total_coefficients_swapped),
         ),
         Pitfall(
+            "one coefficient for both",
+            "The value loss and the entropy have the same coefficient; each has its own.",
+            updating(total=total_one_coefficient("value_coef")),
+            also=(updating(total=total_one_coefficient("entropy_coef")),),
+        ),
+        Pitfall(
+            "half the value loss, all of it in the log",
+            "The loss has half of the value_loss that the log has: the 1/2 belongs to both or to neither.",
+            updating(total=total_value_halved),
+        ),
+        Pitfall(
             "fixed coefficients",
             "A coefficient is a number in the code (0.5 or 0.01); config has the one to use.",
             updating(total=total_fixed_coefficients),
@@ -3987,6 +4140,9 @@ PPO_UPDATE = Exercise(
             "critic fits advantages",
             "The critic is fitted to the advantages; its targets are the returns.",
             updating(value=value_of_advantage),
+            also=(
+                updating(prepare=lambda rollout: {**normalized(rollout), "ret": rollout["adv"]}),
+            ),
         ),
         Pitfall(
             "critic fits itself",
@@ -4133,6 +4289,12 @@ PPO_UPDATE = Exercise(
             also=(updating(kl_of=kl_squared), updating(kl_of=kl_reversed)),
         ),
         Pitfall(
+            "a multiple of the KL limit",
+            "It stops at a multiple of config.target_kl; the limit is target_kl itself.",
+            updating(limit=1.5),
+            also=(updating(limit=2.0), updating(limit=0.5)),
+        ),
+        Pitfall(
             "KL limit looked at once an epoch",
             "The KL is compared with the limit at an epoch's end only; compare before each step.",
             updating(stop="after the epoch"),
@@ -4179,10 +4341,125 @@ PPO_UPDATE = Exercise(
             updating(report=report_sums),
         ),
         Pitfall(
+            "another clip fraction",
+            "clip_fraction is another number than the share of the steps with |rho - 1| > clip: "
+            "both sides, the ratio and not its log, a mean.",
+            updating(
+                diagnosis=diagnosing(
+                    "clip_fraction",
+                    lambda log_rho, clip: (log_rho.exp() > 1 + clip).float().mean(),
+                )
+            ),
+            also=tuple(
+                updating(diagnosis=diagnosing("clip_fraction", share)) for share in CLIP_FRACTIONS
+            ),
+        ),
+        Pitfall(
+            "another ratio error",
+            "first_ratio_error is another number than the largest |rho - 1|.",
+            updating(
+                diagnosis=diagnosing(
+                    "ratio_error", lambda log_rho, clip: (log_rho.exp() - 1).abs().mean()
+                )
+            ),
+            also=(
+                updating(
+                    diagnosis=diagnosing("ratio_error", lambda log_rho, clip: log_rho.abs().max())
+                ),
+                updating(
+                    diagnosis=diagnosing(
+                        "ratio_error", lambda log_rho, clip: (log_rho.exp() - 1).max()
+                    )
+                ),
+            ),
+        ),
+        Pitfall(
+            "last ratio for the first",
+            "first_ratio_error is that of the last minibatch; only the first one's shows whether "
+            "old and new agree before any step.",
+            updating(report=report_last_ratio),
+        ),
+        Pitfall(
             "worst ratio for the first",
             "first_ratio_error is the largest of all minibatches; only the first one's shows whether "
             "old and new agree before any step.",
             updating(report=report_worst_ratio),
+        ),
+        Pitfall(
+            "optimizer not used",
+            "The weights move, but not by the optimizer that was given: its state and learning rate are lost.",
+            steps_by_hand,
+            telltale=lambda seen: any(
+                isinstance(s["out"], dict) and s["out"].get("steps taken by") == "another optimizer"
+                for s in seen
+            ),
+        ),
+        update_symptom(
+            "the critic's step alone",
+            "After one step on fresh data the actor is right and the critic is not: "
+            "look at the value loss, its target and its coefficient.",
+            updating(value=value_of_power(1.5)),
+            lambda wrong: (
+                wrong("one step", "critic's weights") and not wrong("one step", "actor's weights")
+            ),
+        ),
+        update_symptom(
+            "the actor's step alone",
+            "After one step on fresh data the critic is right and the actor is not: "
+            "look at the policy's loss, its advantages and the entropy.",
+            updating(prepare=lambda rollout: {**rollout, "adv": rollout["adv"].tanh()}),
+            lambda wrong: (
+                wrong("one step", "actor's weights") and not wrong("one step", "critic's weights")
+            ),
+        ),
+        update_symptom(
+            "right for one step only",
+            "One step on fresh data is right; several, or on data of an older policy, are not: "
+            "look at what is kept, zeroed and recomputed, and at the gradient's limit.",
+            updating(step=step_limited_to(lambda config: 0.7 * config.max_grad_norm)),
+            lambda wrong: not wrong("one step") and wrong("epochs on frozen data"),
+        ),
+        update_symptom(
+            "right for one minibatch only",
+            "All is right with one minibatch an epoch, and not with several: "
+            "look at their number, their columns and their order (one randperm an epoch).",
+            updating(epochs=backwards),
+            lambda wrong: (
+                not (wrong("one step") or wrong("epochs on frozen data")) and wrong("minibatches")
+            ),
+        ),
+        update_symptom(
+            "right without a mask only",
+            "All is right without a mask, and not with one: padding counts somewhere.",
+            updating(prepare=normalized_with_some_padding),
+            lambda wrong: (
+                not any(map(wrong, ("one step", "epochs on frozen data", "minibatches")))
+                and wrong("masks")
+            ),
+        ),
+        update_symptom(
+            "stops elsewhere",
+            "All is right but for config.target_kl: another number is compared with it, or at another moment.",
+            updating(limit=1.2),
+            lambda wrong: (
+                not any(map(wrong, ("one step", "epochs on frozen data", "minibatches", "masks")))
+                and wrong("KL limit")
+            ),
+        ),
+        update_symptom(
+            "several means are off",
+            "The networks are right, several numbers of the log are not: each is a mean over ALL minibatches.",
+            updating(report=lambda log: summarize(log[len(log) // 2 :])),
+            lambda wrong: only_the_log(wrong) and sum(wrong("log", key) for key in LOGGED) > 1,
+        ),
+        *(
+            update_symptom(
+                f"{key} logged otherwise",
+                f"The networks are right; in the log, {key} is another number than {meaning}.",
+                reporting(lambda log, config, key=key: {key: 1.1 * log[key] + 0.01}),
+                lambda wrong, key=key: only_the_log(wrong) and wrong("log", key),
+            )
+            for key, meaning in LOGGED.items()
         ),
     ],
     read="lesson 5, “The update”; Schulman et al. 2017, algorithm 1",
