@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, alike, close_grad
+from pgcourse.checks.core import Case, Exercise, Pitfall, alike, close, close_grad
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, normal
 from pgcourse.distributions import squashed_gaussian_logp
@@ -15,6 +15,88 @@ from pgcourse.networks import polyak_update
 
 F64 = torch.float64
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def fixed(inputs):
+    """The same numbers for every seed: a telltale knows them."""
+    return lambda g: inputs(torch.Generator().manual_seed(0))
+
+
+def case(exercise, name):
+    return [case.name for case in exercise.cases].index(name)
+
+
+def comparable(out, right):
+    """Whether other names (an exception, a wrong shape, nan) do not fit better."""
+    if torch.is_tensor(right):
+        return torch.is_tensor(out) and out.shape == right.shape and bool(out.isfinite().all())
+    return type(out) is type(right)
+
+
+def symptom(exercise, name, says, wrong, right_in, wrong_in, *also):
+    """A family of mistakes: right in the cases `right_in`, where one term drops out, wrong in `wrong_in`.
+
+    exercise : its name, as it is known only when all its pitfalls are
+    """
+
+    def telltale(seen, expected):
+        def pair(name):
+            i = case(globals()[exercise], name)
+            return seen[i]["out"], expected[i]["out"]
+
+        return (
+            not any(x["modified"] for x in seen)  # then that is the mistake
+            and all(comparable(*pair(name)) for name in (*right_in, *wrong_in))
+            and all(close(*pair(name)) for name in right_in)
+            and not any(close(*pair(name)) for name in wrong_in)
+        )
+
+    return Pitfall(name, says, wrong, also=also, telltale=telltale, symptom=True)
+
+
+def same_error(exercise, name, says, wrong, one, other, *also):
+    """A family of mistakes: the error is the same in two cases, so it is in what they have in common."""
+
+    def telltale(seen, expected):
+        errors = []
+        for i in (case(globals()[exercise], name) for name in (one, other)):
+            out, right = seen[i]["out"], expected[i]["out"]
+            if not comparable(out, right) or close(out, right):
+                return False
+            errors.append(out.double() - right.double())
+        return torch.allclose(*errors, rtol=1e-3, atol=1e-5)
+
+    return Pitfall(name, says, wrong, also=also, telltale=telltale, symptom=True)
+
+
+def another_divisor(seen, expected):
+    """In each case loss and gradients are the right ones up to a factor, which depends on the case."""
+    factors = []
+    for s, e in zip(seen, expected, strict=True):
+        if e["error"] or not any(g is not None for g in e["grads"].values()):
+            continue
+        if not comparable(s["out"], e["out"]) or e["out"].abs() < 1e-6:
+            return False
+        factors.append((s["out"] / e["out"]).item())
+        for name, grad in e["grads"].items():
+            if not close_grad(s["grads"].get(name), None if grad is None else factors[-1] * grad):
+                return False
+    return len(factors) > 1 and max(factors) - min(factors) > 1e-3
+
+
+def values_are_right(seen, expected):
+    pairs = [(s["out"], e["out"]) for s, e in zip(seen, expected, strict=True) if not e["error"]]
+    return all(close(out, right) for out, right in pairs)
+
+
+WRONG_GRADIENT = (
+    "right value, wrong gradient",
+    "The values are right, a gradient is not: is something detached, or counted twice on the way back?",
+)
+ANOTHER_DIVISOR = (
+    "another divisor",
+    "In each case it is right up to a factor, which is not the same in all cases: what is it divided by?",
+)
 
 
 # --- squashed_gaussian_logp ---
@@ -46,17 +128,19 @@ def squash_unstable_in_float64(mean, log_std, pre_tanh):
 def at(name, seen):
     """(index, observation, right one) of a case of squashed_gaussian_logp without random numbers."""
     exercise = SQUASHED_GAUSSIAN_LOGP
-    i = [case.name for case in exercise.cases].index(name)
+    i = case(exercise, name)
     return i, seen[i], exercise.known_on(i, squashed_gaussian_logp, "0")
 
 
 def gradient_stops(seen):
-    """Right at u = 0.4; at u = 200 finite, but with no gradient except the Gaussian's own."""
+    """Nearly right at u = 0.4; at u = 200 finite, but with no gradient except the Gaussian's own."""
     _, near, right = at("two dimensions", seen)
     i, far, _ = at("u of 200 and -90", seen)
     gaussian = SQUASHED_GAUSSIAN_LOGP.known_on(i, squash_forgotten, "0")["grads"]["pre_tanh"]
     return (
-        alike(near, right)
+        torch.is_tensor(near["out"])
+        and near["out"].shape == right["out"].shape
+        and bool(((near["out"] - right["out"]).abs() < 0.05).all())
         and torch.is_tensor(far["out"])
         and bool(far["out"].isfinite().all())
         and close_grad(far["grads"].get("pre_tanh"), gaussian)
@@ -98,6 +182,32 @@ def squash_infinities_replaced(mean, log_std, pre_tanh):
     return torch.nan_to_num(logp, posinf=0.0, neginf=0.0)
 
 
+def infinities_replaced(seen):
+    """Right at u = 0.4; at u = 200 finite, wrong, and its gradient is that of log 0."""
+    _, near, right = at("two dimensions", seen)
+    _, far, far_right = at("u of 200 and -90", seen)
+    grad = far["grads"].get("pre_tanh")
+    return (
+        alike(near, right)
+        and bool(far["out"].isfinite().all())
+        and not close(far["out"], far_right["out"])
+        and grad is not None
+        and bool(grad.isnan().any())
+    )
+
+
+def squash_infinite_corrections_replaced(mean, log_std, pre_tanh):
+    correction = torch.nan_to_num(torch.log(1 - pre_tanh.tanh() ** 2), neginf=0.0)
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def log_std_is_limited(seen):
+    """Right at log_std = -0.5; at 2.5 or -6 nothing reaches log_std."""
+    _, near, right = at("one action", seen)
+    grad = at("spreads of 12 and 0.0025", seen)[1]["grads"].get("log_std")
+    return alike(near, right) and grad is not None and bool((grad == 0).any())
+
+
 def squash_log_std_clamped(low, high):
     def wrong(mean, log_std, pre_tanh):
         return squashed_gaussian_logp(mean, log_std.clamp(low, high), pre_tanh)
@@ -128,6 +238,63 @@ def squash_forgotten_at_action(mean, log_std, pre_tanh):
 def squash_tanh_twice_unstable(mean, log_std, pre_tanh):
     correction = torch.log(1 - pre_tanh.tanh().tanh() ** 2)
     return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_mean_squashed(mean, log_std, pre_tanh):
+    return (density(mean.tanh(), log_std, pre_tanh) - slope(pre_tanh)).sum(-1)
+
+
+def squash_all_squashed(mean, log_std, pre_tanh):
+    return squash_density_at_action(mean.tanh(), log_std, pre_tanh)
+
+
+def squash_gaussian_broadcast(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh).sum(-1, keepdim=True) - slope(pre_tanh)).sum(-1)
+
+
+def squash_correction_broadcast(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh).sum(-1, keepdim=True)).sum(-1)
+
+
+def squash_divided_by_variance(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) * torch.exp(-2 * log_std)
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_gaussian_detached(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh.detach()) - slope(pre_tanh)).sum(-1)
+
+
+def squash_normalizer_detached(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) * torch.exp(-log_std)
+    return (-0.5 * z**2 - log_std.detach() - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_std_detached_in_z(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) * torch.exp(-log_std.detach())
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_asymptote_far_out(mean, log_std, pre_tanh):
+    far = 2 * math.log(2) - pre_tanh.abs()
+    correction = torch.where(pre_tanh.abs() > 5, far, slope(pre_tanh))
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_correction_of_batch(mean, log_std, pre_tanh):
+    correction = slope(pre_tanh).mean(0, keepdim=True)
+    return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_of_size(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, log_std, pre_tanh.abs())
+
+
+def squash_std_plus(epsilon):
+    def wrong(mean, log_std, pre_tanh):
+        return squashed_gaussian_logp(mean, (log_std.exp() + epsilon).log(), pre_tanh)
+
+    return wrong
 
 
 def squash_slope_at_mean(mean, log_std, pre_tanh):
@@ -318,6 +485,8 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
         Case("one action", squashed([[0.0]], [[-0.5]], [[0.5]]), "one dimension", THREE),
         Case("five actions", lambda g: policy_draws(g, 5, 1), "one dimension", THREE),
         Case("float64", lambda g: policy_draws(g, 4, 1, dtype=F64), "one dimension", THREE),
+        Case("the same z", squashed([[0.7]], [[-0.5]], [[1.2]]), "one dimension"),
+        Case("the same u", squashed([[-0.6]], [[0.3]], [[0.5]]), "one dimension"),
         Case(
             "two dimensions",
             squashed([[0.5, -0.2]], [[-1.0, 0.3]], [[0.4, -1.1]]),
@@ -386,6 +555,8 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "infinities replaced",
             "It computes log 0 = -inf and then replaces it by a number, which is wrong and has no gradient.",
             squash_infinities_replaced,
+            also=(squash_infinite_corrections_replaced,),
+            telltale=infinities_replaced,
         ),
         Pitfall(
             "tanh inverted",
@@ -484,6 +655,48 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             also=(with_gaussian(lambda z, log_std: -0.5 * z - log_std - HALF_LOG_2PI),),
         ),
         Pitfall(
+            "z squared added",
+            "It adds z^2 / 2: the density would grow away from the mean.",
+            with_gaussian(lambda z, log_std: 0.5 * z**2 - log_std - HALF_LOG_2PI),
+        ),
+        Pitfall(
+            "divided by the variance",
+            "It divides u - mean by the variance before squaring; the standard deviation belongs there.",
+            squash_divided_by_variance,
+        ),
+        Pitfall(
+            "mean squashed",
+            "It puts tanh(mean) in place of the mean; u is drawn around the mean itself.",
+            squash_mean_squashed,
+            also=(squash_all_squashed,),
+        ),
+        Pitfall(
+            "added up twice",
+            "One of the two terms is summed over the dimensions before they meet, and then summed again.",
+            squash_gaussian_broadcast,
+            also=(squash_correction_broadcast,),
+        ),
+        Pitfall(
+            "slope of another squashing",
+            "It takes the slope of a sigmoid (or of tanh without its square); the squashing is tanh.",
+            with_correction(lambda u: F.logsigmoid(u) + F.logsigmoid(-u)),
+            also=(
+                with_correction(lambda u: torch.log1p(u.tanh() ** 2)),
+                with_correction(lambda u: 2 * torch.log1p(-u.tanh())),
+                with_correction(lambda u: torch.log(u.tanh() ** 2)),
+            ),
+        ),
+        Pitfall(
+            "sign in the stable formula",
+            "A sign is wrong inside 2 (log 2 - u - softplus(-2u)).",
+            with_correction(lambda u: 2 * (math.log(2) + u - F.softplus(-2 * u))),
+            also=(
+                with_correction(lambda u: 2 * (math.log(2) - u + F.softplus(-2 * u))),
+                with_correction(lambda u: 2 * (math.log(2) + u + F.softplus(-2 * u))),
+                with_correction(lambda u: -2 * (math.log(2) + u + F.softplus(-2 * u))),
+            ),
+        ),
+        Pitfall(
             "log std twice",
             "It subtracts the log of the variance, 2 log_std; half of it belongs there.",
             with_gaussian(lambda z, log_std: -0.5 * z**2 - 2 * log_std - HALF_LOG_2PI),
@@ -497,6 +710,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "entropy for the density",
             "It uses the Gaussian's entropy, an average; asked is the log-density of this very sample.",
             with_gaussian(lambda z, log_std: -0.5 - log_std - HALF_LOG_2PI + 0 * z),
+            also=(with_gaussian(lambda z, log_std: 0.5 + log_std + HALF_LOG_2PI + 0 * z),),
         ),
         Pitfall(
             "softplus for exp",
@@ -529,7 +743,12 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "It clamps log_std to a range; beyond it the density is another one, without gradient.",
             squash_log_std_clamped(-5, 2),
             "A network may bound its output; a density is what it is given.",
-            also=(squash_log_std_clamped(-20, 2), squash_log_std_clamped(-2, 2)),
+            also=(
+                squash_log_std_clamped(-20, 2),
+                squash_log_std_clamped(-2, 2),
+                squash_log_std_clamped(-20, 0),
+            ),
+            telltale=log_std_is_limited,
         ),
         Pitfall(
             "one dimension corrected",
@@ -647,6 +866,12 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "SAC's actor learns through the sample itself (the reparameterization).",
         ),
         Pitfall(
+            "Gaussian detached",
+            "The Gaussian's gradient into u, or a part of the one into log_std, is cut off.",
+            squash_gaussian_detached,
+            also=(squash_normalizer_detached, squash_std_detached_in_z),
+        ),
+        Pitfall(
             "correction detached",
             "No gradient passes through the correction: the policy never hears how flat tanh is.",
             squash_correction_detached,
@@ -670,6 +895,83 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "It draws a new sample; the density is asked for at the u that is passed in.",
             squash_draws,
             telltale=uses_random_numbers,
+        ),
+        symptom(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong with several dimensions",
+            "It is right for one action dimension and wrong for several.",
+            lambda mean, log_std, pre_tanh: (
+                squashed_gaussian_logp(mean, log_std, pre_tanh) / mean.shape[-1] ** 0.5
+            ),
+            ("one action", "five actions", "float64"),
+            ("two dimensions", "six dimensions"),
+        ),
+        symptom(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "rows mixed",
+            "It is right for a single action and wrong for several: each row has its own log-density.",
+            squash_correction_of_batch,
+            ("one action", "two dimensions", "the same z", "u = -12"),
+            ("five actions", "six dimensions"),
+        ),
+        symptom(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong for negative u",
+            "It is right where u is positive, and wrong where it is negative.",
+            squash_of_size,
+            ("one action", "the same z", "the same u"),
+            ("two dimensions", "u = -12"),
+        ),
+        symptom(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong far out",
+            "It is right for small u and wrong for large ones, of 200 and -90.",
+            squash_asymptote_far_out,
+            ("one action", "two dimensions"),
+            ("u of 200 and -90",),
+        ),
+        symptom(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong for wide or narrow Gaussians",
+            "It is right for a std near 1 and wrong for one of 12 or 0.0025: log_std counts as it comes.",
+            squash_std_plus(1e-6),
+            ("one action", "two dimensions", "five actions", "six dimensions"),
+            ("spreads of 12 and 0.0025",),
+        ),
+        Pitfall(
+            *WRONG_GRADIENT,
+            lambda mean, log_std, pre_tanh: (
+                squashed_gaussian_logp(mean, log_std, pre_tanh)
+                + (mean - mean.detach() + log_std - log_std.detach()).sum(-1)
+            ),
+            telltale=values_are_right,
+            symptom=True,
+        ),
+        same_error(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong constant",
+            "The error is the same whatever u, mean and std are: a constant is wrong.",
+            with_correction(lambda u: slope(u) + 0.3),
+            "the same z",
+            "the same u",
+        ),
+        same_error(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong correction",
+            "The error does not change with mean and std, as long as u is the same: it is in "
+            "log(1 - tanh(u)^2), taken at u and subtracted.",
+            with_correction(lambda u: -(u**2) / 2),
+            "one action",
+            "the same u",
+        ),
+        same_error(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "wrong Gaussian",
+            "The error does not change when u and mean are moved together: it is in the Gaussian, "
+            "-z^2 / 2 - log_std - log(2 pi) / 2 with z = (u - mean) / std.",
+            with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std.expm1() - HALF_LOG_2PI),
+            "one action",
+            "the same z",
         ),
     ],
     read="lesson 6, “A Gaussian, squashed”; Haarnoja et al. 2018, appendix C",
@@ -726,6 +1028,28 @@ def soft_one_critic(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
 def soft_smallest_of_batch(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     smallest = torch.minimum(next_q1.min(), next_q2.min())
     return backup(rew, terminated, gamma, smallest - alpha * next_logp)
+
+
+def soft_ended_worth(value):
+    """A terminal state is worth a number of the author's own."""
+
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        y = soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
+        return torch.where(terminated, rew + value, y).detach()
+
+    return wrong
+
+
+def soft_twins_joined(join):
+    def wrong(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+        return backup(rew, terminated, gamma, join(next_q1, next_q2) - alpha * next_logp)
+
+    return wrong
+
+
+def soft_future_rescaled(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return backup(rew, terminated, gamma, value.sign() * value.abs().log1p())
 
 
 def soft_no_mask(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
@@ -903,6 +1227,16 @@ def soft_mask_shifted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha
     return backup(rew, terminated.roll(1), gamma, value)
 
 
+def soft_mask_shifted_back(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return backup(rew, terminated.roll(-1), gamma, value)
+
+
+def soft_smooth_minimum(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = -torch.logaddexp(-next_q1, -next_q2) - alpha * next_logp
+    return backup(rew, terminated, gamma, value)
+
+
 def soft_any_end(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     value = soft(next_q1, next_q2, next_logp, alpha)
     return backup(rew, terminated.any().expand_as(terminated), gamma, value)
@@ -927,6 +1261,12 @@ def transitions(g, B, terminated=None, gamma=0.98, alpha=0.3, dtype=torch.float3
         "gamma": gamma,
         "alpha": alpha,
     }
+
+
+def agree(args):
+    """The same inputs, with the first critic asked twice."""
+    first, second = ("next_q1", "next_q2") if "next_q1" in args else ("q1", "q2")
+    return args | {second: args[first].clone()}
 
 
 def one_transition(terminated):
@@ -956,8 +1296,34 @@ SOFT_Q_TARGET = Exercise(
             ),
             "values",
         ),
+        Case(
+            "one poor transition",
+            lambda g: (
+                one_transition(False)(g)
+                | {name: torch.tensor([-7.0]) for name in ("next_q1", "rew", "next_logp")}
+            ),
+            "values",
+        ),
+        Case("no end", lambda g: transitions(g, 5, gamma=0.7), "values"),
+        Case("critics that agree", lambda g: agree(transitions(g, 5, gamma=0.7)), "values"),
+        Case(
+            "log pi of 0",
+            lambda g: transitions(g, 5, gamma=0.7) | {"next_logp": torch.zeros(5)},
+            "values",
+        ),
+        Case("gamma = 0", lambda g: transitions(g, 5, gamma=0.0), "values"),
+        Case(
+            "rewards of 0",
+            lambda g: transitions(g, 5, gamma=0.7) | {"rew": torch.zeros(5)},
+            "values",
+        ),
         Case("one transition into the end", one_transition(True), "termination"),
         Case("some ends", lambda g: transitions(g, 12, flags(g, 12)), "termination"),
+        Case(
+            "five transitions, two into the end",
+            lambda g: transitions(g, 5, torch.tensor([0, 1, 0, 0, 1]).bool(), 0.7),
+            "termination",
+        ),
         Case(
             "the end in the middle",
             lambda g: transitions(g, 3, torch.tensor([False, True, False]), alpha=2.0),
@@ -1082,6 +1448,11 @@ SOFT_Q_TARGET = Exercise(
             soft_softmax,
         ),
         Pitfall(
+            "smooth minimum",
+            "It takes -log-sum-exp of the negated twins; asked is their minimum.",
+            soft_smooth_minimum,
+        ),
+        Pitfall(
             "smallest of the batch",
             "It takes one minimum over the whole batch; the minimum is between the twins, per row.",
             soft_smallest_of_batch,
@@ -1104,8 +1475,9 @@ SOFT_Q_TARGET = Exercise(
         ),
         Pitfall(
             "mask shifted",
-            "It uses the `terminated` of the row before.",
+            "It uses the `terminated` of the row before or after.",
             soft_mask_shifted,
+            also=(soft_mask_shifted_back,),
         ),
         Pitfall(
             "one end for all",
@@ -1246,6 +1618,64 @@ SOFT_Q_TARGET = Exercise(
             "probability for its logarithm",
             "It uses exp(next_logp); what is passed is a log-probability already.",
             soft_probability,
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "wrong where an episode ends",
+            "It is right as long as nothing ends, and wrong with ends in the batch: look at the mask.",
+            soft_ended_worth(-1.0),
+            ("no end", "critics that agree", "log pi of 0", "values in the thousands"),
+            ("five transitions, two into the end",),
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "twins combined in another way",
+            "It is right where the two critics agree, and wrong where they differ: asked is their minimum, "
+            "row by row.",
+            soft_twins_joined(lambda q1, q2: torch.minimum(q1, q2) - 0.5 * (q1 - q2).abs()),
+            ("critics that agree",),
+            ("no end", "log pi of 0"),
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "another price of entropy",
+            "It is right where log pi is 0, and wrong elsewhere: asked is -alpha * log pi inside the bracket.",
+            with_entropy(lambda logp, alpha: alpha * logp.expm1()),
+            ("log pi of 0",),
+            ("no end", "critics that agree"),
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "large values cut",
+            "It is right for values of a few units and wrong for thousands: does it limit them?",
+            soft_twins_joined(lambda q1, q2: torch.minimum(q1, q2).clamp(-50, 50)),
+            ("no end", "six transitions"),
+            ("values in the thousands",),
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "rows mixed",
+            "It is right for a single transition and wrong for several: each row has its own target.",
+            soft_twins_joined(lambda q1, q2: torch.minimum(q1, q2).cumsum(0)),
+            ("one transition", "one poor transition"),
+            ("no end", "six transitions", "critics that agree"),
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "reward off",
+            "It is right where the rewards are 0, and wrong elsewhere: the reward is added as it comes.",
+            with_reward(lambda rew, alpha: rew.tanh()),
+            ("rewards of 0",),
+            ("no end", "gamma = 0"),
+        ),
+        symptom(
+            "SOFT_Q_TARGET",
+            "future off",
+            "It is right for gamma = 0, and wrong where the future counts: the reward is right, what gamma "
+            "multiplies is not.",
+            soft_future_rescaled,
+            ("gamma = 0",),
+            ("no end", "critics that agree", "log pi of 0"),
         ),
     ],
     read="lesson 6, “The soft target”; Haarnoja et al. 2018b, equations 3 and 5",
@@ -1429,6 +1859,20 @@ def hand_twins(g):
     }
 
 
+def doubled_errors(args):
+    return args | {name: 2 * args[name] - args["target"] for name in ("q1", "q2")}
+
+
+def not_four_times(seen, expected):
+    """Twice the errors do not give four times the loss."""
+    losses = []
+    for i in (case(SAC_CRITIC_LOSS, x) for x in ("five transitions", "errors twice as large")):
+        if not comparable(seen[i]["out"], expected[i]["out"]):
+            return False
+        losses.append(seen[i]["out"])
+    return not close(losses[1], 4 * losses[0])
+
+
 def halved(name, says, wrong, why="", *also):
     """A mistake that is the same mistake with a factor 1/2 in front."""
     halves = tuple(lambda *args, fn=fn: 0.5 * fn(*args) for fn in (wrong, *also))
@@ -1452,6 +1896,9 @@ SAC_CRITIC_LOSS = Exercise(
             ("q1", "q2"),
         ),
         Case("one transition", lambda g: with_target(g, 1), "loss", ("q1", "q2")),
+        Case("five transitions", fixed(lambda g: with_target(g, 5)), "loss"),
+        Case("critics that agree", lambda g: agree(with_target(g, 5)), "loss"),
+        Case("errors twice as large", fixed(lambda g: doubled_errors(with_target(g, 5))), "loss"),
         Case("a batch", lambda g: with_target(g, 9), "loss", ("q1", "q2")),
         Case("float64", lambda g: with_target(g, 7, F64), "loss", ("q1", "q2")),
         Case(
@@ -1633,6 +2080,15 @@ SAC_CRITIC_LOSS = Exercise(
             "",
             of_errors(lambda q, y: (q - y).pow(4).mean()),
         ),
+        halved(
+            "one side weighs more",
+            "Errors above and below the target count differently; their squares count the same.",
+            of_errors(lambda q, y: F.relu(q - y).square().mean()),
+            "",
+            of_errors(lambda q, y: F.relu(y - q).square().mean()),
+            of_errors(lambda q, y: (torch.where(q < y, 0.7, 0.3) * (q - y) ** 2).mean()),
+            of_errors(lambda q, y: (torch.where(q < y, 0.3, 0.7) * (q - y) ** 2).mean()),
+        ),
         halved("log cosh", "It uses log cosh of the error; asked is its square.", critic_log_cosh),
         halved("root", "It takes the root of the mean squared error.", critic_root),
         halved(
@@ -1669,6 +2125,54 @@ SAC_CRITIC_LOSS = Exercise(
             "Twins help because they err independently.",
         ),
         halved("sign", "The sign is reversed: descent increases the error.", critic_ascends),
+        symptom(
+            "SAC_CRITIC_LOSS",
+            "twins mixed",
+            "It is right where the two critics agree, and wrong where they differ: each has a squared error "
+            "of its own, and the two means add up.",
+            lambda q1, q2, target: (
+                critic_mean_first(q1, q2, target) + critic_first_only(q1, q2, target)
+            ),
+            ("critics that agree",),
+            ("five transitions",),
+        ),
+        symptom(
+            "SAC_CRITIC_LOSS",
+            "large errors cut",
+            "It is right for errors of a few units and wrong for thousands: does it limit them?",
+            of_errors(lambda q, y: 2 * F.huber_loss(q, y, delta=50.0)),
+            ("five transitions", "a batch"),
+            ("targets in the thousands",),
+        ),
+        Pitfall(
+            *WRONG_GRADIENT,
+            lambda q1, q2, target: sac_critic_loss(q1, q2, target) + (q1 - q1.detach()).mean(),
+            telltale=values_are_right,
+            symptom=True,
+        ),
+        Pitfall(
+            *ANOTHER_DIVISOR,
+            lambda q1, q2, target: sac_critic_loss(q1, q2, target) * len(q1) / (len(q1) + 1),
+            telltale=another_divisor,
+            symptom=True,
+        ),
+        symptom(
+            "SAC_CRITIC_LOSS",
+            "rows mixed",
+            "It is right for a single transition and wrong for several: each value has its own target, "
+            "and the squared errors are averaged.",
+            of_errors(lambda q, y: (q - y.flip(0)).square().mean()),
+            ("one transition",),
+            ("five transitions", "a batch"),
+        ),
+        Pitfall(
+            "not the square",
+            "Errors twice as large should give four times the loss; here they do not.",
+            of_errors(lambda q, y: (q - y).abs().pow(1.5).mean()),
+            also=(of_errors(lambda q, y: torch.log2(1 + (q - y) ** 2).mean()),),
+            telltale=not_four_times,
+            symptom=True,
+        ),
     ],
     read="lesson 6, “Two critics”; Haarnoja et al. 2018b, equation 5",
 )
@@ -1722,6 +2226,15 @@ def actor_logp_detached(logp, q1, q2, alpha):
 
 def actor_score_function(logp, q1, q2, alpha):
     return (logp * (constant(alpha) * logp - torch.minimum(q1, q2)).detach()).mean()
+
+
+def scored(weight):
+    """log pi times a weight, a function of (logp, min Q, alpha)."""
+
+    def wrong(logp, q1, q2, alpha):
+        return (logp * weight(logp, torch.minimum(q1, q2), constant(alpha))).mean()
+
+    return wrong
 
 
 def actor_policy_gradient(logp, q1, q2, alpha):
@@ -1834,6 +2347,15 @@ SAC_ACTOR_LOSS = Exercise(
             "loss",
             ACTOR_GRADS,
         ),
+        Case("one action", lambda g: fresh_actions(g, 1, 0.7), "loss"),
+        Case("five actions", fixed(lambda g: fresh_actions(g, 5, 0.7)), "loss"),
+        Case("other critics", fixed(lambda g: fresh_actions(g, 5, 0.7) | twins(g, 5)), "loss"),
+        Case(
+            "other actions",
+            fixed(lambda g: fresh_actions(g, 5, 0.7) | {"logp": normal(g, 5)}),
+            "loss",
+        ),
+        Case("critics that agree", lambda g: agree(fresh_actions(g, 5, 0.7)), "loss"),
         Case("alpha as a float", lambda g: fresh_actions(g, 5, 0.3), "alpha", ACTOR_GRADS),
         Case(
             "alpha that carries gradient",
@@ -1957,12 +2479,25 @@ SAC_ACTOR_LOSS = Exercise(
             "It weighs log pi by a constant, as REINFORCE does; SAC differentiates through the action.",
             actor_score_function,
             "It points the same way on average, with far more noise.",
-            also=(actor_score_and_entropy,),
+            also=(
+                actor_score_and_entropy,
+                scored(lambda logp, q, alpha: (logp - q / alpha).detach()),
+                scored(lambda logp, q, alpha: (logp - q).detach()),
+                scored(lambda logp, q, alpha: alpha * logp - q),
+                scored(lambda logp, q, alpha: (alpha * logp - q + q.mean()).detach()),
+                scored(lambda logp, q, alpha: (q - alpha * logp).detach()),
+            ),
         ),
         Pitfall(
             "policy gradient with Q",
             "It is lesson 4's actor loss with Q in place of the advantage, and no entropy.",
             actor_policy_gradient,
+            also=(
+                scored(lambda logp, q, alpha: -q),
+                scored(lambda logp, q, alpha: -alpha * q),
+                scored(lambda logp, q, alpha: q.detach()),
+                scored(lambda logp, q, alpha: (q.mean() - q).detach()),
+            ),
         ),
         Pitfall(
             "sum over the batch",
@@ -2025,6 +2560,88 @@ SAC_ACTOR_LOSS = Exercise(
             "probability for its logarithm",
             "It uses exp(logp); what is passed is a log-probability already.",
             actor_probability,
+        ),
+        Pitfall(
+            "alpha distorted",
+            "It uses the square, the inverse, the root or the logarithm of alpha.",
+            with_price(lambda logp, alpha: alpha**2 * logp),
+            also=(
+                with_price(lambda logp, alpha: logp / alpha),
+                with_price(lambda logp, alpha: alpha.log() * logp),
+                with_price(lambda logp, alpha: alpha.sqrt() * logp),
+            ),
+        ),
+        Pitfall(
+            "half the entropy",
+            "The entropy term is half of what it should be.",
+            with_price(lambda logp, alpha: 0.5 * alpha * logp),
+        ),
+        Pitfall(
+            "log pi cut at 0",
+            "It cuts or folds log pi at 0; a density may be above 1, and its logarithm positive.",
+            with_price(lambda logp, alpha: alpha * logp.clamp(max=0)),
+            also=(
+                with_price(lambda logp, alpha: alpha * logp.abs()),
+                with_price(lambda logp, alpha: -alpha * logp.abs()),
+                with_price(lambda logp, alpha: alpha * logp.clamp(min=0)),
+            ),
+        ),
+        symptom(
+            "SAC_ACTOR_LOSS",
+            "twins combined in another way",
+            "It is right where the two critics agree, and wrong where they differ: asked is their minimum, "
+            "row by row.",
+            with_value(lambda q1, q2: torch.minimum(q1, q2) - 0.5 * (q1 - q2).abs()),
+            ("critics that agree",),
+            ("five actions", "other critics"),
+        ),
+        symptom(
+            "SAC_ACTOR_LOSS",
+            "large values cut",
+            "It is right for values of a few units and wrong for thousands: does it limit them?",
+            with_value(lambda q1, q2: torch.minimum(q1, q2).clamp(-50, 50)),
+            ("five actions", "a batch"),
+            ("values in the thousands",),
+        ),
+        same_error(
+            "SAC_ACTOR_LOSS",
+            "another price of entropy",
+            "The error stays the same with other critics: it is in the entropy's part, alpha * log pi.",
+            with_price(lambda logp, alpha: alpha * logp.expm1()),
+            "five actions",
+            "other critics",
+        ),
+        same_error(
+            "SAC_ACTOR_LOSS",
+            "another value",
+            "The error stays the same with other log pi: it is in the value's part, -min(q1, q2) as it comes.",
+            with_value(lambda q1, q2: torch.minimum(q1, q2).tanh()),
+            "five actions",
+            "other actions",
+        ),
+        Pitfall(
+            *WRONG_GRADIENT,
+            lambda logp, q1, q2, alpha: (
+                sac_actor_loss(logp, q1, q2, alpha) + (logp - logp.detach()).mean()
+            ),
+            telltale=values_are_right,
+            symptom=True,
+        ),
+        Pitfall(
+            *ANOTHER_DIVISOR,
+            lambda logp, q1, q2, alpha: (
+                sac_actor_loss(logp, q1, q2, alpha) * len(q1) / (len(q1) + 1)
+            ),
+            telltale=another_divisor,
+            symptom=True,
+        ),
+        symptom(
+            "SAC_ACTOR_LOSS",
+            "rows mixed",
+            "It is right for a single action and wrong for several: the loss is the mean over all rows.",
+            lambda logp, q1, q2, alpha: (constant(alpha) * logp - torch.minimum(q1, q2)).max(),
+            ("one action",),
+            ("five actions", "other critics"),
         ),
     ],
     read="lesson 6, “The actor climbs the critic”; Haarnoja et al. 2018b, equation 7",
@@ -2137,6 +2754,11 @@ def temperature_alpha_added(log_alpha, logp, target_entropy):
     return log_alpha.exp() - (logp.detach() + target_entropy).mean()
 
 
+def temperature_with_entropy(log_alpha, logp, target_entropy, logs=False):
+    own = -(in_front(log_alpha, logs) * (logp.detach() + target_entropy)).mean()
+    return own + logp.mean()
+
+
 def temperature_with_actor(log_alpha, logp, target_entropy, logs=False):
     own = -(in_front(log_alpha, logs) * (logp.detach() + target_entropy)).mean()
     return own + (log_alpha.exp().detach() * logp).mean()
@@ -2161,12 +2783,47 @@ def tuning(log_alpha, logp, target_entropy, dtype=torch.float32):
 
 ALPHA = ("log_alpha",)
 
+
+def fronts(seen, expected):
+    """(log alpha, loss, gradient, right loss, right gradient) in cases with fixed numbers, if all are wrong."""
+    found = []
+    for name in ("two actions", "three actions, as hot", "a policy too predictable"):
+        i = case(TEMPERATURE_LOSS, name)
+        loss, grad, right = seen[i]["out"], seen[i]["grads"].get("log_alpha"), expected[i]
+        if not torch.is_tensor(loss) or loss.dim() or grad is None or close(loss, right["out"]):
+            return []
+        numbers = (loss, grad, right["out"], right["grads"]["log_alpha"])
+        log_alpha = TEMPERATURE_LOSS.inputs(i, "0")["log_alpha"].item()
+        found.append((log_alpha, *(x.item() for x in numbers)))
+    return found
+
+
+def another_front(seen, expected):
+    """At one temperature the loss and its gradient are in proportion to the right ones."""
+    found = fronts(seen, expected)
+    if not found:
+        return False
+    (_, loss, grad, right, slope), (_, loss2, grad2, right2, slope2), _ = found
+    ratios = (loss / right, loss2 / right2), (grad / slope, grad2 / slope2)
+    return all(math.isclose(a, b, rel_tol=1e-3) for a, b in ratios)
+
+
+def another_bracket(seen, expected):
+    """The loss is alpha times its bracket, or log alpha times it: the gradient tells which."""
+    found = fronts(seen, expected)  # a gradient here is 1.5 times the derivative (see `gradients`)
+    return bool(found) and any(
+        all(math.isclose(1.5 * loss, front(x) * grad, rel_tol=1e-3) for x, loss, grad, *_ in found)
+        for front in (lambda log_alpha: 1.0, lambda log_alpha: log_alpha)
+    )
+
+
 TEMPERATURE_LOSS = Exercise(
     reference=temperature_loss,
     accept=(log_alpha_loss,),
     parts={"loss": 2, "log pi constant": 1, "clean": 1},
     cases=[
         Case("two actions", tuning(-0.5, [-1.0, 0.5], -1.0), "loss", ALPHA),
+        Case("three actions, as hot", tuning(-0.5, [2.0, 0.3, 1.6], -2.0), "loss", ALPHA),
         Case("a policy too predictable", tuning(-1.5, [2.0, 3.0, 2.5], -1.0), "loss", ALPHA),
         Case("a policy too random", tuning(0.4, [-0.6, -0.5, -0.9], -2.0), "loss", ALPHA),
         Case(
@@ -2260,9 +2917,11 @@ TEMPERATURE_LOSS = Exercise(
             temperature_not_averaged,
         ),
         either_way(
-            "first action only",
-            "It uses the first action of the batch only.",
+            "one action only",
+            "It uses one action of the batch only.",
             from_gap(lambda front, logp, target: -(front * (logp[0] + target))),
+            "",
+            from_gap(lambda front, logp, target: -(front * (logp[-1] + target))),
         ),
         either_way(
             "median",
@@ -2280,11 +2939,11 @@ TEMPERATURE_LOSS = Exercise(
             from_gap(
                 lambda front, logp, target: -(front * (logp + target) / (logp.std() + 1e-8)).mean()
             ),
-            from_gap(
-                lambda front, logp, target: (
-                    -(front * (logp - logp.mean()) / (logp.std() + 1e-8) + front * target).mean()
-                )
-            ),
+        ),
+        either_way(
+            "log pi missing",
+            "log pi is not in it, or its mean is taken off: all that is left is the target.",
+            from_gap(lambda front, logp, target: -front * target),
         ),
         either_way(
             "one way only",
@@ -2299,6 +2958,8 @@ TEMPERATURE_LOSS = Exercise(
             "absolute difference",
             "It uses the size of the difference: alpha falls whichever side the entropy is on.",
             temperature_absolute,
+            "",
+            from_gap(lambda front, logp, target: (front * (logp + target).abs()).mean()),
         ),
         either_way(
             "squared difference",
@@ -2319,14 +2980,15 @@ TEMPERATURE_LOSS = Exercise(
         ),
         either_way(
             "actor's loss added",
-            "It adds alpha * log pi with its gradient: the policy has a loss of its own.",
+            "It adds log pi with its gradient: the policy has a loss of its own.",
             temperature_with_actor,
+            "",
+            temperature_with_entropy,
         ),
         Pitfall(
             "softplus in front",
-            "It takes softplus(log_alpha), or a square; alpha is exp(log_alpha).",
+            "It takes softplus(log_alpha); alpha is exp(log_alpha).",
             from_log_alpha(F.softplus),
-            also=(from_log_alpha(torch.square),),
         ),
         Pitfall(
             "alpha inverted",
@@ -2369,6 +3031,20 @@ TEMPERATURE_LOSS = Exercise(
             "alpha does not appear in it, so it never moves.",
             temperature_without_alpha,
             also=(temperature_gap_only,),
+        ),
+        Pitfall(
+            "something else in front",
+            "What stands before the bracket depends on log_alpha, but is neither exp(log_alpha) nor log_alpha.",
+            from_log_alpha(torch.square),
+            telltale=another_front,
+            symptom=True,
+        ),
+        Pitfall(
+            "another bracket",
+            "alpha (or its logarithm) is in front; what it multiplies is not log pi + target_entropy.",
+            from_gap(lambda front, logp, target: -front * (logp.mean() + target) ** 3),
+            telltale=another_bracket,
+            symptom=True,
         ),
     ],
     read="lesson 6, “A price that sets itself”; Haarnoja et al. 2018b, equation 18",
@@ -2567,22 +3243,122 @@ def polyak_replaced_by_graph(target, online, tau):
                 slow._parameters[name] = (1 - tau) * x + tau * fast._parameters[name]
 
 
-def polyak_clears_gradients(target, online, tau):
-    polyak_update(target, online, tau)
-    online.zero_grad()
+def afterwards(name, says, action, why="", *also):
+    """The right update, with either convention for the buffers, and then something that is not asked for."""
+
+    def after(update, act):
+        def wrong(target, online, tau):
+            update(target, online, tau)
+            act(target, online)
+
+        return wrong
+
+    wrongs = [after(u, a) for a in (action, *also) for u in (polyak_update, polyak_buffers_copied)]
+    return Pitfall(name, says, wrongs[0], why, also=tuple(wrongs[1:]))
 
 
-def polyak_freezes_target(target, online, tau):
-    polyak_update(target, online, tau)
-    target.requires_grad_(False)
+@torch.no_grad()
+def polyak_biases_copied(target, online, tau):
+    for old, new in pairs(target, online):
+        old.lerp_(new, tau) if old.dim() > 1 else old.copy_(new)
 
 
-def polyak_evaluates(target, online, tau):
-    polyak_update(target.eval(), online.eval(), tau)
+@torch.no_grad()
+def polyak_tau_missing(target, online, tau):
+    for old, new in pairs(target, online):
+        old.mul_(1 - tau).add_(new) if old.is_floating_point() else old.copy_(new)
 
 
-def polyak_evaluates_target(target, online, tau):
-    polyak_update(target.eval(), online, tau)
+@torch.no_grad()
+def polyak_both_forms(target, online, tau):
+    for old, new in pairs(target, online):
+        if old.is_floating_point():
+            old.mul_(1 - tau)
+            old.add_(tau * (new - old))
+        else:
+            old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_averages_into_online(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        new.lerp_(old, 1 - tau)
+        old.data = new.data
+
+
+@torch.no_grad()
+def polyak_linear_layers(target, online, tau):
+    for slow, fast in zip(target.modules(), online.modules(), strict=True):
+        if isinstance(slow, torch.nn.Linear):
+            polyak_update(slow, fast, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_thirds(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.mul_(1 - tau / 2).add_(tau / 3 * new)
+
+
+@torch.no_grad()
+def polyak_square_only(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.lerp_(new, tau if new.shape[0] == 2 else 2 * tau)
+
+
+@torch.no_grad()
+def polyak_signs(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.add_(tau * (new - old).sign())
+
+
+def polyak_caps_tau(target, online, tau):
+    polyak_update(target, online, min(tau, 0.5))
+
+
+@torch.no_grad()
+def polyak_buffers_cleared(target, online, tau):
+    polyak_parameters_only(target, online, tau)
+    for old in target.buffers():
+        old.zero_()
+
+
+def followed(seen):
+    """What became of each parameter in the case with fixed numbers; [] if the shapes are others."""
+    i = case(POLYAK_UPDATE, "the same for every seed")
+    before, out = (
+        (x for layer in POLYAK_UPDATE.inputs(i, "0")["target"] for x in layer),
+        seen[i]["out"],
+    )
+    fits = isinstance(out, list) and [x.shape for x in out[0]] == [x.shape for x in before]
+    return out[0] if fits else []
+
+
+def other_shares(seen, expected):
+    """Every number is a * target + b * online, with a and b that are not 1 - tau and tau."""
+    after = followed(seen)
+    args = POLYAK_UPDATE.inputs(case(POLYAK_UPDATE, "the same for every seed"), "0")
+    if not after:
+        return False
+    before, online, after = (
+        torch.cat([x.flatten() for x in xs])
+        for xs in (sum(args["target"], ()), sum(args["online"], ()), after)
+    )
+    both = torch.stack([before, online], dim=1)
+    shares = torch.linalg.lstsq(both, after).solution
+    return close(both @ shares, after) and not close(shares, torch.tensor([0.9, 0.1]))
+
+
+def some_numbers_only(seen, expected):
+    """Some of the parameters are right, others are not; or some numbers in them, and the rest stays."""
+    i = case(POLYAK_UPDATE, "the same for every seed")
+    before = [x for layer in POLYAK_UPDATE.inputs(i, "0")["target"] for x in layer]
+    rows = [*zip(followed(seen), expected[i]["out"][0], before, strict=False)]
+    right = [close(x, y) for x, y, _ in rows]
+    mixed = [bool(((x - y).abs() < 1e-5).any()) for x, y, _ in rows]
+    still = [bool((((x - y).abs() < 1e-5) | (x == old)).all()) for x, y, old in rows]
+    return not all(right) and (any(right) or any(mixed) and all(still))
 
 
 @torch.no_grad()
@@ -2645,16 +3421,6 @@ def polyak_with_graph(target, online, tau):
             old.copy_((1 - tau) * old + tau * new)
 
 
-def polyak_unfreezes(target, online, tau):
-    polyak_update(target, online, tau)
-    target.requires_grad_(True)
-
-
-def polyak_freezes_online(target, online, tau):
-    polyak_update(target, online, tau)
-    online.requires_grad_(False)
-
-
 def with_tau(share):
     def wrong(target, online, tau):
         polyak_update(target, online, share)
@@ -2709,6 +3475,11 @@ POLYAK_UPDATE = Exercise(
     parts={"one update": 2, "many updates": 1, "apart": 1, "buffers": 1, "clean": 1},
     cases=[
         Case("one weight and one bias", one_number, "one update"),
+        Case(
+            "the same for every seed",
+            fixed(lambda g: following(g, taus=(0.1,))),
+            "one update",
+        ),
         Case("two layers, slowly", lambda g: following(g, taus=(0.02,)), "one update"),
         Case(
             "tau = 0 keeps, in float64",
@@ -2723,6 +3494,11 @@ POLYAK_UPDATE = Exercise(
         Case(
             "twenty updates, gradients allowed",
             lambda g: following(g, (2, 3, 3, 1), [0.05] * 20, frozen=False),
+            "many updates",
+        ),
+        Case(
+            "a parameter beside the layers",
+            lambda g: following(g, taus=(0.1, 0.3), buffers=True),
             "many updates",
         ),
         Case(
@@ -2764,7 +3540,7 @@ POLYAK_UPDATE = Exercise(
             "It assigns the online network's storage: from then on the two ARE one network.",
             polyak_aliases,
             "Every later optimizer step then moves the target too.",
-            also=(polyak_aliases_at_first, polyak_aliases_parameters),
+            also=(polyak_aliases_at_first, polyak_aliases_parameters, polyak_averages_into_online),
         ),
         Pitfall("copies", "It copies the online network whatever tau says.", polyak_copies),
         Pitfall(
@@ -2804,15 +3580,35 @@ POLYAK_UPDATE = Exercise(
             "Memory grows with every call, and the target's gradient trains the critic.",
             also=(polyak_replaced_by_graph,),
         ),
-        Pitfall(
+        afterwards(
             "target unfrozen",
             "It changes requires_grad of the target; leave that as it was.",
-            polyak_unfreezes,
+            lambda target, online: target.requires_grad_(True),
         ),
-        Pitfall(
+        afterwards(
             "online frozen",
             "It switches off requires_grad of the online network: the critic stops learning.",
-            polyak_freezes_online,
+            lambda target, online: online.requires_grad_(False),
+        ),
+        Pitfall(
+            "biases copied",
+            "It averages the weight matrices and copies the biases; every parameter is averaged.",
+            polyak_biases_copied,
+        ),
+        Pitfall(
+            "tau missing",
+            "It adds the whole online network to (1 - tau) * target; its share is tau.",
+            polyak_tau_missing,
+        ),
+        Pitfall(
+            "both forms at once",
+            "It shrinks the target by 1 - tau, and then adds tau * (online - target): either form is enough.",
+            polyak_both_forms,
+        ),
+        Pitfall(
+            "some kinds of layer only",
+            "It updates layers of one kind only; parameters() lists all there are, also outside layers.",
+            polyak_linear_layers,
         ),
         Pitfall(
             "buffers forgotten",
@@ -2899,27 +3695,66 @@ POLYAK_UPDATE = Exercise(
             "Whoever holds the old ones (an optimizer, another name) is left behind.",
             also=(polyak_replaces_unfrozen,),
         ),
-        Pitfall(
+        afterwards(
             "gradients cleared",
             "It clears the online network's gradients; only the target's numbers may change.",
-            polyak_clears_gradients,
+            lambda target, online: online.zero_grad(),
         ),
-        Pitfall(
+        afterwards(
             "target frozen",
             "It switches off requires_grad of the target; leave that as it was.",
-            polyak_freezes_target,
+            lambda target, online: target.requires_grad_(False),
         ),
-        Pitfall(
+        afterwards(
             "mode changed",
             "It switches a network to eval mode; only the target's numbers may change.",
-            polyak_evaluates,
-            also=(polyak_evaluates_target,),
+            lambda target, online: (target.eval(), online.eval()),
+            "",
+            lambda target, online: target.eval(),
         ),
         Pitfall(
             "copies now and then",
             "It copies the whole network at random moments; each call should take a small step.",
             polyak_now_and_then,
             telltale=uses_random_numbers,
+        ),
+        Pitfall(
+            "other shares",
+            "Every number becomes a * target + b * online, but a and b are not 1 - tau and tau.",
+            polyak_thirds,
+            telltale=other_shares,
+            symptom=True,
+        ),
+        Pitfall(
+            "some parameters only",
+            "Some weights or biases are right and others are not: all of them follow in the same way.",
+            polyak_square_only,
+            telltale=some_numbers_only,
+            symptom=True,
+        ),
+        symptom(
+            "POLYAK_UPDATE",
+            "another step",
+            "With tau = 0 it keeps the target, as it should; else the step is not tau * (online - target).",
+            polyak_signs,
+            ("tau = 0 keeps, in float64",),
+            ("one weight and one bias", "the same for every seed", "two layers, slowly"),
+        ),
+        symptom(
+            "POLYAK_UPDATE",
+            "wrong after several updates",
+            "One update with a small tau is right, several are not, with tau = 1 among them.",
+            polyak_caps_tau,
+            ("one weight and one bias", "two layers, slowly", "tau = 0 keeps, in float64"),
+            ("an online network that moves",),
+        ),
+        symptom(
+            "POLYAK_UPDATE",
+            "buffers off",
+            "The parameters are right, the buffers are not: average them, or copy them.",
+            polyak_buffers_cleared,
+            ("one weight and one bias", "two layers, slowly", "an online network that moves"),
+            ("buffers",),
         ),
     ],
     read="lesson 6, “A slow copy”; Lillicrap et al. 2016, algorithm 1",
@@ -2941,18 +3776,56 @@ def quiz_sac_clinic():
     8  logp lacks the tanh correction: it is the Gaussian's density of u
 
     returns : dict, {"A": number, "B": number, …, "H": number}
+    note    : a number that is given to two patients counts for neither
     """
     return {"A": 5, "B": 1, "C": 4, "D": 2, "E": 6, "F": 8, "G": 7, "H": 3}
 
 
 PATIENTS = "ABCDEFGH"
+SEEN = {
+    "A": "Its temperature explodes, and its entropy is as high as it can be.",
+    "B": "It plays well, its critic errs a little downward, and its entropy comes down to the target.",
+    "C": "It never learns to play, and its Q stays far above what follows.",
+    "D": "It plays well, while its temperature explodes and its entropy is far below the target.",
+    "E": "Its Q runs far below what follows, and it hardly learns to play.",
+    "F": "Its entropy is above log 2, more than any density on (-1, 1) has, and its actions are at the bounds.",
+    "G": "It never learns to play, although its Q comes closer and closer to what follows.",
+    "H": "It plays well, its entropy comes down to the target, and its Q stays a little above what follows.",
+}
+WOULD = {  # diagnosis: (what it is called, what it does to the curves)
+    1: ("no bug", "A healthy run plays well, and the minimum of two critics errs downward."),
+    2: (
+        "no entropy",
+        "A policy that does not listen to the price has an entropy far below the target.",
+    ),
+    3: ("the larger critic", "With the larger of two critics all looks well, but Q errs upward."),
+    4: (
+        "an inverted mask",
+        "With an inverted mask Q is the reward of one step, too high for ever.",
+    ),
+    5: ("a target out of reach", "With a target above log 2 the temperature grows without end."),
+    6: ("tau swapped", "With a target that follows at once, the critic runs after itself."),
+    7: (
+        "detached critics",
+        "Detached critics learn as usual; the policy just never hears of them.",
+    ),
+    8: ("no correction", "Without the correction the entropy is miscalculated, and u may run off."),
+}
+
+
+def diagnosis(patient, number):
+    """A pitfall of the clinic: what is seen, and what this diagnosis would do."""
+    what, would = WOULD[number]
+    says = f"{patient}: {SEEN[patient]} {would}"
+    return confused(f"{patient} taken for {what}", patient, number, says)
 
 
 def confused(name, patient, answer, says, quiz=quiz_sac_clinic):
     """A pitfall of the clinic: this answer for this patient, whatever the other answers are."""
 
     def wrong():
-        return quiz() | {patient: answer}
+        freed = {p: None for p, right in quiz().items() if right == answer}  # each number once
+        return quiz() | freed | {patient: answer}
 
     def telltale(seen):
         return seen[PATIENTS.index(patient)]["out"] == answer
@@ -2960,13 +3833,32 @@ def confused(name, patient, answer, says, quiz=quiz_sac_clinic):
     return Pitfall(name, says, wrong, telltale=telltale)
 
 
+ASKED = {("A", 2), ("A", 4), ("D", 5), ("H", 1), ("C", 7), ("G", 4), ("F", 5), ("E", 7)}  # below
+
 QUIZ_SAC_CLINIC = Exercise(
     reference=quiz_sac_clinic,
     driver="entry",
     gate=False,
     parts={f"patient {p}": 1 for p in PATIENTS} | {"clean": 0},
-    cases=[Case(f"patient {p}", lambda g, p=p: {"key": p}, f"patient {p}") for p in PATIENTS],
+    cases=[
+        Case(f"patient {p}", lambda g, p=p: {"key": p, "at_most": 1}, f"patient {p}")
+        for p in PATIENTS
+    ],
     pitfalls=[
+        Pitfall(
+            "a number used twice",
+            "It gives one number to several patients: each is used once, so that number counts for none of them.",
+            lambda: dict.fromkeys(PATIENTS, 1),
+            telltale=lambda seen: any("too often" in str(x["out"]) for x in seen),
+        ),
+        Pitfall(
+            "no such number",
+            "The diagnoses have the numbers 1 to 8.",
+            lambda: quiz_sac_clinic() | {"A": 0},
+            telltale=lambda seen: any(
+                isinstance(x["out"], int | float) and x["out"] not in range(1, 9) for x in seen
+            ),
+        ),
         confused(
             "unreachable target taken for deafness",
             "A",
@@ -3020,6 +3912,12 @@ QUIZ_SAC_CLINIC = Exercise(
             7,
             "E: its Q runs far below anything that ever followed. What lets a critic chase itself?",
         ),
+        *(
+            diagnosis(patient, number)
+            for patient, right in quiz_sac_clinic().items()
+            for number in WOULD
+            if number != right and (patient, number) not in ASKED
+        ),
     ],
     read="lesson 6, “The bug clinic”",
 )
@@ -3051,8 +3949,22 @@ def quiz_sac_treatment():
     }
 
 
+PIECES = ("target", "critic_loss", "actor_loss", "temperature_loss", "polyak", "logp")
+
+
 def mistreated(name, patient, pieces, says):
     return confused(name, patient, pieces, says, quiz_sac_treatment)
+
+
+def treatment(name, patient, pieces, says, is_it):
+    """A family of wrong treatments of one patient: is_it(set of pieces given, set of those that are ill)."""
+    ill = set(quiz_sac_treatment()[patient])
+
+    def telltale(seen):
+        given = seen[PATIENTS.index(patient)]["out"]
+        return isinstance(given, list) and set(given) <= set(PIECES) and is_it(set(given), ill)
+
+    return Pitfall(name, says, lambda: quiz_sac_treatment() | {patient: pieces}, telltale=telltale)
 
 
 QUIZ_SAC_TREATMENT = Exercise(
@@ -3061,16 +3973,35 @@ QUIZ_SAC_TREATMENT = Exercise(
     gate=False,
     parts={f"patient {p}": 1 for p in PATIENTS} | {"clean": 0},
     cases=[
-        Case(f"patient {p}", lambda g, p=p: {"key": p, "any_order": True}, f"patient {p}")
+        Case(
+            f"patient {p}",
+            lambda g, p=p: {"key": p, "any_order": True, "at_most": 7},
+            f"patient {p}",
+        )
         for p in PATIENTS
     ],
     pitfalls=[
-        mistreated(
+        Pitfall(
+            "one treatment for all",
+            "It treats all patients in the same way: that counts for none of them.",
+            lambda: dict.fromkeys(PATIENTS, ["target"]),
+            telltale=lambda seen: all("too often" in str(x["out"]) for x in seen),
+        ),
+        Pitfall(
+            "no such piece",
+            "It uses other names than those on the left of the list: 'target', not 'soft_q_target'.",
+            lambda: quiz_sac_treatment() | {"C": ["soft_q_target"]},
+            telltale=lambda seen: any(
+                isinstance(x["out"], list) and set(map(str, x["out"])) - set(PIECES) for x in seen
+            ),
+        ),
+        treatment(
             "healthy patient treated",
             "B",
             ["target"],
             "B: it plays well, its critic errs a little downward, its entropy comes down to the target. "
             "What is there to treat?",
+            lambda given, ill: given,
         ),
         mistreated(
             "target alone",
@@ -3115,6 +4046,37 @@ QUIZ_SAC_TREATMENT = Exercise(
             ["temperature_loss"],
             "F: the temperature does what its loss should. The entropy that it is told is impossible: "
             "who computes it?",
+        ),
+        *(
+            treatment(
+                f"{p}: more than is ill",
+                p,
+                PIECES,
+                f"{p}: what is ill is replaced, and something healthy too: as little as possible.",
+                lambda given, ill: given > ill,
+            )
+            for p in PATIENTS.replace("B", "")
+        ),
+        *(
+            treatment(
+                f"{p}: not all that is ill",
+                p,
+                [],
+                f"{p}: nothing healthy is replaced, but something that is ill stays as it was.",
+                lambda given, ill: given < ill,
+            )
+            for p in PATIENTS.replace("B", "")
+        ),
+        *(
+            treatment(
+                f"{p}: something healthy for what is ill",
+                p,
+                ["polyak" if p == "F" else "logp"],
+                f"{p}: something healthy is replaced, and something that is ill stays. {SEEN[p]} "
+                "Which function has to do with that?",
+                lambda given, ill: not (given >= ill or given <= ill),
+            )
+            for p in PATIENTS.replace("B", "")
         ),
     ],
     read="lesson 6, “Treat a patient”",

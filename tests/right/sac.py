@@ -296,6 +296,67 @@ def polyak_foreach(target, online, tau):
             old.fill_(new.item())
 
 
+def squashed_nll(mean, log_std, pre_tanh):
+    same(mean, log_std, pre_tanh)
+    m, s, u = mean.double(), log_std.double(), pre_tanh.double()
+    nll = F.gaussian_nll_loss(m, u, (2 * s).exp(), reduction="none", full=True, eps=0.0)
+    return (-nll + 2 * (torch.logaddexp(u, -u) - math.log(2))).sum(-1).to(mean.dtype)
+
+
+def squashed_other_branch(mean, log_std, pre_tanh):
+    """The slope is even: the stable formula holds with -u too."""
+    same(mean, log_std, pre_tanh)
+    log_slope = 2 * (math.log(2) + pre_tanh - F.softplus(2 * pre_tanh))
+    return (Normal(mean, log_std.exp()).log_prob(pre_tanh) - log_slope).sum(-1)
+
+
+def target_addcmul(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    with torch.no_grad():
+        q = next_q1 - F.relu(next_q1 - next_q2)
+        return torch.addcmul(rew, (~terminated).to(rew.dtype), q - alpha * next_logp, value=gamma)
+
+
+def critic_all_errors(q1, q2, target):
+    same(q1, q2, target)
+    target = target.detach()
+    return 0.5 * torch.stack([q1 - target, q2 - target]).square().sum() / len(q1)
+
+
+def actor_relu(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    return (torch.as_tensor(alpha).detach() * logp - q1 + F.relu(q1 - q2)).mean()
+
+
+def actor_where(logp, q1, q2, alpha):
+    same(logp, q1, q2)
+    alpha = getattr(alpha, "data", alpha)
+    return torch.where(q1 < q2, alpha * logp - q1, alpha * logp - q2).mean()
+
+
+def temperature_row_by_row(log_alpha, logp, target_entropy):
+    return sum(-log_alpha.exp() * (x + target_entropy) for x in logp.detach()) / len(logp)
+
+
+def temperature_entropy_of_logs(log_alpha, logp, target_entropy):
+    return -log_alpha * (target_entropy + logp.detach().mean())
+
+
+def polyak_assigns_data(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.data = (1 - tau) * old + tau * new  # .data keeps no graph
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
+
+
+def polyak_by_module(target, online, tau):
+    for slow, fast in zip(target.modules(), online.modules(), strict=True):
+        for old, new in zip(slow.parameters(False), fast.parameters(False), strict=True):
+            old.data.add_(new.data - old.data, alpha=tau)
+        for old, new in zip(slow.buffers(False), fast.buffers(False), strict=True):
+            old.copy_(new)
+
+
 RIGHT = {
     "squashed_gaussian_logp": [
         squashed_spinning_up,
@@ -305,6 +366,8 @@ RIGHT = {
         squashed_log_cosh,
         squashed_float64,
         squashed_two_branches,
+        squashed_nll,
+        squashed_other_branch,
     ],
     "soft_q_target": [
         target_cleanrl,
@@ -314,6 +377,7 @@ RIGHT = {
         target_float64,
         target_numpy,
         target_relu,
+        target_addcmul,
     ],
     "sac_critic_loss": [
         critic_mse,
@@ -322,6 +386,7 @@ RIGHT = {
         critic_loop,
         critic_mean_of_both,
         critic_dot,
+        critic_all_errors,
     ],
     "sac_actor_loss": [
         actor_cleanrl,
@@ -330,6 +395,8 @@ RIGHT = {
         actor_two_means,
         actor_worst_twin,
         actor_float64,
+        actor_relu,
+        actor_where,
     ],
     "temperature_loss": [
         temperature_cleanrl,
@@ -338,6 +405,8 @@ RIGHT = {
         temperature_no_grad,
         temperature_number,
         temperature_log_numpy,
+        temperature_row_by_row,
+        temperature_entropy_of_logs,
     ],
     "polyak_update": [
         polyak_cleanrl,
@@ -347,5 +416,7 @@ RIGHT = {
         polyak_foreach,
         polyak_loads_float64,
         polyak_vector,
+        polyak_assigns_data,
+        polyak_by_module,
     ],
 }
