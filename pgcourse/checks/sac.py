@@ -183,9 +183,9 @@ def squash_infinities_replaced(mean, log_std, pre_tanh):
 
 
 def infinities_replaced(seen):
-    """Right at u = 0.4; at u = 200 finite, wrong, and its gradient is that of log 0."""
+    """Right at u = 0.4; at u = 10 finite, wrong, and its gradient is that of log 0."""
     _, near, right = at("two dimensions", seen)
-    _, far, far_right = at("u of 200 and -90", seen)
+    _, far, far_right = at("u = 10", seen)
     grad = far["grads"].get("pre_tanh")
     return (
         alike(near, right)
@@ -202,10 +202,13 @@ def squash_infinite_corrections_replaced(mean, log_std, pre_tanh):
 
 
 def log_std_is_limited(seen):
-    """Right at log_std = -0.5; at 2.5 or -6 nothing reaches log_std."""
+    """Right at log_std = -0.5; at 2.5 or -6 nothing reaches log_std, though the mean is reached."""
     _, near, right = at("one action", seen)
-    grad = at("spreads of 12 and 0.0025", seen)[1]["grads"].get("log_std")
-    return alike(near, right) and grad is not None and bool((grad == 0).any())
+    grads = at("spreads of 12 and 0.0025", seen)[1]["grads"]
+    spread, mean = grads.get("log_std"), grads.get("mean")
+    if spread is None or mean is None or not alike(near, right):
+        return False
+    return bool(((spread == 0) & (mean != 0)).any())
 
 
 def squash_log_std_clamped(low, high):
@@ -238,6 +241,16 @@ def squash_forgotten_at_action(mean, log_std, pre_tanh):
 def squash_tanh_twice_unstable(mean, log_std, pre_tanh):
     correction = torch.log(1 - pre_tanh.tanh().tanh() ** 2)
     return (density(mean, log_std, pre_tanh) - correction).sum(-1)
+
+
+def squash_mean_divided(mean, log_std, pre_tanh):
+    z = pre_tanh - mean * torch.exp(-log_std)
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
+
+
+def squash_sample_divided(mean, log_std, pre_tanh):
+    z = pre_tanh * torch.exp(-log_std) - mean
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI - slope(pre_tanh)).sum(-1)
 
 
 def squash_mean_squashed(mean, log_std, pre_tanh):
@@ -376,6 +389,10 @@ def squash_log_std_squeezed(mean, log_std, pre_tanh):
 
 def squash_one_dimension(mean, log_std, pre_tanh):
     return (density(mean, log_std, pre_tanh) - slope(pre_tanh))[..., 0]
+
+
+def squash_last_kept(mean, log_std, pre_tanh):
+    return (density(mean, log_std, pre_tanh) - slope(pre_tanh))[..., -1]
 
 
 def squash_largest_dimension(mean, log_std, pre_tanh):
@@ -665,6 +682,12 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_divided_by_variance,
         ),
         Pitfall(
+            "brackets in z",
+            "Only one of u and mean is divided by the std; z = (u - mean) / std divides their difference.",
+            squash_mean_divided,
+            also=(squash_sample_divided,),
+        ),
+        Pitfall(
             "mean squashed",
             "It puts tanh(mean) in place of the mean; u is drawn around the mean itself.",
             squash_mean_squashed,
@@ -726,7 +749,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "one dimension only",
             "It keeps one of the action dimensions; the log-densities of all of them add up.",
             squash_one_dimension,
-            also=(squash_largest_dimension,),
+            also=(squash_largest_dimension, squash_last_kept),
         ),
         Pitfall(
             "correction twice",
@@ -2253,6 +2276,11 @@ def actor_min_of_means(logp, q1, q2, alpha):
     return (constant(alpha) * logp).mean() - torch.minimum(q1.mean(), q2.mean())
 
 
+def actor_max_of_means(logp, q1, q2, alpha):
+    """The smaller of two losses is the one with the larger critic."""
+    return (constant(alpha) * logp).mean() - torch.maximum(q1.mean(), q2.mean())
+
+
 def actor_min_of_batch(logp, q1, q2, alpha):
     return (constant(alpha) * logp - torch.minimum(q1.min(), q2.min())).mean()
 
@@ -2511,8 +2539,9 @@ SAC_ACTOR_LOSS = Exercise(
         ),
         Pitfall(
             "minimum of the means",
-            "It averages each critic first and then takes one minimum; the minimum is per row.",
+            "It averages first and then takes one minimum for the whole batch; the minimum is per row.",
             actor_min_of_means,
+            also=(actor_max_of_means,),
         ),
         Pitfall(
             "minimum of the batch",
