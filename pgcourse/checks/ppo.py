@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.core import Case, Exercise, Pitfall, close, difference
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, masks, normal
 from pgcourse.distributions import entropy
@@ -300,6 +300,58 @@ def mean_symptoms(exercise, steps, loss_of=loss_of):
     ]
 
 
+def part_symptom(exercise, name, says, wrong, sign):
+    """A Pitfall that is recognized by the parts that are wrong: sign(set of their names)."""
+
+    def telltale(seen, expected):
+        cases = exercise().cases
+        return sign(
+            {
+                case.part
+                for case, s, e in zip(cases, seen, expected, strict=True)
+                if difference(s, e, case)
+            }
+        )
+
+    return Pitfall(name, says, wrong, telltale=telltale, symptom=True)
+
+
+def window_symptoms(exercise, steps, inside, moved):
+    """steps: the right terms; inside: what they are while the clip does not act, in words;
+    moved(new, old): what the clip limits."""
+
+    def uneven(new, old, third, clip):
+        return torch.where(third > 0, 1.1, 1.0) * steps(new, old, third, clip)
+
+    def uneven_outside(new, old, third, clip):
+        acts = moved(new, old).abs() > clip
+        return torch.where(acts, uneven(new, old, third, clip), steps(new, old, third, clip))
+
+    return [
+        part_symptom(
+            exercise,
+            "right without a mask only",
+            "All is right without a mask and not with one: other steps count, or it is divided by another number.",
+            loss_of(steps, lambda x, mask: x.mean() if mask is None else x[mask].sum() / len(mask)),
+            lambda wrong: wrong == {"masks"},
+        ),
+        part_symptom(
+            exercise,
+            "right inside the window only",
+            "While the clip does not act all is right; where it acts, the result or its gradient is not.",
+            loss_of(uneven_outside),
+            lambda wrong: "where the clip binds" in wrong and "inside the window" not in wrong,
+        ),
+        part_symptom(
+            exercise,
+            "wrong inside the window already",
+            f"Even while the clip does not act, it is not {inside}, or its gradient is another.",
+            loss_of(uneven),
+            lambda wrong: "inside the window" in wrong,
+        ),
+    ]
+
+
 def broken(table, *names):
     """A nan among the steps that count."""
     args = table()
@@ -330,8 +382,8 @@ def nan_pitfall(exercise, wrong):
 def four_steps():
     """Log-probabilities of four actions that became more probable and rarer."""
     return dict(
-        logp=torch.log(torch.tensor([0.5, 0.2, 0.3, 0.6])),
-        logp_old=torch.log(torch.tensor([0.25, 0.4, 0.35, 0.3])),
+        logp=torch.log(torch.tensor([0.5, 0.2, 0.3, 0.3])),
+        logp_old=torch.log(torch.tensor([0.25, 0.4, 0.35, 0.15])),
     )
 
 
@@ -486,6 +538,26 @@ def held_back(seen):
     """Every other action is e^14 times as probable or more: 1.2 million."""
     out = seen["out"]
     return torch.is_tensor(out) and out.shape == (4,) and bool((out[::2] < 1e6).all())
+
+
+def rarer_but_not_below_one(seen):
+    out = seen["out"]
+    return torch.is_tensor(out) and out.shape == (2,) and bool(out[1] >= 1)
+
+
+def right_to_two_digits(seen, expected):
+    """On the ratios of ordinary steps."""
+    pairs = [
+        (s["out"], e["out"])
+        for s, e, case in zip(seen, expected, PROBABILITY_RATIO.cases, strict=True)
+        if case.name in ("three actions", "time and environments", "float64")
+    ]
+    return all(
+        torch.is_tensor(out)
+        and out.shape == right.shape
+        and torch.allclose(out.to(right), right, 0.02)
+        for out, right in pairs
+    )
 
 
 def guarded(ratio):
@@ -675,11 +747,25 @@ PROBABILITY_RATIO = Exercise(
         nan_pitfall(lambda: PROBABILITY_RATIO, guarded(ratio_without_nan)),
         symptom(
             lambda: PROBABILITY_RATIO,
+            "rarer, but not below one",
+            "An action that became rarer has a ratio below 1; this is not.",
+            guarded(lambda logp, logp_old: torch.exp((logp - logp_old.detach()).abs())),
+            lambda at: rarer_but_not_below_one(at["a big step"]),
+        ),
+        symptom(
+            lambda: PROBABILITY_RATIO,
             "big changes held back",
             "An action that became a million times more probable has a smaller ratio than that: "
             "something holds it back.",
             guarded(ratio_squashed),
             lambda at: held_back(at["a very big step"]),
+        ),
+        Pitfall(
+            "right to a few digits only",
+            "The ratios are right to about two digits and no more: rounded, or in half precision?",
+            guarded(lambda logp, logp_old: torch.exp((logp - logp_old.detach()).half()).float()),
+            telltale=right_to_two_digits,
+            symptom=True,
         ),
         Pitfall(
             "broadcast",
@@ -999,6 +1085,11 @@ def other_bounds(at):
     right = torch.tensor([True, True, True, False, False, True, True, True])
     seen = at["ratios close to the bounds"]["grads"].get("logp")
     return seen is not None and seen.shape == (8,) and not torch.equal(moving, right)
+
+
+@ratio_and_advantage
+def clip_sign_of_advantage(rho, adv, clip):
+    return objective(rho, adv.sign(), clip)
 
 
 @ratio_and_advantage
@@ -1403,6 +1494,11 @@ PPO_CLIP_LOSS = Exercise(
             loss_of(clip_abs_adv),
         ),
         Pitfall(
+            "sign of the advantage",
+            "It uses the advantage's sign and not its size: a small gain counts like a big one.",
+            loss_of(clip_sign_of_advantage),
+        ),
+        Pitfall(
             "bad actions left out",
             "Negative advantages are set to 0: bad actions teach nothing.",
             loss_of(clip_good_actions_only),
@@ -1454,6 +1550,12 @@ PPO_CLIP_LOSS = Exercise(
             "The bounds are not 1 - clip and 1 + clip: close to them a gradient is there that should not be, or is missing.",
             loss_of(clip_wider_above),
             other_bounds,
+        ),
+        *window_symptoms(
+            lambda: PPO_CLIP_LOSS,
+            clip_right,
+            "-mean(rho A)",
+            lambda logp, logp_old: torch.expm1(logp - logp_old),
         ),
         Pitfall(
             "broadcast",
@@ -1660,6 +1762,14 @@ def value_without_nan(val, val_old, ret, clip):
     return value_right(val, val_old, ret, clip).nan_to_num()
 
 
+def value_cubed(val, val_old, ret, clip):
+    return value_right(val, val_old, ret, clip) ** 1.5
+
+
+def value_other_width(factor):
+    return loss_of(lambda val, val_old, ret, clip: value_right(val, val_old, ret, factor * clip))
+
+
 def value_relative_bounds(val, val_old, ret, clip):
     old, ret = val_old.detach(), ret.detach()
     clipped = torch.minimum(torch.maximum(val, old * (1 - clip)), old * (1 + clip))
@@ -1736,6 +1846,11 @@ CLIPPED_VALUE_LOSS = Exercise(
             ("val",),
         ),
         *halves("where the clip binds", value_table, ("val",)),
+        Case(
+            "another unit",
+            lambda g: {name: 2 * x for name, x in value_table().items()},
+            "where the clip binds",
+        ),
         Case(BROKEN, lambda g: broken(value_table, "val"), "where the clip binds"),
         Case(
             "constants with a graph",
@@ -1927,6 +2042,12 @@ CLIPPED_VALUE_LOSS = Exercise(
             value_max_of_means,
         ),
         Pitfall(
+            "window of another width",
+            "The window is twice (or half) as wide as val_old ± clip.",
+            value_other_width(2.0),
+            also=(value_other_width(0.5),),
+        ),
+        Pitfall(
             "one square missing",
             "One of the two errors is squared, the other is not: their maximum compares different units.",
             loss_of(value_one_square),
@@ -1935,6 +2056,19 @@ CLIPPED_VALUE_LOSS = Exercise(
         *mask_pitfalls(value_right),
         nan_pitfall(lambda: CLIPPED_VALUE_LOSS, loss_of(value_without_nan)),
         *mean_symptoms(lambda: CLIPPED_VALUE_LOSS, value_right),
+        symptom(
+            lambda: CLIPPED_VALUE_LOSS,
+            "not in squared units",
+            "With values, returns and clip in a unit half as large the loss has to be 4 times as large; it is not.",
+            loss_of(value_cubed),
+            lambda at: differ(number(at["another unit"]), 4 * number(at["these four steps"])),
+        ),
+        *window_symptoms(
+            lambda: CLIPPED_VALUE_LOSS,
+            value_right,
+            "the mean of (val - ret)^2",
+            lambda val, val_old: val - val_old,
+        ),
         Pitfall(
             "broadcast",
             "[3, 1] against [3] gives a 3 x 3 table: every value against every return.",
@@ -2270,6 +2404,11 @@ ENTROPY = Exercise(
             entropy_of(entropy_gini),
         ),
         Pitfall(
+            "Rényi entropy",
+            "It is -log sum pi^2, the Rényi entropy of order 2: another measure of randomness.",
+            entropy_of(lambda logits: -torch.log((torch.softmax(logits, -1) ** 2).sum(-1))),
+        ),
+        Pitfall(
             "greedy action only",
             "It is -log pi of the most probable action alone.",
             entropy_of(entropy_of_greedy),
@@ -2560,6 +2699,14 @@ def kl_even(logp, logp_old):
     return torch.log(torch.cosh(logp - logp_old))
 
 
+def kl_cubic(logp, logp_old):
+    return (logp - logp_old) ** 2 / 2 + (logp - logp_old) ** 3 / 6
+
+
+def kl_quartic(logp, logp_old):
+    return kl_cubic(logp, logp_old) + (logp - logp_old) ** 4 / 24
+
+
 def kl_first_order(logp, logp_old):
     return torch.relu(logp_old - logp)
 
@@ -2821,6 +2968,21 @@ APPROX_KL = Exercise(
             lambda at: (
                 abs(number(at["old and new exchanged"]) - number(at["these four steps"])) < 1e-6
             ),
+        ),
+        symptom(
+            lambda: APPROX_KL,
+            "negative for some batches",
+            "It comes out negative for some batches; k3 never does.",
+            loss_of(kl_cubic),
+            lambda at: any(number(seen) < -1e-6 for seen in at.values()),
+        ),
+        symptom(
+            lambda: APPROX_KL,
+            "right for small steps only",
+            "Where every action changed by 1 % it is right, for greater changes it is not: "
+            "an approximation, or something is cut off.",
+            loss_of(kl_quartic),
+            lambda at: abs(number(at["four small steps"]) - 5e-5) < 1e-6,
         ),
         symptom(
             lambda: APPROX_KL,
@@ -3233,6 +3395,11 @@ def step_limited_each(policy, optimizer, loss, config, i):
 def step_never(policy, optimizer, loss, config, i):
     optimizer.zero_grad()
     loss.backward()
+
+
+def step_twice(policy, optimizer, loss, config, i):
+    descend(policy, optimizer, loss, config, i)
+    optimizer.step()
 
 
 def accumulating(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
@@ -4392,6 +4559,34 @@ PPO_UPDATE = Exercise(
             telltale=lambda seen: any(
                 isinstance(s["out"], dict) and s["out"].get("steps taken by") == "another optimizer"
                 for s in seen
+            ),
+        ),
+        Pitfall(
+            "two steps for one gradient",
+            "optimizer.step() is called twice for each gradient.",
+            updating(step=step_twice),
+        ),
+        Pitfall(
+            "half of each minibatch",
+            "Only the first half of each minibatch's columns is used.",
+            updating(
+                select=lambda data, columns: columns_of(data, columns[: -(-len(columns) // 2)])
+            ),
+            also=(
+                updating(
+                    select=lambda data, columns: columns_of(
+                        data, columns[: max(1, len(columns) // 2)]
+                    )
+                ),
+            ),
+        ),
+        update_symptom(
+            "both steps off",
+            "Already one step on fresh data moves actor and critic elsewhere: "
+            "look at what both share, the total, its gradient and the optimizer's step.",
+            updating(total=lambda *terms: 0.8 * weighted_sum(*terms)),
+            lambda wrong: (
+                wrong("one step", "actor's weights") and wrong("one step", "critic's weights")
             ),
         ),
         update_symptom(
