@@ -41,7 +41,18 @@ class Config(BaseConfig):
     reward_scale: float = 1.0
 
     TUNED: ClassVar = {
-        "CartPole-v1": dict(total_steps=60_000, n_envs=64, n_steps=8, critic_lr=4e-2, hidden=(64,))
+        "CartPole-v1": dict(
+            total_steps=60_000,
+            n_envs=32,
+            n_steps=12,
+            actor_lr=4e-3,
+            critic_lr=2e-2,
+            gamma=0.98,
+            lam=0.95,
+            entropy_coef=0.005,
+            max_grad_norm=0.5,
+            hidden=(64, 32),
+        )
     }
 
 

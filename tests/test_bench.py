@@ -7,7 +7,7 @@ import pytest
 from traitlets.config import PyFileConfigLoader
 
 from pgcourse.bench import grading, run
-from pgcourse.bench.rows import ROWS, SB3, our_config, their_settings
+from pgcourse.bench.rows import AS_THEIRS, ROWS, SB3, our_config, their_settings
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: run.name(*row))
@@ -64,3 +64,12 @@ def test_seconds_in_cells_that_are_not_graded(tmp_path):
         folder.mkdir(parents=True)
         (folder / f"{grading.LESSON}.ipynb").write_text(json.dumps({"cells": cells}))
     assert grading.seconds_not_graded(tmp_path) == pytest.approx(6.0)
+
+
+def test_on_the_peers_terms_nothing_of_our_own_settings_is_left():
+    """What a row does not say for itself must be the default, not what was tuned for the task."""
+    for terms, algo, env, *_ in ROWS:
+        if terms == "theirs":
+            module, config = our_config(terms, algo, env, seed=0)
+            left = module.Config.TUNED.get(env, {}).keys() - AS_THEIRS[f"{algo} {env}"].keys()
+            assert not left, f"{algo}: {sorted(left)}"

@@ -91,6 +91,7 @@ AS_THEIRS = {
         "epochs": 20,
         "minibatches": 1,
         "lr": 1e-3,
+        "critic_lr": None,
         "gamma": 0.98,
         "lam": 0.8,
         "hidden": (64, 64),
