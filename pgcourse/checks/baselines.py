@@ -1409,7 +1409,10 @@ def hand_masked_advantages(g):
 
 NORMALIZE_ADVANTAGE = Exercise(
     reference=normalize_advantage,
-    accept=(normalize_by(1, 1e-8), normalize_by(1, 1e-5), normalize_by(0, 1e-5)),
+    accept=tuple(
+        normalize_by(correction, small)
+        for correction, small in ((1, 1e-8), (1, 1e-5), (0, 1e-5), (1, 1e-6), (0, 1e-6))
+    ),
     parts={
         "no mask": 2,
         "mask": 2,
@@ -1428,6 +1431,7 @@ NORMALIZE_ADVANTAGE = Exercise(
             "no mask",
         ),
         Case("small advantages", lambda g: dict(adv=0.02 * normal(g, 30)), "no mask"),
+        Case("tiny advantages", lambda g: dict(adv=0.003 * normal(g, 30)), "no mask"),
         Case(
             "one advantage far from two hundred others",
             lambda g: dict(adv=torch.cat([normal(g, 200), 300 + normal(g, 1)])),
@@ -1476,6 +1480,16 @@ NORMALIZE_ADVANTAGE = Exercise(
             "variance",
             "It divides by the variance; its square root, the standard deviation, has the right unit.",
             lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1e-8),
+        ),
+        normalize_pitfall(
+            "small spreads left small",
+            "Where the standard deviation is small it divides by something else: those advantages stay small.",
+            lambda adv, kept, c: (
+                (adv - kept.mean()) / (s if (s := kept.std(correction=c)) > 0.01 else 1.0)
+            ),
+            also=normalize_either(
+                lambda adv, kept, c: (adv - kept.mean()) / kept.std(correction=c).clamp(min=0.01)
+            ),
         ),
         normalize_pitfall(
             "large epsilon",
