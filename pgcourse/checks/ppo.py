@@ -535,9 +535,9 @@ def ratio_unguarded(logp, logp_old):
 
 
 def held_back(seen):
-    """Every other action is e^14 times as probable or more: 1.2 million."""
+    """Every other action is at least e^12.9 times as probable: 400,000."""
     out = seen["out"]
-    return torch.is_tensor(out) and out.shape == (4,) and bool((out[::2] < 1e6).all())
+    return torch.is_tensor(out) and out.shape == (4,) and bool((out[::2] < 3e5).all())
 
 
 def rarer_but_not_below_one(seen):
@@ -552,12 +552,13 @@ def right_to_two_digits(seen, expected):
         for s, e, case in zip(seen, expected, PROBABILITY_RATIO.cases, strict=True)
         if case.name in ("three actions", "time and environments", "float64")
     ]
-    return all(
+    near = all(
         torch.is_tensor(out)
         and out.shape == right.shape
         and torch.allclose(out.to(right), right, 0.02)
         for out, right in pairs
     )
+    return near and not all(close(out, right) for out, right in pairs)
 
 
 def guarded(ratio):
@@ -755,10 +756,28 @@ PROBABILITY_RATIO = Exercise(
         symptom(
             lambda: PROBABILITY_RATIO,
             "big changes held back",
-            "An action that became a million times more probable has a smaller ratio than that: "
+            "An action that became some 400,000 times more probable has a smaller ratio than that: "
             "something holds it back.",
             guarded(ratio_squashed),
             lambda at: held_back(at["a very big step"]),
+        ),
+        Pitfall(
+            "a power of the ratio",
+            "It is the square (or the root) of the ratio: the log ratio is multiplied by a number.",
+            guarded(lambda logp, logp_old: torch.exp(2 * (logp - logp_old.detach()))),
+            also=(guarded(lambda logp, logp_old: torch.exp((logp - logp_old.detach()) / 2)),),
+        ),
+        Pitfall(
+            "another gradient",
+            "The ratios are right and their gradient into logp is not: it has to be the ratio itself.",
+            guarded(
+                lambda logp, logp_old: torch.exp(logp - logp_old).detach() + logp - logp.detach()
+            ),
+            telltale=lambda seen, expected: all(
+                case.raises or close(s["out"], e["out"])
+                for s, e, case in zip(seen, expected, PROBABILITY_RATIO.cases, strict=True)
+            ),
+            symptom=True,
         ),
         Pitfall(
             "right to a few digits only",
@@ -1689,6 +1708,11 @@ def value_always_a_fifth(val, val_old, ret, clip):
     return value_right(val, val_old, ret, 0.2)
 
 
+def value_old_or_new(val, val_old, ret, clip):
+    plain = value_errors(val, val_old, ret, clip)[0]
+    return torch.maximum((val_old.detach() - ret.detach()) ** 2, plain)
+
+
 def value_old_judged(val, val_old, ret, clip):
     clipped = value_errors(val, val_old, ret, clip)[1]
     return torch.maximum((val_old.detach() - ret.detach()) ** 2, clipped)
@@ -1955,8 +1979,9 @@ CLIPPED_VALUE_LOSS = Exercise(
         ),
         Pitfall(
             "old value judged",
-            "It compares the error of the OLD value with that of the clipped one; the new value's own is missing.",
+            "It compares the error of the OLD value with that of the new or the clipped one; these two belong together.",
             loss_of(value_old_judged),
+            also=(loss_of(value_old_or_new),),
         ),
         Pitfall(
             "return and old value swapped",
@@ -2590,6 +2615,10 @@ def kl_both_ways(logp, logp_old):
     return torch.cosh(logp - logp_old) - 1
 
 
+def kl_sum_of_both(logp, logp_old):
+    return torch.expm1(logp - logp_old) * (logp - logp_old)
+
+
 def kl_of_quotient(logp, logp_old):
     rho = logp / logp_old
     return rho - 1 - rho.log()
@@ -2858,9 +2887,13 @@ APPROX_KL = Exercise(
             loss_of(kl_one_term_inverted),
         ),
         Pitfall(
-            "mean of both directions",
-            "It averages the estimates of both directions; with actions from the old policy only one is right.",
+            "both directions",
+            "It adds or averages the estimates of both directions; with actions from the old policy only one is right.",
             loss_of(kl_both_ways),
+            also=(
+                loss_of(lambda logp, logp_old: 2 * kl_both_ways(logp, logp_old)),
+                loss_of(kl_sum_of_both),
+            ),
         ),
         Pitfall(
             "quotient of log-probabilities",
@@ -3900,6 +3933,11 @@ PPO_UPDATE = Exercise(
             "epochs on frozen data",
         ),
         Case(
+            "three columns in two minibatches",
+            lambda g: agent(g, 2, 3, minibatches=2),
+            "minibatches",
+        ),
+        Case(
             "five columns in two minibatches",
             lambda g: agent(g, 3, 5, epochs=2, minibatches=2, value_coef=0.3),
             "minibatches",
@@ -3933,6 +3971,11 @@ PPO_UPDATE = Exercise(
         Case("one column beyond the KL limit", third_column_far_away, "KL limit"),
         Case("a KL limit reached on the way", slowly_drifting, "KL limit"),
         Case("padding beyond the KL limit", padding_far_away, "KL limit"),
+        Case(
+            "what it returns after one step",
+            lambda g: agent(g, 2, 2, stale=0.5) | dict(keep="log"),
+            "log",
+        ),
         Case(
             "what it returns",
             lambda g: agent(g, 4, 4, epochs=2, minibatches=2) | dict(keep="log"),
@@ -4635,7 +4678,7 @@ PPO_UPDATE = Exercise(
         update_symptom(
             "stops elsewhere",
             "All is right but for config.target_kl: another number is compared with it, or at another moment.",
-            updating(limit=1.2),
+            updating(kl_of=lambda *args: approx_kl(*args).sqrt()),
             lambda wrong: (
                 not any(map(wrong, ("one step", "epochs on frozen data", "minibatches", "masks")))
                 and wrong("KL limit")

@@ -284,8 +284,45 @@ def update_gathers(policy, optimizer, rollout, config, loss=None, generator=None
     return summarize(log)
 
 
+def ratio_of_the_inverse(logp, logp_old):
+    same_shape(logp=logp, logp_old=logp_old)
+    return 1 / torch.exp(logp_old.detach() - logp)
+
+
+def clip_loss_in_logs(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:
+        logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]
+    adv, log_rho = adv.detach(), logp - logp_old.detach()
+    low, high = math.log1p(-clip), math.log1p(clip)
+    near = torch.where(adv > 0, log_rho.clamp(max=high), log_rho.clamp(min=low))
+    return -(near.exp() * adv).mean()
+
+
+def value_loss_of_sizes(val, val_old, ret, clip, mask=None):
+    same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
+    keep = torch.ones_like(val, dtype=torch.bool) if mask is None else mask
+    v, old, target = val[keep], val_old.detach()[keep], ret.detach()[keep]
+    near = torch.clamp(v, old - clip, old + clip)
+    return torch.maximum((v - target).abs(), (near - target).abs()).square().mean()
+
+
+def entropy_from_shifted(logits, mask=None):
+    same_shape(logits=logits[..., 0], mask=mask)
+    z = logits - logits.max(-1, keepdim=True).values.detach()
+    total = z.exp().sum(-1)
+    ent = total.log() - (z.exp() * z).sum(-1) / total
+    return masked_mean(ent, mask)
+
+
+def kl_of_two_means(logp, logp_old, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, mask=mask)
+    d = logp - logp_old if mask is None else torch.masked_select(logp - logp_old, mask)
+    return torch.expm1(d).mean() - d.mean()
+
+
 RIGHT = {
-    "probability_ratio": [ratio_loop, ratio_no_grad, ratio_base_two],
+    "probability_ratio": [ratio_loop, ratio_no_grad, ratio_base_two, ratio_of_the_inverse],
     "ppo_clip_loss": [
         clip_loss_cleanrl,
         clip_loss_spinning_up,
@@ -293,9 +330,15 @@ RIGHT = {
         clip_loss_loop,
         clip_loss_relu,
         clip_loss_fills_padding,
+        clip_loss_in_logs,
     ],
-    "clipped_value_loss": [value_loss_cleanrl, value_loss_selects_first, value_loss_loop],
-    "entropy": [entropy_distribution, entropy_logsumexp, entropy_cross],
-    "approx_kl": [kl_schulman, kl_no_grad_float, kl_loop],
+    "clipped_value_loss": [
+        value_loss_cleanrl,
+        value_loss_selects_first,
+        value_loss_loop,
+        value_loss_of_sizes,
+    ],
+    "entropy": [entropy_distribution, entropy_logsumexp, entropy_cross, entropy_from_shifted],
+    "approx_kl": [kl_schulman, kl_no_grad_float, kl_loop, kl_of_two_means],
     "ppo_update": [update_cleanrl, update_half_square, update_gathers],
 }
