@@ -138,7 +138,7 @@ def measure(tell=print):
             found[f"nbgrader {size}"] = plain(folder / f"plain-{size}")
             tell(f"nbgrader, {size}: {found[f'nbgrader {size}']}")
         for size, cores in ((CLASS, 2), (MANY, 2), (MANY, 1)):
-            root, run = folder / f"ours-{size}-{cores}", f"pgcourse {size} on {cores} cores"
+            root, run = folder / f"ours-{size}-{cores}", f"pgcourse {size}, cores: {cores}"
             make_class(root, size)
             found[run] = grade(root, cores)
             tell(f"{run}: {found[run]}")
@@ -147,7 +147,7 @@ def measure(tell=print):
         found["same points"] = same == points(gradebook_scores(folder / f"ours-{CLASS}-2"))
     theirs = margin(found[f"nbgrader {FEW}"], found[f"nbgrader {CLASS}"], CLASS - FEW)
     few, one, two = (
-        found[f"pgcourse {size} on {cores} cores"]
+        found[f"pgcourse {size}, cores: {cores}"]
         for size, cores in ((CLASS, 2), (MANY, 1), (MANY, 2))
     )
     ours = margin(few, two, MANY - CLASS)
