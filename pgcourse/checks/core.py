@@ -142,13 +142,7 @@ class Exercise:
 
     def verdict(self, seed, seen):
         """Judge the observations of one function (one per case, made from the same seed)."""
-        expected, faults = min(
-            (
-                self.compare(seen, self.known(right, seed))
-                for right in (self.reference, *self.accept)
-            ),
-            key=lambda pair: sum(bool(f) for f in pair[1]),
-        )
+        expected, faults = self.convention(seen, seed)
         unclean = [state_fault(s) for s in seen if s["modified"] or s["state"]]
         earned = {
             part: not any(
@@ -181,12 +175,26 @@ class Exercise:
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
+    def convention(self, seen, seed):
+        """(expected, faults) under the right convention that leaves the fewest cases wrong.
+
+        expected : the observations of that right answer
+        faults   : for each case the first difference from it that matters, or None
+        """
+        best = self.compare(seen, self.known(self.reference, seed))
+        for right in self.accept:
+            # of each part that is wrong one case; a convention that mends none of them mends no part
+            wrong = {case.part: i for i, case in enumerate(self.cases) if best[1][i]}.values()
+            if not all(
+                difference(seen[i], self.known_on(i, right, seed), self.cases[i]) for i in wrong
+            ):
+                other = self.compare(seen, self.known(right, seed))
+                best = min(best, other, key=lambda pair: sum(map(bool, pair[1])))
+        return best
+
     def compare(self, seen, expected):
-        """(expected, faults): for each case the first difference that matters, or None."""
-        faults = []
-        for case, s, e in zip(self.cases, seen, expected, strict=True):
-            faults.append(difference(s, e, case))
-        return expected, faults
+        pairs = zip(self.cases, seen, expected, strict=True)
+        return expected, [difference(s, e, case) for case, s, e in pairs]
 
     def recognize(self, seed, seen, expected, failing):
         """(mistake, cases): the pitfall that does what the function did on every case where it returned.
@@ -210,8 +218,12 @@ class Exercise:
         if not set(failing) & set(regular):
             return None, []
         given = [seen[i] for i in ran]
-        rights = [self.known(right, seed) for right in (self.reference, *self.accept)]
-        c = next(filter(None, (factor(given, (r[i] for i in ran)) for r in rights)), None)
+
+        def of(fn):
+            return (self.known_on(i, fn, seed) for i in ran)
+
+        rights = (self.reference, *self.accept)
+        c = next(filter(None, (factor(given, of(right)) for right in rights)), None)
         if c is not None:
             if round(c, 3) == -1:
                 return Fault("wrong sign", "The result is off: the sign is reversed."), ran
@@ -219,9 +231,9 @@ class Exercise:
             return Fault("wrong factor", says), ran
         for pitfall in self.pitfalls:
             for fn in () if pitfall.telltale else variants(pitfall):
-                if factor(given, (self.known_on(i, fn, seed) for i in ran)) is not None:
-                    known = [self.known_on(i, fn, seed) for i in ran]
-                    if all(factor(known, (r[i] for i in ran)) is None for r in rights):
+                if factor(given, of(fn)) is not None:
+                    known = [*of(fn)]
+                    if all(factor(known, of(right)) is None for right in rights):
                         return pitfall, ran
         return None, []
 
