@@ -246,3 +246,8 @@ def test_the_worker_side_knows_no_answers():
         "assert 'pgcourse.checks.core' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_tensor_of_another_kind_is_wrong_and_no_crash():
+    verdict = verdict_of(lambda x: (2 * x).to_sparse())
+    assert not verdict.passed and "tensor with torch.sparse_coo" in str(verdict)

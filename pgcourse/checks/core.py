@@ -162,7 +162,7 @@ class Exercise:
         if not found and failing and not faults[smallest].name:
             found, where = self.recognize_in_one_part(seed, seen, expected, earned)
             if not found:
-                symptoms = (p for p in self.pitfalls if p.symptom and p.telltale(seen, expected))
+                symptoms = (p for p in self.pitfalls if p.symptom and tells(p, seen, expected))
                 found, where = next(symptoms, None), failing
         shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
         i = self.smallest(shown, seed) if shown else smallest
@@ -211,7 +211,7 @@ class Exercise:
         ran = sorted(ran, key=lambda i: i not in failing)  # there most pitfalls drop out at once
         for pitfall in self.pitfalls:
             if pitfall.telltale:
-                if failing and not pitfall.symptom and pitfall.telltale(seen):
+                if failing and not pitfall.symptom and tells(pitfall, seen):
                     return pitfall, failing
             elif any(self.agrees(fn, seed, seen, expected, ran) for fn in variants(pitfall)):
                 return pitfall, ran
@@ -483,6 +483,14 @@ def alike(a, b):
 
 def all_zero(out):
     return torch.is_tensor(out) and not out.any()
+
+
+def tells(pitfall, *seen):
+    """What a telltale cannot even read (a bool for a number) it does not recognize."""
+    try:
+        return pitfall.telltale(*seen)
+    except Exception:
+        return False
 
 
 def variants(pitfall):

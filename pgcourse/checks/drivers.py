@@ -147,6 +147,8 @@ def describe_error(e):
 def copy_plain(x):
     """A deep copy with tensors detached; what is not plain data becomes {'not plain': its type}."""
     if torch.is_tensor(x):
+        if x.layout is not torch.strided or x.is_meta:
+            return {"not plain": f"tensor with {x.layout} on {x.device}"}
         return x.detach().clone()
     if isinstance(x, dict):
         return {k: copy_plain(v) for k, v in x.items()}
