@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ for name in ("JUPYTER_PATH", "PGCOURSE_SEED", "PGCOURSE_FAST"):
     os.environ.pop(name, None)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# a shell's background jobs ignore Ctrl-C, and so would what a test starts and interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item):

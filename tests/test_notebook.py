@@ -7,10 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from pgcourse import notebook
 from pgcourse.classroom import build
+from pgcourse.classroom.site import Client
 
 LESSON = "01_policy_gradient_theorem"
 
@@ -38,7 +38,7 @@ def run(saved_lesson, monkeypatch, *which):
     monkeypatch.setenv("JPY_SESSION_NAME", str(saved_lesson / f"{LESSON}.ipynb"))
     monkeypatch.delenv("MPLBACKEND", raising=False)
     resources = {"metadata": {"path": saved_lesson}}
-    NotebookClient(nb, timeout=120, allow_errors=True, resources=resources).execute()
+    Client(nb, timeout=120, allow_errors=True, resources=resources).execute()
     return nb.cells
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from pgcourse.classroom.site import Client
 
 ROOT = Path(__file__).parents[1]
 LESSONS = [pytest.param(p, id=p.stem) for p in sorted(ROOT.glob("solutions/[0-9]*.py"))]
@@ -13,7 +14,7 @@ LESSONS = [pytest.param(p, id=p.stem) for p in sorted(ROOT.glob("solutions/[0-9]
 def execute(notebook, folder, **options):
     """Run a copy of the notebook in another folder, with training shortened; returns its cells."""
     nb = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(nb, timeout=600, resources={"metadata": {"path": folder}}, **options)
+    client = Client(nb, timeout=600, resources={"metadata": {"path": folder}}, **options)
     client.execute()
     return [cell for cell in nb.cells if cell.cell_type == "code"]
 

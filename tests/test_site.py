@@ -6,9 +6,9 @@ import textwrap
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from pgcourse.classroom.site import (
+    Client,
     build_site,
     contents,
     local_links,
@@ -81,7 +81,7 @@ def test_of_widgets_the_pictures_stay(monkeypatch):
         @interact(x=FloatSlider(3.0))
         def show(x): display({"text/plain": f"picture of {x}"}, raw=True)"""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(textwrap.dedent(code))])
-    client = NotebookClient(nb, timeout=120)
+    client = Client(nb, timeout=120)
     client.execute()
     bar, sliders = (still(output, client) for output in nb.cells[0].outputs)
     assert bar == []

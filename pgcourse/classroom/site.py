@@ -12,6 +12,8 @@ from typing import Annotated
 
 import nbformat
 import typer
+import zmq
+from nbclient import NotebookClient
 
 from pgcourse.classroom.build import ROOT
 
@@ -49,9 +51,28 @@ def build_site(target, lessons=None, root=ROOT, tell=None):
     (target / "index.html").write_text(page("Policy gradients", body), encoding="utf-8")
 
 
+class Client(NotebookClient):
+    """nbclient's, without a wait for ever.
+
+    It sends the state of a widget through the socket on which it waits for the cell's reply, and jupyter_client
+    sends past asyncio: a reply that came just before wakes nobody. Reading EVENTS wakes who waits.
+    """
+
+    async def async_start_new_kernel_client(self):
+        client = await super().async_start_new_kernel_client()
+        channel = client.shell_channel
+        send = channel.send
+
+        def send_and_look(message):
+            send(message)
+            channel.socket.get(zmq.EVENTS)
+
+        channel.send = send_and_look
+        return client
+
+
 def lesson_body(path):
     """A notebook, executed in an empty folder, as HTML."""
-    from nbclient import NotebookClient
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
@@ -61,7 +82,7 @@ def lesson_body(path):
     with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
         resources = {"metadata": {"path": folder}}
         quiet = ["--log-level=ERROR"]  # the kernel warns that nothing on this machine is encrypted
-        client = NotebookClient(nb, timeout=3600, resources=resources, extra_arguments=quiet)
+        client = Client(nb, timeout=3600, resources=resources, extra_arguments=quiet)
         client.execute()
     for cell in nb.cells:
         if cell.cell_type == "code":
