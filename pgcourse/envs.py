@@ -90,7 +90,7 @@ class VectorCartPole(NumpyVector):
         super().__init__((spaces.Box(-high, high), spaces.Discrete(2)), num_envs, max_episode_steps)
 
     def _start(self, n):
-        return self.np_random.uniform(-0.05, 0.05, (n, 4))
+        return self.np_random.uniform(-0.05, 0.05, (4, n)).T  # one seed, one start: as Gymnasium's
 
     def _move(self, state, action):
         """Barto, Sutton & Anderson 1983, without friction: cart 1 kg, pole 0.1 kg, 1 m long."""

@@ -87,6 +87,10 @@ def test_episodes_start_where_gymnasiums_start():
 def test_the_same_seed_gives_the_same_start():
     starts = [make_vector(name, 3).reset(seed=7)[0] for name in ("Pendulum-v1", "Pendulum-v1")]
     np.testing.assert_array_equal(*starts)
+    theirs = gym.make_vec("CartPole-v1", 3, vectorization_mode="vector_entry_point")
+    np.testing.assert_array_equal(
+        make_vector("CartPole-v1", 3).reset(seed=7)[0], theirs.reset(seed=7)[0]
+    )
 
 
 @pytest.mark.parametrize("number", range(1, 6))
