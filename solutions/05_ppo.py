@@ -501,8 +501,8 @@ plt.show()
 # Thin lines are seeds, thick ones the median (left) and the mean (right). With the clip, thirty epochs
 # move the policy hardly further than five did: each step that has taken its gain falls silent. Without it
 # the KL is a hundred and more times as large: the rollout is evidence about a policy that no longer exists,
-# and what the policy could do is lost, in most seeds within five epochs; where a seed comes back, it is luck.
-# (With the clip some seeds gain and some lose. It is no guarantee of progress: one rollout has only so much to teach.)
+# and what the policy could do is lost, in some seeds within five epochs, in nearly all by the thirtieth.
+# (With the clip a seed may lose, too. It is no guarantee of progress: one rollout has only so much to teach.)
 #
 # Now in training: rollout after rollout, ten epochs each, the same big learning rate. Five seeds with the
 # clip, five without. These are big steps on purpose: with one epoch and a tiny learning rate nobody needs a
