@@ -1,17 +1,23 @@
 """The site: one lesson built for real; links lead somewhere, pictures have words, nothing is loaded."""
 
+import asyncio
 import json
 import re
 import textwrap
+import time
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+import zmq.asyncio
+from jupyter_client.session import Session
 
 from pgcourse.classroom.site import (
     Client,
     build_site,
     contents,
     local_links,
+    look_after_sending,
     neighbors,
     sections,
     still,
@@ -114,3 +120,28 @@ def test_sections_are_headings_with_their_text():
         {"anchor": "A", "title": "A b", "text": "one two"},
         {"anchor": "C", "title": "C", "text": ""},
     ]
+
+
+def test_a_reply_that_comes_with_a_send_is_seen():
+    """What jupyter_client's send takes off asyncio's socket must not leave its reader asleep."""
+
+    async def story(trials=10):
+        ours, theirs = zmq.asyncio.Context().socket(zmq.DEALER), zmq.Context().socket(zmq.DEALER)
+        theirs.connect(f"tcp://127.0.0.1:{ours.bind_to_random_port('tcp://127.0.0.1')}")
+        session = Session()
+        channel = SimpleNamespace(socket=ours, send=lambda message: session.send(ours, message))
+        look_after_sending(channel)
+        try:
+            for _ in range(trials):
+                waiting = asyncio.ensure_future(ours.poll())  # as jupyter_client waits
+                await asyncio.sleep(0.01)
+                theirs.send(b"reply")
+                time.sleep(0.01)  # it comes, and the loop does not run
+                channel.send(session.msg("comm_msg"))
+                await asyncio.wait_for(waiting, 10)
+                assert await ours.recv() == b"reply"
+        finally:
+            ours.close(linger=0)
+            theirs.close(linger=0)
+
+    asyncio.run(story())

@@ -55,20 +55,24 @@ class Client(NotebookClient):
     """nbclient's, without a wait for ever.
 
     It sends the state of a widget through the socket on which it waits for the cell's reply, and jupyter_client
-    sends past asyncio: a reply that came just before wakes nobody. Reading EVENTS wakes who waits.
+    sends past asyncio: a reply that came just before wakes nobody.
     """
 
     async def async_start_new_kernel_client(self):
         client = await super().async_start_new_kernel_client()
-        channel = client.shell_channel
-        send = channel.send
-
-        def send_and_look(message):
-            send(message)
-            channel.socket.get(zmq.EVENTS)
-
-        channel.send = send_and_look
+        look_after_sending(client.shell_channel)
         return client
+
+
+def look_after_sending(channel):
+    """Reading EVENTS wakes who waits for what has come already."""
+    send = channel.send
+
+    def send_and_look(message):
+        send(message)
+        channel.socket.get(zmq.EVENTS)
+
+    channel.send = send_and_look
 
 
 def lesson_body(path):
