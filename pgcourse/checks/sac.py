@@ -33,7 +33,7 @@ def comparable(out, right):
     return type(out) is type(right)
 
 
-def symptom(exercise, name, says, wrong, right_in, wrong_in, *also):
+def partly_right(exercise, name, says, wrong, right_in, wrong_in, *also):
     """A family of mistakes: right in the cases `right_in`, where one term drops out, wrong in `wrong_in`.
 
     exercise : its name, as it is known only when all its pitfalls are
@@ -919,7 +919,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_draws,
             telltale=uses_random_numbers,
         ),
-        symptom(
+        partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong with several dimensions",
             "It is right for one action dimension and wrong for several.",
@@ -929,7 +929,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             ("one action", "five actions", "float64"),
             ("two dimensions", "six dimensions"),
         ),
-        symptom(
+        partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "rows mixed",
             "It is right for a single action and wrong for several: each row has its own log-density.",
@@ -937,7 +937,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             ("one action", "two dimensions", "the same z", "u = -12"),
             ("five actions", "six dimensions"),
         ),
-        symptom(
+        partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong for negative u",
             "It is right where u is positive, and wrong where it is negative.",
@@ -945,7 +945,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             ("one action", "the same z", "the same u"),
             ("two dimensions", "u = -12"),
         ),
-        symptom(
+        partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong far out",
             "It is right for small u and wrong for large ones, of 200 and -90.",
@@ -953,7 +953,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             ("one action", "two dimensions"),
             ("u of 200 and -90",),
         ),
-        symptom(
+        partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong for wide or narrow Gaussians",
             "It is right for a std near 1 and wrong for one of 12 or 0.0025: log_std counts as it comes.",
@@ -1642,7 +1642,7 @@ SOFT_Q_TARGET = Exercise(
             "It uses exp(next_logp); what is passed is a log-probability already.",
             soft_probability,
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "wrong where an episode ends",
             "It is right as long as nothing ends, and wrong with ends in the batch: look at the mask.",
@@ -1650,7 +1650,7 @@ SOFT_Q_TARGET = Exercise(
             ("no end", "critics that agree", "log pi of 0", "values in the thousands"),
             ("five transitions, two into the end",),
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "twins combined in another way",
             "It is right where the two critics agree, and wrong where they differ: asked is their minimum, "
@@ -1659,7 +1659,7 @@ SOFT_Q_TARGET = Exercise(
             ("critics that agree",),
             ("no end", "log pi of 0"),
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "another price of entropy",
             "It is right where log pi is 0, and wrong elsewhere: asked is -alpha * log pi inside the bracket.",
@@ -1667,7 +1667,7 @@ SOFT_Q_TARGET = Exercise(
             ("log pi of 0",),
             ("no end", "critics that agree"),
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "large values cut",
             "It is right for values of a few units and wrong for thousands: does it limit them?",
@@ -1675,7 +1675,7 @@ SOFT_Q_TARGET = Exercise(
             ("no end", "six transitions"),
             ("values in the thousands",),
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "rows mixed",
             "It is right for a single transition and wrong for several: each row has its own target.",
@@ -1683,7 +1683,7 @@ SOFT_Q_TARGET = Exercise(
             ("one transition", "one poor transition"),
             ("no end", "six transitions", "critics that agree"),
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "reward off",
             "It is right where the rewards are 0, and wrong elsewhere: the reward is added as it comes.",
@@ -1691,7 +1691,7 @@ SOFT_Q_TARGET = Exercise(
             ("rewards of 0",),
             ("no end", "gamma = 0"),
         ),
-        symptom(
+        partly_right(
             "SOFT_Q_TARGET",
             "future off",
             "It is right for gamma = 0, and wrong where the future counts: the reward is right, what gamma "
@@ -2148,7 +2148,7 @@ SAC_CRITIC_LOSS = Exercise(
             "Twins help because they err independently.",
         ),
         halved("sign", "The sign is reversed: descent increases the error.", critic_ascends),
-        symptom(
+        partly_right(
             "SAC_CRITIC_LOSS",
             "twins mixed",
             "It is right where the two critics agree, and wrong where they differ: each has a squared error "
@@ -2159,7 +2159,7 @@ SAC_CRITIC_LOSS = Exercise(
             ("critics that agree",),
             ("five transitions",),
         ),
-        symptom(
+        partly_right(
             "SAC_CRITIC_LOSS",
             "large errors cut",
             "It is right for errors of a few units and wrong for thousands: does it limit them?",
@@ -2179,7 +2179,7 @@ SAC_CRITIC_LOSS = Exercise(
             telltale=another_divisor,
             symptom=True,
         ),
-        symptom(
+        partly_right(
             "SAC_CRITIC_LOSS",
             "rows mixed",
             "It is right for a single transition and wrong for several: each value has its own target, "
@@ -2615,7 +2615,7 @@ SAC_ACTOR_LOSS = Exercise(
                 with_price(lambda logp, alpha: alpha * logp.clamp(min=0)),
             ),
         ),
-        symptom(
+        partly_right(
             "SAC_ACTOR_LOSS",
             "twins combined in another way",
             "It is right where the two critics agree, and wrong where they differ: asked is their minimum, "
@@ -2624,7 +2624,7 @@ SAC_ACTOR_LOSS = Exercise(
             ("critics that agree",),
             ("five actions", "other critics"),
         ),
-        symptom(
+        partly_right(
             "SAC_ACTOR_LOSS",
             "large values cut",
             "It is right for values of a few units and wrong for thousands: does it limit them?",
@@ -2664,7 +2664,7 @@ SAC_ACTOR_LOSS = Exercise(
             telltale=another_divisor,
             symptom=True,
         ),
-        symptom(
+        partly_right(
             "SAC_ACTOR_LOSS",
             "rows mixed",
             "It is right for a single action and wrong for several: the loss is the mean over all rows.",
@@ -3761,7 +3761,7 @@ POLYAK_UPDATE = Exercise(
             telltale=some_numbers_only,
             symptom=True,
         ),
-        symptom(
+        partly_right(
             "POLYAK_UPDATE",
             "another step",
             "With tau = 0 it keeps the target, as it should; else the step is not tau * (online - target).",
@@ -3769,7 +3769,7 @@ POLYAK_UPDATE = Exercise(
             ("tau = 0 keeps, in float64",),
             ("one weight and one bias", "the same for every seed", "two layers, slowly"),
         ),
-        symptom(
+        partly_right(
             "POLYAK_UPDATE",
             "wrong after several updates",
             "One update with a small tau is right, several are not, with tau = 1 among them.",
@@ -3777,7 +3777,7 @@ POLYAK_UPDATE = Exercise(
             ("one weight and one bias", "two layers, slowly", "tau = 0 keeps, in float64"),
             ("an online network that moves",),
         ),
-        symptom(
+        partly_right(
             "POLYAK_UPDATE",
             "buffers off",
             "The parameters are right, the buffers are not: average them, or copy them.",
