@@ -659,3 +659,16 @@ def test_two_at_once_do_not_write_one_book(small_class):
 def test_unreadable_is_no_judges_failure():
     with pytest.raises(intake.Unreadable):
         judge.grade_submission(b"{", classes.SOURCE, "secret")
+
+
+def test_a_class_is_written_through_one_engine_and_nbgrader_gets_its_own_back(tmp_path):
+    from nbgrader.api import Gradebook
+
+    def engine():
+        with Gradebook(f"sqlite:///{tmp_path / 'book.db'}") as book:
+            return book.engine
+
+    with gradebook.one_engine():
+        shared = engine()
+        assert engine() is shared
+    assert engine() is not shared
