@@ -5,9 +5,10 @@ import math
 import torch
 from torch import nn
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close, difference
+from pgcourse.checks.core import Case, Exercise, Pitfall, close
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, masks, normal
+from pgcourse.checks.symptoms import differ, halves, number, paddings, part_symptom, symptom
 from pgcourse.distributions import entropy
 from pgcourse.estimators import normalize_advantage
 from pgcourse.losses import (
@@ -216,57 +217,6 @@ def selecting(steps):
 # --- what is true of many mistakes: looked at when none is recognized ---
 
 
-def symptom(exercise, name, says, wrong, sign):
-    """A Pitfall that is recognized by sign(observations by the case's name)."""
-
-    def telltale(seen, expected):
-        return sign(dict(zip((case.name for case in exercise().cases), seen, strict=True)))
-
-    return Pitfall(name, says, wrong, telltale=telltale, symptom=True)
-
-
-def number(seen):
-    """The scalar that came out, or nan (which is neither equal to anything nor apart)."""
-    out = seen["out"]
-    scalar = type(out) in (int, float) or (torch.is_tensor(out) and out.dim() == 0)
-    return float(out) if scalar else math.nan
-
-
-def differ(a, b):
-    return math.isfinite(a) and math.isfinite(b) and abs(a - b) > 1e-4 + 1e-3 * abs(b)
-
-
-def rows_of(table, rows):
-    return {name: x[rows] if torch.is_tensor(x) else x for name, x in table.items()}
-
-
-def halves(part, table, grad=()):
-    """A mean over four steps is the mean of those over the first two and the last two."""
-    rows = {"two steps": [0, 1], "two other steps": [2, 3], "these four steps": [0, 1, 2, 3]}
-    return [
-        Case(name, lambda g, chosen=chosen: rows_of(table(), chosen), part, grad)
-        for name, chosen in rows.items()
-    ]
-
-
-def paddings(part, table):
-    """The same three steps, with something else at the place that does not count."""
-    mask = torch.tensor([True, True, False, True])
-
-    def filled(factor):
-        args = {
-            name: torch.where(mask.reshape(-1, *[1] * (x.dim() - 1)), x, factor * x)
-            for name, x in table().items()
-            if torch.is_tensor(x)
-        }
-        return table() | args | dict(mask=mask)
-
-    return [
-        Case("one step does not count", lambda g: filled(1.0), part),
-        Case("something else in its place", lambda g: filled(3.0), part),
-    ]
-
-
 def median(x, mask):
     return x.median() if mask is None else x[mask].median()
 
@@ -298,22 +248,6 @@ def mean_symptoms(exercise, steps, loss_of=loss_of):
             ),
         ),
     ]
-
-
-def part_symptom(exercise, name, says, wrong, sign):
-    """A Pitfall that is recognized by the parts that are wrong: sign(set of their names)."""
-
-    def telltale(seen, expected):
-        cases = exercise().cases
-        return sign(
-            {
-                case.part
-                for case, s, e in zip(cases, seen, expected, strict=True)
-                if difference(s, e, case)
-            }
-        )
-
-    return Pitfall(name, says, wrong, telltale=telltale, symptom=True)
 
 
 def window_symptoms(exercise, steps, inside, moved):
