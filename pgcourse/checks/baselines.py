@@ -6,9 +6,20 @@ from functools import wraps
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.core import Case, Exercise, Pitfall, close
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, masks, normal
+from pgcourse.checks.symptoms import (
+    apart,
+    differ,
+    gradient_symptom,
+    halves,
+    number,
+    paddings,
+    part_symptom,
+    symptom,
+    where_symptom,
+)
 from pgcourse.estimators import (
     gradient_variance,
     leave_one_out_baseline,
@@ -154,6 +165,27 @@ def baseline_reshapes(ret, val):
     return ret - val.detach().reshape(ret.shape)
 
 
+def baseline_of_each_time(ret, val):
+    same_shape(ret=ret, val=val)
+    val = val.detach()
+    return ret - (val if val.dim() == 1 else val.mean(1, keepdim=True))
+
+
+def baseline_lowest_value(ret, val):
+    same_shape(ret=ret, val=val)
+    return ret - val.detach().min()
+
+
+def baseline_relative(ret, val):
+    same_shape(ret=ret, val=val)
+    return (ret - val.detach()) / (val.detach().abs() + 1e-8)
+
+
+def baseline_squashed(ret, val):
+    same_shape(ret=ret, val=val)
+    return torch.asinh(ret - val.detach())
+
+
 def returns_and_values(g, *shape, dtype=torch.float32):
     return dict(ret=normal(g, *shape, dtype=dtype) + 2, val=normal(g, *shape, dtype=dtype) + 1)
 
@@ -165,6 +197,12 @@ WITH_BASELINE = Exercise(
         Case(
             "three steps",
             lambda g: dict(ret=tensor(3.0, 1.0, 2.0), val=tensor(2.0, 2.0, 0.5)),
+            "values",
+        ),
+        Case("the second step alone", lambda g: dict(ret=tensor(1.0), val=tensor(2.0)), "values"),
+        Case(
+            "return and value raised by 10",
+            lambda g: dict(ret=tensor(13.0, 11.0, 12.0), val=tensor(12.0, 12.0, 10.5)),
             "values",
         ),
         Case("a long batch", lambda g: returns_and_values(g, 60), "values"),
@@ -296,6 +334,36 @@ WITH_BASELINE = Exercise(
             "It reshapes the values to fit; two shapes that differ are a mistake to report.",
             baseline_reshapes,
             "The next time the wrong shape may be a transposed one, and nobody would know.",
+        ),
+        where_symptom(
+            lambda: WITH_BASELINE,
+            "right for one environment only",
+            "All is right for [T] and not for [T, B]: each environment has values of its own.",
+            baseline_of_each_time,
+            right=("three steps", "a long batch"),
+            off=("time and environments",),
+        ),
+        symptom(
+            lambda: WITH_BASELINE,
+            "steps mixed",
+            "Alone, the second of three steps comes out otherwise than among them: "
+            "each has its own return and its own value, and the others' do not enter.",
+            baseline_lowest_value,
+            lambda at: apart(at["three steps"]["out"][1:2], at["the second step alone"]["out"]),
+        ),
+        symptom(
+            lambda: WITH_BASELINE,
+            "more than the difference",
+            "When return and value are raised alike, the result changes: it is not made of their difference alone.",
+            baseline_relative,
+            lambda at: apart(at["three steps"]["out"], at["return and value raised by 10"]["out"]),
+        ),
+        part_symptom(
+            lambda: WITH_BASELINE,
+            "not the bare difference",
+            "It depends on return minus value alone, and is not that: it is squashed, cut, rounded or scaled.",
+            baseline_squashed,
+            lambda wrong: "values" in wrong,
         ),
     ],
     read="lesson 3, “The advantage”; Sutton & Barto, section 13.4",
@@ -433,6 +501,27 @@ def optimal_weights_in_a_column(scores, ret):
     return (weight * ret).sum() / weight.sum()
 
 
+def optimal_means_apart(scores, ret):
+    same_shape(scores_rows=scores[:, 0], ret=ret)
+    weight = (scores**2).sum(1)
+    return weight.mean() * ret.mean() / (1 + weight.mean())
+
+
+def optimal_sigmoid(scores, ret):
+    return optimal_weighted(scores, ret, torch.sigmoid((scores**2).sum(1)))
+
+
+def optimal_largest_entry(scores, ret):
+    return optimal_weighted(scores, ret, scores.abs().amax(1) ** 2)
+
+
+def optimal_cubed(scores, ret):
+    return optimal_weighted(scores, ret, scores.norm(dim=1) ** 3)
+
+
+HAND_SCORES = ([1.0, 1.0], [2.0, 0.0], [1.0, -2.0])
+
+
 def scores_and_returns(g, N, P, dtype=torch.float32, shift=2.0):
     sizes = 0.2 + torch.rand(N, 1, generator=g, dtype=F64).to(dtype)  # rare actions: long scores
     scores = normal(g, N, P, dtype=dtype) * sizes
@@ -451,9 +540,17 @@ OPTIMAL_BASELINE = Exercise(
         Case("one parameter", lambda g: scores_and_returns(g, 12, 1), "one parameter"),
         Case(
             "three samples, two parameters",
-            lambda g: dict(
-                scores=tensor([1.0, 1.0], [2.0, 0.0], [1.0, -2.0]), ret=tensor(1.0, 2.0, 4.0)
-            ),
+            lambda g: dict(scores=tensor(*HAND_SCORES), ret=tensor(1.0, 2.0, 4.0)),
+            "many parameters",
+        ),
+        Case(
+            "every return is 3",
+            lambda g: dict(scores=tensor(*HAND_SCORES), ret=tensor(3.0, 3.0, 3.0)),
+            "many parameters",
+        ),
+        Case(
+            "scores ten times as long",
+            lambda g: dict(scores=10 * tensor(*HAND_SCORES), ret=tensor(1.0, 2.0, 4.0)),
             "many parameters",
         ),
         Case("a hundred samples", lambda g: scores_and_returns(g, 100, 7), "many parameters"),
@@ -587,6 +684,36 @@ OPTIMAL_BASELINE = Exercise(
             "[N] times [N, 1] becomes an [N, N] table without a word: every weight meets every return.",
             optimal_broadcasts,
             also=(optimal_weights_in_a_column,),
+        ),
+        symptom(
+            lambda: OPTIMAL_BASELINE,
+            "not an average of the returns",
+            "Where every return is 3, the baseline has to be 3, whatever the weights; it is not.",
+            optimal_means_apart,
+            lambda at: differ(number(at["every return is 3"]), 3.0),
+        ),
+        symptom(
+            lambda: OPTIMAL_BASELINE,
+            "unit of the scores counts",
+            "Scores ten times as long change the result: the weights are to be relative, |score|^2 over their sum.",
+            optimal_sigmoid,
+            lambda at: differ(
+                number(at["scores ten times as long"]), number(at["three samples, two parameters"])
+            ),
+        ),
+        part_symptom(
+            lambda: OPTIMAL_BASELINE,
+            "right for one parameter only",
+            "With one parameter all is right, with several not: |score|^2 sums the squares over the parameters.",
+            optimal_largest_entry,
+            lambda wrong: wrong == {"many parameters"},
+        ),
+        part_symptom(
+            lambda: OPTIMAL_BASELINE,
+            "other weights than |score|^2",
+            "Where the returns are equal it is right, elsewhere not: a return does not count by the square of its score.",
+            optimal_cubed,
+            lambda wrong: "one parameter" in wrong,
         ),
     ],
     read="lesson 3, “The best constant”; Greensmith, Bartlett & Baxter 2004",
@@ -740,6 +867,38 @@ def ratio_broadcasts(scores, ret, baseline):
     return gradient_variance(with_it) / gradient_variance(scores * ret.reshape(-1, 1))
 
 
+def ratio_along_the_parameters(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g.var(1).sum())
+
+
+def ratio_over_both(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    with_it = gradient_variance(scores * (ret - baseline).unsqueeze(1))
+    return with_it / (with_it + gradient_variance(scores * ret.unsqueeze(1)))
+
+
+def ratio_plus_one(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: gradient_variance(g) + 1)
+
+
+def ratio_largest_variance(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: g.var(0).max())
+
+
+def ratio_fourth_moments(scores, ret, baseline):
+    return ratio_of(scores, ret, baseline, lambda g: ((g - g.mean(0)) ** 4).sum())
+
+
+HAND_RATIO = ([1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]), (5.0, 6.0, 4.0), (5.0, 4.0, 4.5)
+
+
+def hand_ratio(unit=1, kept=1):
+    scores, ret, baseline = HAND_RATIO
+    return lambda g: dict(
+        scores=tensor(*scores), ret=unit * tensor(*ret), baseline=unit * kept * tensor(*baseline)
+    )
+
+
 def scores_returns_baseline(g, N, P, dtype=torch.float32, shift=2.0):
     made = scores_and_returns(g, N, P, dtype, shift)
     made["scores"] = made["scores"] + normal(g, 1, P, dtype=dtype, scale=0.3)
@@ -758,15 +917,9 @@ VARIANCE_RATIO = Exercise(
             "one parameter",
         ),
         Case("one parameter", lambda g: scores_returns_baseline(g, 20, 1), "one parameter"),
-        Case(
-            "three samples, two parameters",
-            lambda g: dict(
-                scores=tensor([1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]),
-                ret=tensor(5.0, 6.0, 4.0),
-                baseline=tensor(5.0, 4.0, 4.5),
-            ),
-            "many parameters",
-        ),
+        Case("three samples, two parameters", hand_ratio(), "many parameters"),
+        Case("a baseline of 0", hand_ratio(kept=0), "many parameters"),
+        Case("everything in cents", hand_ratio(unit=100), "many parameters"),
         Case("a hundred samples", lambda g: scores_returns_baseline(g, 100, 6), "many parameters"),
         Case(
             "negative returns, float64",
@@ -927,6 +1080,41 @@ VARIANCE_RATIO = Exercise(
             "Returns [N] minus a baseline [N, 1] become an [N, N] table without a word.",
             ratio_broadcasts,
         ),
+        Pitfall(
+            "variance along the parameters",
+            "It takes the variance of each gradient's own entries; it is over the samples, dim=0.",
+            ratio_along_the_parameters,
+        ),
+        symptom(
+            lambda: VARIANCE_RATIO,
+            "not 1 without a baseline",
+            "With a baseline of 0 both variances are the same, so the ratio has to be 1; it is not.",
+            ratio_over_both,
+            lambda at: differ(number(at["a baseline of 0"]), 1.0),
+        ),
+        symptom(
+            lambda: VARIANCE_RATIO,
+            "unit of reward counts",
+            "In cents the ratio is another than in dollars: both variances have to grow alike.",
+            ratio_plus_one,
+            lambda at: differ(
+                number(at["everything in cents"]), number(at["three samples, two parameters"])
+            ),
+        ),
+        part_symptom(
+            lambda: VARIANCE_RATIO,
+            "right for one parameter only",
+            "With one parameter all is right, with several not: add up their variances, above and below.",
+            ratio_largest_variance,
+            lambda wrong: wrong == {"many parameters"},
+        ),
+        part_symptom(
+            lambda: VARIANCE_RATIO,
+            "another spread",
+            "Already with one parameter something else is compared than the mean square distance from the mean gradient.",
+            ratio_fourth_moments,
+            lambda wrong: "one parameter" in wrong,
+        ),
     ],
     read="lesson 3, “What a baseline buys”; Greensmith, Bartlett & Baxter 2004",
 )
@@ -1085,12 +1273,46 @@ def others_standardized_population(ret):
     return (ret - ret.mean(0)) / (ret.std(0, correction=0) + 1e-8)
 
 
+@guarded
+def others_unlike(ret):
+    alike = ret.unsqueeze(0) == ret.unsqueeze(1)
+    others = torch.where(alike, 0.0, ret.unsqueeze(0))
+    return others.sum(1) / (~alike).sum(1).clamp(min=1)
+
+
+@guarded
+def others_half_own(ret):
+    return 0.5 * (others_mean(ret) + ret.mean(0))
+
+
+@guarded
+def others_of_all_starts(ret):
+    return 0.9 * others_mean(ret) + 0.1 * others_mean(ret).mean(1, keepdim=True)
+
+
+@guarded
+def others_later_ones(ret):
+    after = [ret[k + 1 :] if k + 1 < len(ret) else ret[:k] for k in range(len(ret))]
+    return torch.stack([x.mean(0) for x in after])
+
+
+@guarded
+def others_middle(ret):
+    others = [torch.cat([ret[:k], ret[k + 1 :]]) for k in range(len(ret))]
+    return torch.stack([0.25 * x.amax(0) + 0.75 * x.amin(0) for x in others])
+
+
 def others_no_guard(ret):
     return (ret.sum(0) - ret) / (len(ret) - 1)
 
 
 def others_single_is_zero(ret):
     return (ret.sum(0) - ret) / max(len(ret) - 1, 1)
+
+
+def own_return_counts(of_one, raised):
+    """The first start's first return was raised, and the second start's third."""
+    return apart(of_one[:1, 0], raised[:1, 0]) or apart(of_one[2:, 0], raised[2:, 1])
 
 
 def returns_of(K, N, dtype=torch.float32):
@@ -1109,6 +1331,21 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
         Case(
             "three samples of two starts",
             lambda g: dict(ret=tensor([1.0, 10.0], [2.0, 20.0], [6.0, 0.0])),
+            "values",
+        ),
+        Case(
+            "one return of each start raised",
+            lambda g: dict(ret=tensor([3.0, 1.0], [2.0, 2.0], [6.0, 60.0])),
+            "values",
+        ),
+        Case(
+            "the three samples in another order",
+            lambda g: dict(ret=tensor([6.0], [1.0], [2.0])),
+            "values",
+        ),
+        Case(
+            "two of the samples alike",
+            lambda g: dict(ret=tensor([1.0], [1.0], [6.0], [2.0])),
             "values",
         ),
         Case("eight samples of five starts", returns_of(8, 5), "values"),
@@ -1247,6 +1484,49 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
             "One sample has no others, and it makes up a baseline of 0: raise a ValueError.",
             others_single_is_zero,
         ),
+        Pitfall(
+            "equal returns left out",
+            "It leaves out every sample with the same RETURN as one's own; only one's own sample goes.",
+            others_unlike,
+            "Where rewards are 0 or 1 that leaves out half the batch, and the baseline looks at the result.",
+        ),
+        symptom(
+            lambda: LEAVE_ONE_OUT_BASELINE,
+            "other starts count",
+            "Beside another start, the same three samples get other baselines: each start has its own.",
+            others_of_all_starts,
+            lambda at: apart(
+                at["three samples of one start"]["out"],
+                at["three samples of two starts"]["out"][:, :1],
+            ),
+        ),
+        symptom(
+            lambda: LEAVE_ONE_OUT_BASELINE,
+            "own return counts",
+            "When only one's own return is raised, one's own baseline changes: it has to be made of the others alone.",
+            others_half_own,
+            lambda at: own_return_counts(
+                at["three samples of one start"]["out"],
+                at["one return of each start raised"]["out"],
+            ),
+        ),
+        symptom(
+            lambda: LEAVE_ONE_OUT_BASELINE,
+            "order counts",
+            "In another order the same samples get other baselines: before or after makes no difference.",
+            others_later_ones,
+            lambda at: apart(
+                at["three samples of one start"]["out"],
+                at["the three samples in another order"]["out"][[1, 2, 0]],
+            ),
+        ),
+        part_symptom(
+            lambda: LEAVE_ONE_OUT_BASELINE,
+            "not the mean of the others",
+            "One's own return is left out, start by start; but it is not the mean of the others.",
+            others_middle,
+            lambda wrong: "values" in wrong,
+        ),
     ],
     read="lesson 3, “The others as a baseline”; Kool et al. 2019; lesson 7",
 )
@@ -1379,6 +1659,14 @@ def normalize_broadcasts(correction):
     return fn
 
 
+def normalize_to_the_middle(adv, mask=None):
+    if mask is None:
+        return normalize_advantage(adv)
+    same_shape(adv=adv, mask=mask)
+    kept = adv[mask]
+    return torch.where(mask, (adv - kept.mean()) / (kept.max() - kept.min() + 1e-8), 0.0)
+
+
 def both(make):
     return dict(wrong=make(1), also=(make(0),))
 
@@ -1405,6 +1693,20 @@ def hand_masked_advantages(g):
         adv=tensor([1.0, 3.0, 9.0], [5.0, 9.0, 9.0]),
         mask=torch.tensor([[True, True, False], [True, False, False]]),
     )
+
+
+def moments_off(mean=False, std=False):
+    """Sign: mean (or standard deviation) of a result without a mask is not 0 (not 1)."""
+
+    def sign(at):
+        out = at["a long batch"]["out"]
+        if not torch.is_tensor(out) or out.shape != (50,):
+            return False
+        return (mean and out.mean().abs() > 1e-3) or (
+            std and min(abs(out.std(correction=c) - 1) for c in (0, 1)) > 1e-3
+        )
+
+    return sign
 
 
 NORMALIZE_ADVANTAGE = Exercise(
@@ -1627,6 +1929,43 @@ NORMALIZE_ADVANTAGE = Exercise(
             "silent broadcast",
             "Advantages [B, 1] are stretched to the mask's [B, T] without a word.",
             **both(normalize_broadcasts),
+        ),
+        part_symptom(
+            lambda: NORMALIZE_ADVANTAGE,
+            "right without a mask only",
+            "Without a mask all is right, with one not: mean and standard deviation are those of x[mask].",
+            normalize_to_the_middle,
+            lambda wrong: "mask" in wrong and "no mask" not in wrong,
+        ),
+        symptom(
+            lambda: NORMALIZE_ADVANTAGE,
+            "mean is not 0",
+            "The result has another mean than 0: something else than the batch's mean is subtracted.",
+            normalize_with(
+                lambda adv, kept, c: (adv - kept.mean() / 2) / (kept.std(correction=c) + 1e-8)
+            )[0],
+            moments_off(mean=True),
+        ),
+        symptom(
+            lambda: NORMALIZE_ADVANTAGE,
+            "standard deviation is not 1",
+            "The mean is 0, the standard deviation is not 1: it divides by another measure of spread.",
+            normalize_with(
+                lambda adv, kept, c: (adv - kept.mean()) / ((kept - kept.mean()).abs().max() + 1e-8)
+            )[0],
+            moments_off(std=True),
+        ),
+        part_symptom(
+            lambda: NORMALIZE_ADVANTAGE,
+            "not one shift and one scale",
+            "Mean 0 and standard deviation 1 come out, but not for all advantages by one shift and one scale, "
+            "or not for every size of them.",
+            normalize_with(
+                lambda adv, kept, c: standardize(
+                    standardize(adv, kept, c) ** 3, standardize(kept, kept, c) ** 3, c
+                )
+            )[0],
+            lambda wrong: "no mask" in wrong,
         ),
     ],
     read="lesson 3, “Normalized advantages”; Engstrom et al. 2020, arXiv:2005.12729",
@@ -1856,6 +2195,75 @@ SQUARED_ERROR_PITFALLS = [
 ]
 
 
+def error_cases(part, first, second):
+    """What the symptoms of a squared error are read from; the two names are the arguments'."""
+
+    def table(times=1.0, raised=0.0):
+        value, target = tensor(1.0, 2.0, 0.0, -1.0), tensor(2.0, 2.5, 3.0, 1.5)
+        return {first: value + raised, second: value + times * (target - value) + raised}
+
+    return [
+        *halves(part, table, (first, second)),
+        Case("errors twice as large", lambda g: table(times=2.0), part),
+        Case("value and target raised by 10", lambda g: table(raised=10.0), part),
+    ]
+
+
+def error_symptoms(exercise, far):
+    """What is true of many wrong squared errors; `far` is the case with errors in the hundreds."""
+
+    def told(name, says, loss, sign):
+        return symptom(exercise, name, says, of_both(loss), sign)
+
+    return [
+        told(
+            "not a mean of single terms",
+            "Two batches together do not give the mean of both losses: each step counts once, with its own error.",
+            lambda v, y: ((v[1:] - y[1:]) ** 2).mean() + 0.1 * (v - y).mean() ** 2,
+            lambda at: differ(
+                (number(at["two steps"]) + number(at["two other steps"])) / 2,
+                number(at["these four steps"]),
+            ),
+        ),
+        told(
+            "more than the error",
+            "When value and target are raised alike, the loss changes: it is not made of their difference alone.",
+            lambda v, y: (((v - y) / (y.abs() + 1)) ** 2).mean(),
+            lambda at: differ(
+                number(at["value and target raised by 10"]), number(at["these four steps"])
+            ),
+        ),
+        told(
+            "not the square",
+            "Errors twice as large should give four times the loss; here they do not.",
+            lambda v, y: ((v - y).abs() ** 2.5).mean(),
+            lambda at: differ(
+                number(at["errors twice as large"]), 4 * number(at["these four steps"])
+            ),
+        ),
+        where_symptom(
+            exercise,
+            "large errors cut",
+            "It is right for errors of a few units, and wrong for hundreds: something limits them.",
+            of_error(lambda e: 2 * F.huber_loss(e, torch.zeros_like(e), delta=30.0)),
+            right=("these four steps",),
+            off=(far,),
+        ),
+        where_symptom(
+            exercise,
+            "right for one environment only",
+            "All is right for [T] and not for [T, B]: the mean is over both axes.",
+            of_error(lambda e: (e**2).mean() if e.dim() == 1 else (e**2).mean(1).median()),
+            right=("these four steps", far),
+            off=("time and environments",),
+        ),
+        gradient_symptom(
+            exercise,
+            of_both(lambda v, y: ((v - y) ** 2).mean() + (v - v.detach()).mean()),
+        ),
+    ]
+
+
 VALUE_REGRESSION_LOSS = Exercise(
     reference=value_regression_loss,
     accept=(regression_half,),
@@ -1866,6 +2274,7 @@ VALUE_REGRESSION_LOSS = Exercise(
             lambda g: dict(val=tensor(1.0, 2.0, 0.0), ret=tensor(2.0, 2.0, 3.0)),
             "value of the loss",
         ),
+        *error_cases("value of the loss", "val", "ret"),
         Case("a long batch", lambda g: returns_and_values(g, 40), "value of the loss"),
         Case("time and environments", lambda g: returns_and_values(g, 6, 4), "value of the loss"),
         Case("float64", lambda g: returns_and_values(g, 8, dtype=F64), "value of the loss"),
@@ -1983,6 +2392,7 @@ VALUE_REGRESSION_LOSS = Exercise(
             "It reshapes the returns to fit; two shapes that differ are a mistake to report.",
             regression_reshapes,
         ),
+        *error_symptoms(lambda: VALUE_REGRESSION_LOSS, far="returns in the hundreds"),
     ],
     read="lesson 3, “Learning the baseline”; Sutton & Barto, sections 9.3 and 13.4",
 )
@@ -2338,6 +2748,88 @@ def masked_logp_and_advantage(g, B, T, logp=None, adv=None, dtype=torch.float32)
     return made
 
 
+def score_table(times=1.0, rarer=1.0):
+    return dict(
+        logp=rarer * tensor(-1.0, -0.5, -2.0, -0.3), adv=times * tensor(1.0, -2.0, 0.5, 3.0)
+    )
+
+
+def score_cases(part):
+    """What the symptoms of a policy-gradient loss are read from."""
+    return [
+        *halves(part, score_table, ("logp", "adv")),
+        Case("advantages reversed and doubled", lambda g: score_table(times=-2.0), part),
+        Case("log-probabilities doubled", lambda g: score_table(rarer=2.0), part),
+    ]
+
+
+def score_symptoms(exercise, plain=lambda wrong: wrong):
+    """What is true of many wrong policy-gradient losses; `plain` takes away an argument `mask`."""
+
+    def told(name, says, loss, sign):
+        return symptom(exercise, name, says, plain(per_step(loss)), sign)
+
+    return [
+        told(
+            "not a mean of single terms",
+            "Two batches together do not give the mean of both losses: each step counts once, with its own advantage.",
+            lambda logp, adv: -(logp * adv).mean() - 0.1 * logp.mean() * adv.mean(),
+            lambda at: differ(
+                (number(at["two steps"]) + number(at["two other steps"])) / 2,
+                number(at["these four steps"]),
+            ),
+        ),
+        told(
+            "not proportional to the advantage",
+            "Advantages reversed and doubled should give -2 times the loss; here they do not.",
+            lambda logp, adv: -(logp * adv.tanh()).mean(),
+            lambda at: differ(
+                number(at["advantages reversed and doubled"]), -2 * number(at["these four steps"])
+            ),
+        ),
+        told(
+            "not proportional to log pi",
+            "Log-probabilities twice as far from 0 should give twice the loss; here they do not.",
+            lambda logp, adv: (logp**2 * adv).mean(),
+            lambda at: differ(
+                number(at["log-probabilities doubled"]), 2 * number(at["these four steps"])
+            ),
+        ),
+        where_symptom(
+            exercise,
+            "right for one environment only",
+            "All is right for [T] and not for [T, B]: the mean is over both axes.",
+            plain(
+                per_step(
+                    lambda logp, adv: (
+                        -(logp * adv).mean() if logp.dim() == 1 else -(logp * adv).mean(1).median()
+                    )
+                )
+            ),
+            right=("these four steps",),
+            off=("time and environments",),
+        ),
+        gradient_symptom(
+            exercise,
+            plain(per_step(lambda logp, adv: -(logp * adv).mean() + (logp - logp.detach()).mean())),
+        ),
+    ]
+
+
+def loss_counts_some_padding(logp, adv, mask=None):
+    if mask is None:
+        return policy_gradient_loss(logp, adv)
+    same_shape(logp=logp, adv=adv, mask=mask)
+    weight = torch.where(mask, 1.0, 0.5).to(logp.dtype)
+    return -(logp * adv.detach() * weight).sum() / mask.sum()
+
+
+def loss_over_rows(logp, adv, mask=None):
+    if mask is None:
+        return policy_gradient_loss(logp, adv)
+    return policy_gradient_loss(logp, adv, mask) * mask.sum() / (mask.sum() + 1)
+
+
 POLICY_GRADIENT_LOSS = Exercise(
     reference=policy_gradient_loss,
     parts={
@@ -2354,6 +2846,7 @@ POLICY_GRADIENT_LOSS = Exercise(
             lambda g: dict(logp=tensor(-1.0, -0.5, -2.0), adv=tensor(1.0, -2.0, 0.5)),
             "value of the loss",
         ),
+        *score_cases("value of the loss"),
         Case("a long batch", lambda g: logp_and_advantage(g, 40), "value of the loss"),
         Case("time and environments", lambda g: logp_and_advantage(g, 7, 3), "value of the loss"),
         Case("float64", lambda g: logp_and_advantage(g, 8, dtype=F64), "value of the loss"),
@@ -2383,6 +2876,7 @@ POLICY_GRADIENT_LOSS = Exercise(
             ),
             "mask",
         ),
+        *paddings("mask", score_table),
         Case(
             "ragged answers", lambda g: masked_logp_and_advantage(g, 5, 8), "mask", ("logp", "adv")
         ),
@@ -2421,6 +2915,10 @@ POLICY_GRADIENT_LOSS = Exercise(
             "sign",
             "The minus is missing: gradient descent then lowers the probability of good actions.",
             loss_sign,
+            also=tuple(
+                lambda *args, fn=fn: -fn(*args)
+                for fn in (loss_selects_after, loss_where_after, loss_multiplies_mask)
+            ),
         ),
         Pitfall(
             "gradient into the advantage",
@@ -2534,6 +3032,23 @@ POLICY_GRADIENT_LOSS = Exercise(
             "It reshapes the advantage to fit; two shapes that differ are a mistake to report.",
             loss_reshapes,
         ),
+        *score_symptoms(lambda: POLICY_GRADIENT_LOSS),
+        symptom(
+            lambda: POLICY_GRADIENT_LOSS,
+            "padding counts",
+            "What stands in the padding changes the result: select with x[mask] first.",
+            loss_counts_some_padding,
+            lambda at: differ(
+                number(at["one step does not count"]), number(at["something else in its place"])
+            ),
+        ),
+        part_symptom(
+            lambda: POLICY_GRADIENT_LOSS,
+            "right without a mask only",
+            "Without a mask all is right, with one not: it divides by another number than the unmasked steps.",
+            loss_over_rows,
+            lambda wrong: "mask" in wrong and not wrong & {"value of the loss", "gradient"},
+        ),
     ],
     read="lesson 3, “Any advantage, one loss”; Schulman et al. 2016, arXiv:1506.02438",
 )
@@ -2568,17 +3083,22 @@ def quiz_baselines():
     }
 
 
-def answers(**changed):
-    return lambda: quiz_baselines() | changed
+def asked(name, key, **how):
+    return Case(name, lambda g: dict(key=key, **how), name)
 
 
-def asked(name, key):
-    return Case(name, lambda g: dict(key=key), name)
+def misled(quiz, name, key, answer, says, also=(), why=""):
+    """A pitfall of a quiz: a wrong answer to one question (in several forms), whatever the others are."""
+    at = list(quiz()).index(key)
+
+    def telltale(seen):
+        return any(close(seen[at]["out"], given) for given in (answer, *also))
+
+    return Pitfall(name, says, lambda: quiz() | {key: answer}, why, telltale)
 
 
 QUIZ_BASELINES = Exercise(
     reference=quiz_baselines,
-    accept=(answers(unbiased="ca"), answers(unbiased=["a", "c"])),
     parts={
         "a constant added": 1,
         "what is unbiased": 1,
@@ -2591,64 +3111,99 @@ QUIZ_BASELINES = Exercise(
     gate=False,
     cases=[
         asked("a constant added", "constant"),
-        asked("what is unbiased", "unbiased"),
+        asked("what is unbiased", "unbiased", letters=True),
         asked("episodes needed", "episodes"),
         asked("perfect values", "perfect"),
         asked("normalized", "normalized"),
     ],
     pitfalls=[
-        Pitfall(
+        misled(
+            quiz_baselines,
             "the mean moves",
+            "constant",
+            "c",
             "“constant”: the scores average to 0, so a constant times the score averages to 0 too.",
-            answers(constant="c"),
-            also=(answers(constant="a"),),
+            also=("a",),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "the variance stays",
+            "constant",
+            "d",
             "“constant”: look at the first bars again; the constant multiplies every score.",
-            answers(constant="d"),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "own return allowed",
+            "unbiased",
+            "abc",
             "“unbiased”: a mean that holds the sample's own return depends on the action it took.",
-            answers(unbiased="abc"),
+            also=("b", "ab", "bc"),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "next state allowed",
+            "unbiased",
+            "acd",
             "“unbiased”: the next state depends on the action, so its value is no baseline.",
-            answers(unbiased="acd"),
-            also=(answers(unbiased="abcd"),),
+            also=("abcd", "d", "ad", "bd", "cd", "abd", "bcd"),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "state values refused",
+            "unbiased",
+            "a",
             "“unbiased”: a value that knows only the state, and earlier episodes, is a baseline.",
-            answers(unbiased="a"),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
+            "others refused",
+            "unbiased",
+            "c",
+            "“unbiased”: the others' returns know nothing of one's own action, so their mean is a baseline.",
+        ),
+        misled(
+            quiz_baselines,
             "standard deviation for variance",
+            "episodes",
+            2236,
             "“episodes”: the number of episodes goes with the variance; that is not multiplied by a root.",
-            answers(episodes=2236),
-            also=(answers(episodes=2236.068), answers(episodes=2237)),
+            also=(2237,),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "variance squared",
+            "episodes",
+            200,
             "“episodes”: the ratio is of variances already; it is not squared once more.",
-            answers(episodes=200),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
+            "divided by the ratio",
+            "episodes",
+            25000,
+            "“episodes”: a ratio below 1 saves episodes: fewer than 5000 are needed, not more.",
+        ),
+        misled(
+            quiz_baselines,
             "part saved",
+            "episodes",
+            4000,
             "“episodes”: 0.2 is the part that is left, not the part that is saved.",
-            answers(episodes=4000),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "no variance left",
+            "perfect",
+            True,
             "“perfect”: the value removes what depends on the state; chance in actions and rewards stays.",
-            answers(perfect=True),
         ),
-        Pitfall(
+        misled(
+            quiz_baselines,
             "scale for precision",
+            "normalized",
+            True,
             "“normalized”: dividing makes mean and noise smaller together: the same number of episodes is needed.",
-            answers(normalized=True),
         ),
     ],
     read="lesson 3, from “What a baseline buys” on",

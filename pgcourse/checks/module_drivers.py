@@ -55,6 +55,7 @@ def entry(fn, args, grad):
 
     Capitals and surrounding spaces do not matter.
     With args["any_order"] an answer is a choice of names: a list, a tuple, a set or a single name.
+    With args["letters"] it is a choice of letters: "ac", "C, A" and ["a", "c"] are the same.
     With args["at_most"] an answer that is given to more keys than that counts for none of them.
     """
     answers = fn()
@@ -62,7 +63,7 @@ def entry(fn, args, grad):
         raise TypeError(f"expected a dict of answers; got {type(answers).__name__}")
     if args["key"] not in answers:
         raise KeyError(f"there is no answer to {args['key']!r}")
-    read = choice if args.get("any_order") else plain
+    read = choice if args.get("any_order") else letters if args.get("letters") else plain
     answer = read(answers[args["key"]])
     if "at_most" in args and [*answers.values()].count(answers[args["key"]]) > args["at_most"]:
         return f"{answer}, given too often", {}
@@ -71,6 +72,10 @@ def entry(fn, args, grad):
 
 def plain(answer):
     return answer.strip().lower() if isinstance(answer, str) else answer
+
+
+def letters(answer):
+    return "".join(sorted({c for c in "".join(answer).lower() if c.isalpha()}))
 
 
 def choice(answer):
