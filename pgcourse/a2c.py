@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from pgcourse import losses
 from pgcourse.distributions import categorical_logp
 from pgcourse.estimators import gae, normalize_advantage, td_target
 from pgcourse.losses import actor_loss, critic_loss
 from pgcourse.networks import ActorCritic, make_actor, make_critic
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.record import BaseConfig, Recorder, explained_variance
 from pgcourse.rollout import Collector
 
@@ -114,7 +113,7 @@ def a2c_update(policy, optimizers, data, config, advantage, actor_loss, critic_l
         optimizer.zero_grad()
     (loss_of_actor - config.entropy_coef * bonus + loss_of_critic).backward()
     for network, optimizer in zip((policy.actor, policy.critic), optimizers, strict=True):
-        nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
+        clip_grad_norm_(network.parameters(), config.max_grad_norm)
         optimizer.step()
     return {
         "actor_loss": loss_of_actor.item(),

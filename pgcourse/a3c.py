@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from pgcourse import losses
 from pgcourse.crew import Crew
 from pgcourse.envs import make_vector
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.networks import ActorCritic, make_actor, make_critic
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.record import BaseConfig, Recorder
 from pgcourse.rollout import Collector
 
@@ -91,7 +90,7 @@ def work(index, crew, config, shared, optimizers, push, advantage, actor_loss, c
         (policy_loss - config.entropy_coef * bonus + value_loss).backward()
         for name, optimizer in optimizers.items():
             mine, theirs = getattr(local, name), getattr(shared, name)
-            nn.utils.clip_grad_norm_(mine.parameters(), config.max_grad_norm)
+            clip_grad_norm_(mine.parameters(), config.max_grad_norm)
             push(mine, theirs, optimizer)
         log = {"actor_loss": policy_loss.item(), "critic_loss": value_loss.item()}
         crew.tell(index, collector, {**log, "entropy": bonus.item()})

@@ -4,6 +4,8 @@
 flows into them, whatever is passed.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -134,7 +136,7 @@ def clipped_value_loss(val, val_old, ret, clip, mask=None):
 
     val          : float, V(s) now, [B] or [B, T]
     val_old, ret : float, same shape, V(s) when the data was collected, and the returns; constants
-    clip         : float > 0, in reward units
+    clip         : float > 0, in reward units; inf leaves the plain squared error
     mask         : bool, same shape, or None
     returns      : scalar, squared reward units
     raises       : ValueError if the shapes differ
@@ -144,6 +146,8 @@ def clipped_value_loss(val, val_old, ret, clip, mask=None):
     same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
     if mask is not None:
         val, val_old, ret = val[mask], val_old[mask], ret[mask]
+    if clip == math.inf:
+        return critic_loss(val, ret)
     val_old, ret = val_old.detach(), ret.detach()
     val_clipped = val_old + (val - val_old).clamp(-clip, clip)
     return torch.maximum((val - ret) ** 2, (val_clipped - ret) ** 2).mean()

@@ -171,7 +171,9 @@ class ActorCritic(nn.Module):
 
     def evaluate(self, obs, act):
         """logp, entropy and value of every step, all [...]: what `ppo_update` asks of a policy."""
-        return *self.actor.evaluate(obs, act), self.critic(obs)
+        shape = obs.shape[:-1]  # one long batch of steps costs less than one of [T, B]
+        obs, act = obs.flatten(0, -2), act.flatten(0, len(shape) - 1)
+        return tuple(x.view(shape) for x in (*self.actor.evaluate(obs, act), self.critic(obs)))
 
 
 class TwinQ(nn.Module):

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
 
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.losses import approx_kl, clipped_value_loss, ppo_clip_loss
 from pgcourse.networks import ActorCritic, make_actor, make_critic
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.record import BaseConfig, Recorder, explained_variance
 from pgcourse.rollout import Collector
 from pgcourse.tensors import masked_mean
@@ -115,8 +114,11 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
             if kl > config.target_kl:
                 return summarize(log)
             optimizer.zero_grad()
-            (pi_loss + config.value_coef * v_loss - config.entropy_coef * bonus).backward()
-            nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+            total = pi_loss + config.value_coef * v_loss
+            if config.entropy_coef:  # else its gradient would be computed for nothing
+                total = total - config.entropy_coef * bonus
+            total.backward()
+            clip_grad_norm_(parameters, config.max_grad_norm)
             optimizer.step()
     return summarize(log)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from pgcourse.language import PAD_ID, SPEAKERS, VOCABULARY, encode, write_conversations
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.transformer import LanguageModel, ScalarModel
 from pgcourse.votes import mean_valence
 
@@ -65,7 +65,7 @@ def train_language_model(count=80_000, batch=16, lr=4e-3, seed=0, progress=True,
         loss = language_model_loss(model, tokens, mask)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
         if callback is not None:

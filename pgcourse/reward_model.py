@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from pgcourse.language import END_ID, MAX_ANSWER, decode, sample_prompts
 from pgcourse.losses import bradley_terry_loss
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.pretraining import load, new_scalar_model
 from pgcourse.tensors import same_shape
 from pgcourse.transformer import generate
@@ -153,7 +153,7 @@ def train_reward_model(
         value = loss(*margins(net, pairs, which, score))
         optimizer.zero_grad()
         value.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         recent.append(value.item())
         if (step + 1) % max(1, steps // 20) == 0 or step == steps - 1:

@@ -104,7 +104,7 @@ def train(
         act, log_prob = actor.sample(batch["obs"], actor.noise((config.batch,), generator), logp)
         loss = actor_loss(log_prob, *critic(batch["obs"], act), log_alpha.exp())
         actor_opt.zero_grad()
-        loss.backward(inputs=actor_opt.params)  # the critic is only passed through
+        loss.backward(inputs=list(actor.parameters()))  # the critic is only passed through
         actor_opt.step()
         alpha_opt.zero_grad()
         temperature_loss(log_alpha, log_prob.detach(), -n_act).backward()

@@ -86,6 +86,13 @@ def test_k3_is_never_negative_and_has_the_kl_as_its_mean():
     assert torch.allclose((old.exp() * k3).sum(), exact)
 
 
+def test_a_value_loss_without_a_window_is_the_squared_error():
+    old, ret, mask = numbers(6, seed=1), numbers(6, seed=2), torch.arange(6) < 4
+    val = numbers(6).requires_grad_()
+    losses.clipped_value_loss(val, old, ret, math.inf, mask).backward()
+    torch.testing.assert_close(val.grad, 2 * (val.detach() - ret) / 4 * mask)
+
+
 def test_clipped_value_loss_has_no_pull_beyond_the_window():
     val = torch.tensor([2.0], dtype=F64, requires_grad=True)
     old, ret = torch.tensor([0.0], dtype=F64), torch.tensor([5.0], dtype=F64)

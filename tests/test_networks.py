@@ -18,7 +18,7 @@ from pgcourse.networks import (
     mlp,
     polyak_update,
 )
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, clip_grad_norm_
 
 
 def test_gumbel_noise_draws_from_the_softmax():
@@ -153,6 +153,23 @@ def test_adam_equals_torch_adam(groups):
             optimizer.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("max_norm", [0.1, 1e3])
+def test_the_clip_equals_torchs(max_norm):
+    torch.manual_seed(0)
+    ours = mlp([3, 8, 2])
+    theirs = copy.deepcopy(ours)
+    for net in (ours, theirs):
+        net(torch.ones(16, 3)).square().sum().backward()
+        net[0].bias.grad = None
+    norm = clip_grad_norm_(ours.parameters(), max_norm)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs.parameters(), max_norm))
+    assert 0.1 < norm < 1e3
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if a.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_adam_restores_its_state():
