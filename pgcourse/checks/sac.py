@@ -1,6 +1,7 @@
 """Exercises of lesson 6: the squashed Gaussian, SAC's target and losses, the temperature, polyak averaging."""
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -33,46 +34,75 @@ def comparable(out, right):
     return type(out) is type(right)
 
 
-def partly_right(exercise, name, says, wrong, right_in, wrong_in, *also):
-    """A family of mistakes: right in the cases `right_in`, where one term drops out, wrong in `wrong_in`.
+def fact(exercise, name, says, wrong, sign, *also):
+    """A family of mistakes, told by what is true of what was seen.
 
     exercise : its name, as it is known only when all its pitfalls are
+    sign     : function of `of`, whether the fact holds; of(case) = (observation, the right one)
     """
 
     def telltale(seen, expected):
-        def pair(name):
+        def of(name):
             i = case(globals()[exercise], name)
-            return seen[i]["out"], expected[i]["out"]
+            return seen[i], expected[i]
 
-        return (
-            not any(x["modified"] for x in seen)  # then that is the mistake
-            and all(comparable(*pair(name)) for name in (*right_in, *wrong_in))
-            and all(close(*pair(name)) for name in right_in)
-            and not any(close(*pair(name)) for name in wrong_in)
-        )
+        return not any(x["modified"] for x in seen) and sign(of)  # else that is the mistake
 
     return Pitfall(name, says, wrong, also=also, telltale=telltale, symptom=True)
+
+
+def outs(of, *names):
+    """(result, right result) of some cases."""
+    return [(seen["out"], right["out"]) for seen, right in map(of, names)]
+
+
+def partly_right(exercise, name, says, wrong, right_in, wrong_in, *also):
+    """A family of mistakes: right in the cases `right_in`, where one term drops out, wrong in `wrong_in`."""
+
+    def sign(of):
+        good, bad = outs(of, *right_in), outs(of, *wrong_in)
+        return (
+            all(comparable(*pair) for pair in (*good, *bad))
+            and all(close(*pair) for pair in good)
+            and not any(close(*pair) for pair in bad)
+        )
+
+    return fact(exercise, name, says, wrong, sign, *also)
 
 
 def same_error(exercise, name, says, wrong, one, other, *also):
     """A family of mistakes: the error is the same in two cases, so it is in what they have in common."""
 
-    def telltale(seen, expected):
-        errors = []
-        for i in (case(globals()[exercise], name) for name in (one, other)):
-            out, right = seen[i]["out"], expected[i]["out"]
-            if not comparable(out, right) or close(out, right):
-                return False
-            errors.append(out.double() - right.double())
+    def sign(of):
+        pairs = outs(of, one, other)
+        if any(not comparable(*pair) or close(*pair) for pair in pairs):
+            return False
+        errors = [out.double() - right.double() for out, right in pairs]
         return torch.allclose(*errors, rtol=1e-3, atol=1e-5)
 
-    return Pitfall(name, says, wrong, also=also, telltale=telltale, symptom=True)
+    return fact(exercise, name, says, wrong, sign, *also)
+
+
+def derivative(exercise, name, says, wrong, at, combine, *also):
+    """A family of mistakes: at the case `at` a combination of gradients is not what it should be."""
+
+    def sign(of):
+        seen, right = of(at)
+        grads = {k: torch.zeros_like(g) for k, g in right["grads"].items()}
+        grads |= {k: g for k, g in seen["grads"].items() if g is not None}
+        return comparable(seen["out"], right["out"]) and not close(
+            combine(**grads), combine(**right["grads"])
+        )
+
+    return fact(exercise, name, says, wrong, sign, *also)
 
 
 def another_divisor(seen, expected):
     """In each case loss and gradients are the right ones up to a factor, which depends on the case."""
     factors = []
     for s, e in zip(seen, expected, strict=True):
+        if s["modified"]:
+            return False
         if e["error"] or not any(g is not None for g in e["grads"].values()):
             continue
         if not comparable(s["out"], e["out"]) or e["out"].abs() < 1e-6:
@@ -85,13 +115,33 @@ def another_divisor(seen, expected):
 
 
 def values_are_right(seen, expected):
-    pairs = [(s["out"], e["out"]) for s, e in zip(seen, expected, strict=True) if not e["error"]]
-    return all(close(out, right) for out, right in pairs)
+    pairs = [(s, e) for s, e in zip(seen, expected, strict=True) if not e["error"]]
+    return all(close(s["out"], e["out"]) and not s["modified"] for s, e in pairs)
+
+
+def nearly_right(seen, expected):
+    """Every result is within 2 % of the right one (of the largest in its case)."""
+    for s, e in zip(seen, expected, strict=True):
+        if e["error"]:
+            continue
+        if not comparable(s["out"], e["out"]) or s["modified"]:
+            return False
+        if (s["out"] - e["out"]).abs().max() > 0.02 * max(0.1, e["out"].abs().max().item()):
+            return False
+    return True
 
 
 WRONG_GRADIENT = (
     "right value, wrong gradient",
     "The values are right, a gradient is not: is something detached, or counted twice on the way back?",
+)
+NEARLY_RIGHT = (
+    "right to two digits",
+    "Every result is within 2 % of the right one, and no more: is something rounded, or computed in half precision?",
+)
+DRAWS = (
+    "draws random numbers",
+    "It draws random numbers; the same arguments should give the same result.",
 )
 ANOTHER_DIVISOR = (
     "another divisor",
@@ -150,6 +200,17 @@ def gradient_stops(seen):
 def squash_u_clamped(mean, log_std, pre_tanh):
     u = pre_tanh.clamp(-20, 20)
     return (density(mean, log_std, u) - slope(u)).sum(-1)
+
+
+def exponential_overflows(seen):
+    """Right at u = 0.4, 10 and -12; inf or nan at u = 200 and -90."""
+    near = ("two dimensions", "u = 10", "u = -12")
+    far = at("u of 200 and -90", seen)[1]
+    return (
+        all(close(x["out"], right["out"]) for _, x, right in (at(name, seen) for name in near))
+        and torch.is_tensor(far["out"])
+        and not far["out"].isfinite().all()
+    )
 
 
 def u_has_no_gradient(seen):
@@ -353,6 +414,11 @@ def with_correction(correction):
         return (density(mean, log_std, pre_tanh) - correction(pre_tanh)).sum(-1)
 
     return wrong
+
+
+def squash_two_wrongs(mean, log_std, pre_tanh):
+    z = (pre_tanh - mean) / (log_std.exp() + 1)
+    return (-0.5 * z**2 - log_std - HALF_LOG_2PI + pre_tanh**2 / 2).sum(-1)
 
 
 def squash_std_as_variance(mean, log_std, pre_tanh):
@@ -567,6 +633,14 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_unstable,
             "In float32 this happens from about |u| = 9 on, and one inf in a batch makes every weight nan.",
             also=(squash_unstable_in_float64,),
+        ),
+        Pitfall(
+            "exponential overflows",
+            "It is right up to |u| = 12, and not finite at 200 and -90: an exp or a cosh overflows there.",
+            with_correction(lambda u: 2 * (math.log(2) - u - torch.log1p(torch.exp(-2 * u)))),
+            "softplus, logsigmoid and logaddexp are made so that this does not happen.",
+            also=(with_correction(lambda u: -2 * torch.log(torch.cosh(u))),),
+            telltale=exponential_overflows,
         ),
         Pitfall(
             "infinities replaced",
@@ -919,6 +993,14 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_draws,
             telltale=uses_random_numbers,
         ),
+        Pitfall(
+            *NEARLY_RIGHT,
+            lambda mean, log_std, pre_tanh: (
+                1.005 * density(mean, log_std, pre_tanh) - 1.003 * slope(pre_tanh)
+            ).sum(-1),
+            telltale=nearly_right,
+            symptom=True,
+        ),
         partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong with several dimensions",
@@ -995,6 +1077,15 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std.expm1() - HALF_LOG_2PI),
             "one action",
             "the same z",
+        ),
+        derivative(
+            "SQUASHED_GAUSSIAN_LOGP",
+            "derivative of the correction",
+            "When u and mean move together, only the correction changes, by 2 tanh(u) for each unit; here it "
+            "changes otherwise.",
+            squash_two_wrongs,
+            "one action",
+            lambda mean, log_std, pre_tanh: mean + pre_tanh,
         ),
     ],
     read="lesson 6, “A Gaussian, squashed”; Haarnoja et al. 2018, appendix C",
@@ -1137,6 +1228,24 @@ def soft_clipped(limit):
         return y.clamp(-limit, limit)
 
     return wrong
+
+
+def soft_not_negative(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha).clamp(min=0)
+
+
+def soft_alpha_on_both(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    return backup(rew, terminated, gamma, alpha * soft(next_q1, next_q2, next_logp, 1.0))
+
+
+def soft_td_error(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    y = soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
+    return y - torch.minimum(next_q1, next_q2).detach()
+
+
+def soft_either_critic(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    q = next_q1 if torch.rand(()) < 0.5 else next_q2
+    return backup(rew, terminated, gamma, q - alpha * next_logp)
 
 
 def with_reward(change):
@@ -1304,6 +1413,29 @@ def one_transition(terminated):
     }
 
 
+def designed_rows(g):
+    """Row 0; then one more unit of reward, of log pi, of the smaller and of the larger critic."""
+    return {
+        "rew": torch.tensor([1.0, 2.0, 1.0, 1.0, 1.0]),
+        "next_q1": torch.tensor([4.0, 4.0, 4.0, 5.0, 4.0]),
+        "next_q2": torch.tensor([6.0, 6.0, 6.0, 6.0, 7.0]),
+        "next_logp": torch.tensor([-0.8, -0.8, 0.2, -0.8, -0.8]),
+        "terminated": torch.zeros(5, dtype=torch.bool),
+        "gamma": 0.7,
+        "alpha": 0.3,
+    }
+
+
+def one_more(name, says, row, wrong, *also):
+    """A family of mistakes: what one unit more of one argument does to the target is wrong."""
+
+    def sign(of):
+        ((out, right),) = outs(of, "rows that differ in one thing")
+        return comparable(out, right) and not close(out[row] - out[0], right[row] - right[0])
+
+    return fact("SOFT_Q_TARGET", name, says, wrong, sign, *also)
+
+
 SOFT_Q_TARGET = Exercise(
     reference=soft_q_target,
     parts={"values": 2, "termination": 2, "a constant": 1, "shapes": 1, "clean": 1},
@@ -1335,6 +1467,7 @@ SOFT_Q_TARGET = Exercise(
             "values",
         ),
         Case("gamma = 0", lambda g: transitions(g, 5, gamma=0.0), "values"),
+        Case("rows that differ in one thing", designed_rows, "values"),
         Case(
             "rewards of 0",
             lambda g: transitions(g, 5, gamma=0.7) | {"rew": torch.zeros(5)},
@@ -1356,7 +1489,7 @@ SOFT_Q_TARGET = Exercise(
             "inputs that carry gradient",
             lambda g: transitions(g, 6, flags(g, 6), alpha=torch.tensor(0.7)),
             "a constant",
-            ("rew", "next_q1", "next_q2", "next_logp", "alpha"),
+            ("next_q1", "next_q2", "next_logp", "alpha"),
         ),
         Case(
             "critics [4, 1] and rewards [4]",
@@ -1559,7 +1692,7 @@ SOFT_Q_TARGET = Exercise(
             "target clipped",
             "It clips the target to a range: a value beyond it can never be learned.",
             soft_clipped(10),
-            also=(soft_clipped(1), soft_clipped(100)),
+            also=(soft_clipped(1), soft_clipped(100), soft_not_negative),
         ),
         Pitfall(
             "future subtracted",
@@ -1608,6 +1741,17 @@ SOFT_Q_TARGET = Exercise(
             also=tuple(with_entropy(lambda logp, a, x=x: x * logp) for x in (0.05, 0.1, 0.5)),
         ),
         Pitfall(
+            "alpha on both",
+            "alpha multiplies min Q too; it is the price of entropy and belongs to log pi alone.",
+            soft_alpha_on_both,
+        ),
+        Pitfall(
+            "value subtracted again",
+            "It subtracts the value after the discount: that is an error of the critic; asked is the target alone.",
+            soft_td_error,
+        ),
+        Pitfall(*DRAWS, soft_either_critic, telltale=uses_random_numbers),
+        Pitfall(
             "half the entropy",
             "The entropy term is half of what it should be.",
             with_entropy(lambda logp, alpha: 0.5 * alpha * logp),
@@ -1641,6 +1785,12 @@ SOFT_Q_TARGET = Exercise(
             "probability for its logarithm",
             "It uses exp(next_logp); what is passed is a log-probability already.",
             soft_probability,
+        ),
+        Pitfall(
+            *NEARLY_RIGHT,
+            lambda *args: (100 * soft_q_target(*args)).round() / 100,
+            telltale=nearly_right,
+            symptom=True,
         ),
         partly_right(
             "SOFT_Q_TARGET",
@@ -1699,6 +1849,38 @@ SOFT_Q_TARGET = Exercise(
             soft_future_rescaled,
             ("gamma = 0",),
             ("no end", "critics that agree", "log pi of 0"),
+        ),
+        one_more(
+            "share of log pi",
+            "One nat more of log pi should lower the target by gamma * alpha; here it does not.",
+            2,
+            lambda r, q1, q2, logp, end, gamma, alpha: backup(
+                r, end, gamma, (q1 + q2) / 2 - alpha / gamma * logp
+            ),
+        ),
+        one_more(
+            "larger critic counts",
+            "The larger of the two critics changes the target; only the smaller should.",
+            4,
+            lambda r, q1, q2, logp, end, gamma, alpha: backup(
+                r, end, gamma**2, torch.maximum(q1, q2) - alpha / gamma * logp
+            ),
+        ),
+        one_more(
+            "share of the smaller critic",
+            "One unit more of the smaller critic should raise the target by gamma; here it does not.",
+            3,
+            lambda r, q1, q2, logp, end, gamma, alpha: backup(
+                r.clamp(-1, 0.5), end, gamma, 2 * torch.minimum(q1, q2) - alpha * logp
+            ),
+        ),
+        one_more(
+            "share of the reward",
+            "One unit more of the reward should raise the target by 1; here it does not.",
+            1,
+            lambda r, q1, q2, logp, end, gamma, alpha: backup(
+                r.tanh() + 1, end, gamma, soft(q1, q2, logp, alpha)
+            ),
         ),
     ],
     read="lesson 6, “The soft target”; Haarnoja et al. 2018b, equations 3 and 5",
@@ -1886,14 +2068,26 @@ def doubled_errors(args):
     return args | {name: 2 * args[name] - args["target"] for name in ("q1", "q2")}
 
 
-def not_four_times(seen, expected):
-    """Twice the errors do not give four times the loss."""
-    losses = []
-    for i in (case(SAC_CRITIC_LOSS, x) for x in ("five transitions", "errors twice as large")):
-        if not comparable(seen[i]["out"], expected[i]["out"]):
-            return False
-        losses.append(seen[i]["out"])
-    return not close(losses[1], 4 * losses[0])
+def exchanged(args):
+    return args | {"q1": args["q2"], "q2": args["q1"]}
+
+
+def raised(args):
+    return {name: x + 5 for name, x in args.items()}
+
+
+def negated_errors(args):
+    return args | {name: 2 * args["target"] - args[name] for name in ("q1", "q2")}
+
+
+def not_times(c, name, says, wrong, other, *also):
+    """A family of mistakes: in another case the loss should be c times that of "five transitions"."""
+
+    def sign(of):
+        (one, right), (two, _) = outs(of, "five transitions", other)
+        return comparable(one, right) and comparable(two, right) and not close(two, c * one)
+
+    return fact("SAC_CRITIC_LOSS", name, says, wrong, sign, *also)
 
 
 def halved(name, says, wrong, why="", *also):
@@ -1922,6 +2116,9 @@ SAC_CRITIC_LOSS = Exercise(
         Case("five transitions", fixed(lambda g: with_target(g, 5)), "loss"),
         Case("critics that agree", lambda g: agree(with_target(g, 5)), "loss"),
         Case("errors twice as large", fixed(lambda g: doubled_errors(with_target(g, 5))), "loss"),
+        Case("critics exchanged", fixed(lambda g: exchanged(with_target(g, 5))), "loss"),
+        Case("all raised by 5", fixed(lambda g: raised(with_target(g, 5))), "loss"),
+        Case("errors negated", fixed(lambda g: negated_errors(with_target(g, 5))), "loss"),
         Case("a batch", lambda g: with_target(g, 9), "loss", ("q1", "q2")),
         Case("float64", lambda g: with_target(g, 7, F64), "loss", ("q1", "q2")),
         Case(
@@ -2120,6 +2317,13 @@ SAC_CRITIC_LOSS = Exercise(
             critic_mean_squared,
         ),
         halved(
+            "variance of the errors",
+            "It takes the variance: the mean error is taken off before squaring, and so never corrected.",
+            of_errors(lambda q, y: (q - y).var()),
+            "",
+            of_errors(lambda q, y: (q - y).var(unbiased=False)),
+        ),
+        halved(
             "twins trained on each other",
             "It compares the critics with each other; the target is not used.",
             critic_twins_agree,
@@ -2148,6 +2352,12 @@ SAC_CRITIC_LOSS = Exercise(
             "Twins help because they err independently.",
         ),
         halved("sign", "The sign is reversed: descent increases the error.", critic_ascends),
+        Pitfall(
+            *NEARLY_RIGHT,
+            of_errors(lambda q, y: (q - y).abs().pow(2.002).mean()),
+            telltale=nearly_right,
+            symptom=True,
+        ),
         partly_right(
             "SAC_CRITIC_LOSS",
             "twins mixed",
@@ -2188,13 +2398,41 @@ SAC_CRITIC_LOSS = Exercise(
             ("one transition",),
             ("five transitions", "a batch"),
         ),
-        Pitfall(
+        not_times(
+            1,
+            "more than differences",
+            "All values and the targets raised by 5 should leave the loss as it is; here it changes: it depends on "
+            "more than q - y.",
+            of_errors(lambda q, y: (q**2 - y**2).mean()),
+            "all raised by 5",
+            lambda q1, q2, target: (
+                sac_critic_loss(q1, q2, target) + 0.1 * q1.mean() + 0.1 * q2.mean()
+            ),
+        ),
+        not_times(
+            1,
+            "twins not treated alike",
+            "q1 and q2 exchanged should give the same loss; here it is another one.",
+            lambda q1, q2, target: (
+                critic_first_only(q1, q2, target) + (q2 - target.detach()).abs().mean()
+            ),
+            "critics exchanged",
+        ),
+        not_times(
+            1,
+            "both sides not alike",
+            "Errors of the same size above the target in place of below, and the other way round, should give the "
+            "same loss; here it is another one.",
+            of_errors(lambda q, y: (q - y).expm1().mean()),
+            "errors negated",
+        ),
+        not_times(
+            4,
             "not the square",
             "Errors twice as large should give four times the loss; here they do not.",
             of_errors(lambda q, y: (q - y).abs().pow(1.5).mean()),
-            also=(of_errors(lambda q, y: torch.log2(1 + (q - y) ** 2).mean()),),
-            telltale=not_four_times,
-            symptom=True,
+            "errors twice as large",
+            of_errors(lambda q, y: torch.log2(1 + (q - y) ** 2).mean()),
         ),
     ],
     read="lesson 6, “Two critics”; Haarnoja et al. 2018b, equation 5",
@@ -2334,6 +2572,10 @@ def actor_squared(logp, q1, q2, alpha):
     return ((constant(alpha) * logp - torch.minimum(q1, q2)) ** 2).mean()
 
 
+def actor_either_critic(logp, q1, q2, alpha):
+    return (constant(alpha) * logp - (q1 if torch.rand(()) < 0.5 else q2)).mean()
+
+
 def actor_divided(logp, q1, q2, alpha):
     return (logp - torch.minimum(q1, q2) / constant(alpha)).mean()
 
@@ -2355,7 +2597,23 @@ def hand_actions(g):
     }
 
 
+def both_signs(args):
+    """The first action is better by far, the second worse: values of both signs, in both critics."""
+    shift = torch.zeros_like(args["q1"])
+    shift[:2] = torch.tensor([15.0, -15.0])
+    return args | {name: args[name] + shift for name in ("q1", "q2")}
+
+
 ACTOR_GRADS = ("logp", "q1", "q2")
+
+
+def smaller_and_larger(logp, q1, q2):
+    """The gradients into the smaller and the larger critic, row by row."""
+    i = case(SAC_ACTOR_LOSS, "the same for every seed")
+    args = SAC_ACTOR_LOSS.inputs(i, "0")
+    first = args["q1"] < args["q2"]
+    return torch.where(first, q1, q2), torch.where(first, q2, q1)
+
 
 SAC_ACTOR_LOSS = Exercise(
     reference=sac_actor_loss,
@@ -2376,6 +2634,12 @@ SAC_ACTOR_LOSS = Exercise(
             ACTOR_GRADS,
         ),
         Case("one action", lambda g: fresh_actions(g, 1, 0.7), "loss"),
+        Case(
+            "the same for every seed",
+            fixed(lambda g: fresh_actions(g, 6, 0.7)),
+            "loss",
+            ACTOR_GRADS,
+        ),
         Case("five actions", fixed(lambda g: fresh_actions(g, 5, 0.7)), "loss"),
         Case("other critics", fixed(lambda g: fresh_actions(g, 5, 0.7) | twins(g, 5)), "loss"),
         Case(
@@ -2384,10 +2648,12 @@ SAC_ACTOR_LOSS = Exercise(
             "loss",
         ),
         Case("critics that agree", lambda g: agree(fresh_actions(g, 5, 0.7)), "loss"),
-        Case("alpha as a float", lambda g: fresh_actions(g, 5, 0.3), "alpha", ACTOR_GRADS),
+        Case(
+            "alpha as a float", lambda g: both_signs(fresh_actions(g, 5, 0.3)), "alpha", ACTOR_GRADS
+        ),
         Case(
             "alpha that carries gradient",
-            lambda g: fresh_actions(g, 4, torch.tensor(0.4)),
+            lambda g: both_signs(fresh_actions(g, 4, torch.tensor(0.4))),
             "alpha",
             (*ACTOR_GRADS, "alpha"),
         ),
@@ -2600,6 +2866,7 @@ SAC_ACTOR_LOSS = Exercise(
                 with_price(lambda logp, alpha: alpha.sqrt() * logp),
             ),
         ),
+        Pitfall(*DRAWS, actor_either_critic, telltale=uses_random_numbers),
         Pitfall(
             "half the entropy",
             "The entropy term is half of what it should be.",
@@ -2671,6 +2938,37 @@ SAC_ACTOR_LOSS = Exercise(
             lambda logp, q1, q2, alpha: (constant(alpha) * logp - torch.minimum(q1, q2)).max(),
             ("one action",),
             ("five actions", "other critics"),
+        ),
+        derivative(
+            "SAC_ACTOR_LOSS",
+            "share of log pi",
+            "The gradient into log pi is not alpha / B in each row: look at alpha * log pi.",
+            lambda logp, q1, q2, alpha: -(constant(alpha) * logp + torch.maximum(q1, q2)).mean(),
+            "the same for every seed",
+            lambda logp, q1, q2: logp,
+            lambda logp, q1, q2, alpha: (
+                -logp @ (torch.minimum(q1, q2) / constant(alpha)).softmax(0).detach()
+            ),
+        ),
+        derivative(
+            "SAC_ACTOR_LOSS",
+            "larger critic counts",
+            "A gradient flows into the larger of the two critics; only the smaller counts.",
+            lambda logp, q1, q2, alpha: (
+                constant(alpha) * logp - torch.maximum(q1, q2).tanh() + len(q1)
+            ).mean(),
+            "the same for every seed",
+            lambda logp, q1, q2: smaller_and_larger(logp, q1, q2)[1],
+        ),
+        derivative(
+            "SAC_ACTOR_LOSS",
+            "share of the smaller critic",
+            "The gradient into the smaller critic is not -1 / B in each row: look at -min(q1, q2).",
+            lambda logp, q1, q2, alpha: (
+                constant(alpha) * logp.sum() / len(q1) ** 2 - 2 * torch.minimum(q1, q2).mean()
+            ),
+            "the same for every seed",
+            lambda logp, q1, q2: smaller_and_larger(logp, q1, q2)[0],
         ),
     ],
     read="lesson 6, “The actor climbs the critic”; Haarnoja et al. 2018b, equation 7",
@@ -2863,6 +3161,10 @@ TEMPERATURE_LOSS = Exercise(
         ),
         Case("a positive target", tuning(0.3, lambda g: normal(g, 7) - 1, 0.4), "loss", ALPHA),
         Case("float64", tuning(-1.0, lambda g: normal(g, 9), -3.0, F64), "loss", ALPHA),
+        Case("one action", tuning(-0.5, [-1.3], -1.0), "loss", ALPHA),
+        Case("a target of 0", tuning(-0.5, [0.6, -1.3, 0.4], 0.0), "loss", ALPHA),
+        Case("log pi of 0", tuning(-0.5, [0.0, 0.0, 0.0], -2.0), "loss", ALPHA),
+        Case("exactly as random as asked", tuning(-0.5, [1.0, 1.0, 1.0], -1.0), "loss", ALPHA),
         Case("a high temperature", tuning(3.5, lambda g: normal(g, 5), -1.0), "loss", ALPHA),
         Case("a low temperature", tuning(-6.0, lambda g: 30 + normal(g, 5), -1.0), "loss", ALPHA),
         Case(
@@ -3068,12 +3370,82 @@ TEMPERATURE_LOSS = Exercise(
             telltale=another_front,
             symptom=True,
         ),
+        partly_right(
+            "TEMPERATURE_LOSS",
+            "actions mixed",
+            "It is right for a single action and wrong for several: asked is the mean over the actions.",
+            from_gap(lambda front, logp, target: -front * (logp.max() + target)),
+            ("one action",),
+            ("two actions", "a target of 0"),
+            from_gap(lambda front, logp, target: -front * (logp.cumsum(0) + target).mean()),
+        ),
+        partly_right(
+            "TEMPERATURE_LOSS",
+            "target counted otherwise",
+            "It is right where target_entropy is 0, and wrong elsewhere: asked is log pi + target_entropy.",
+            from_gap(lambda front, logp, target: -(front * (logp + 2 * target)).mean()),
+            ("a target of 0",),
+            ("three actions, as hot", "log pi of 0"),
+            from_gap(lambda front, logp, target: -(front * (logp + target**3)).mean()),
+        ),
+        partly_right(
+            "TEMPERATURE_LOSS",
+            "log pi counted otherwise",
+            "It is right where log pi is 0, and wrong elsewhere: asked is the mean of log pi + target_entropy.",
+            from_gap(lambda front, logp, target: -(front * (logp / math.log(2) + target)).mean()),
+            ("log pi of 0",),
+            ("two actions", "a target of 0"),
+        ),
         Pitfall(
             "another bracket",
             "alpha (or its logarithm) is in front; what it multiplies is not log pi + target_entropy.",
             from_gap(lambda front, logp, target: -front * (logp.mean() + target) ** 3),
             telltale=another_bracket,
             symptom=True,
+        ),
+        Pitfall(
+            *WRONG_GRADIENT,
+            lambda log_alpha, logp, target: (
+                -log_alpha.exp() * logp.detach().mean() - log_alpha.detach().exp() * target
+            ),
+            telltale=values_are_right,
+            symptom=True,
+        ),
+        fact(
+            "TEMPERATURE_LOSS",
+            "wrong for hot or cold",
+            "It is right for temperatures near 1 and wrong for a very high or low one (log alpha of 3.5 or -6): does "
+            "it limit them?",
+            from_log_alpha(lambda log_alpha: log_alpha.clamp(-3, 3).exp()),
+            lambda of: (
+                all(close(*pair) for pair in outs(of, "two actions", "a policy too random"))
+                and not all(
+                    close(*pair) for pair in outs(of, "a high temperature", "a low temperature")
+                )
+            ),
+        ),
+        fact(
+            "TEMPERATURE_LOSS",
+            "log alpha not reached",
+            "No gradient reaches log_alpha, the one thing that this loss trains, and its value is off too.",
+            lambda log_alpha, logp, target_entropy: (log_alpha.exp().detach() * logp).mean(),
+            lambda of: all(
+                not torch.is_tensor(grad := of(name)[0]["grads"].get("log_alpha")) or not grad.any()
+                for name in ("two actions", "a target of 0", "log pi of 0")
+            ),
+        ),
+        fact(
+            "TEMPERATURE_LOSS",
+            "not 0 at the target",
+            "Where log pi is -target_entropy for each action, nothing is to be changed: loss and gradient are 0. Here "
+            "they are not.",
+            lambda log_alpha, logp, target_entropy: (
+                temperature_loss(log_alpha, logp, target_entropy) + log_alpha**2
+            ),
+            lambda of: not alike(*of("exactly as random as asked")),
+            lambda log_alpha, logp, target_entropy: (
+                log_alpha - (logp.detach() + target_entropy).mean()
+            ),
         ),
     ],
     read="lesson 6, “A price that sets itself”; Haarnoja et al. 2018b, equation 18",
@@ -3145,6 +3517,12 @@ def polyak_copies(target, online, tau):
 def polyak_rebinds(target, online, tau):
     for old, new in pairs(target, online):
         old = (1 - tau) * old + tau * new  # noqa: F841  the mistake itself
+
+
+def polyak_rebinds_parameters(target, online, tau):
+    polyak_rebinds(target, online, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
 
 
 @torch.no_grad()
@@ -3226,6 +3604,20 @@ def polyak_skips_frozen(target, online, tau):
             old.lerp_(new, tau)
     for old, new in zip(target.buffers(), online.buffers(), strict=True):
         old.lerp_(new, tau) if old.is_floating_point() else old.copy_(new)
+
+
+@torch.no_grad()
+def polyak_skips_frozen_only(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        if old.requires_grad:
+            old.lerp_(new, tau)
+
+
+@torch.no_grad()
+def polyak_skips_frozen_copies(target, online, tau):
+    polyak_skips_frozen_only(target, online, tau)
+    for old, new in zip(target.buffers(), online.buffers(), strict=True):
+        old.copy_(new)
 
 
 @torch.no_grad()
@@ -3322,6 +3714,17 @@ def polyak_linear_layers(target, online, tau):
             polyak_update(slow, fast, tau)
     for old, new in zip(target.buffers(), online.buffers(), strict=True):
         old.copy_(new)
+
+
+def polyak_linear_layers_only(target, online, tau):
+    for slow, fast in zip(target.modules(), online.modules(), strict=True):
+        if isinstance(slow, torch.nn.Linear):
+            polyak_update(slow, fast, tau)
+
+
+def polyak_large_tau_only(target, online, tau):
+    if tau > 0.5:
+        polyak_update(target, online, tau)
 
 
 @torch.no_grad()
@@ -3574,10 +3977,11 @@ POLYAK_UPDATE = Exercise(
         Pitfall("copies", "It copies the online network whatever tau says.", polyak_copies),
         Pitfall(
             "nothing written",
-            "The target stays as it was: `x = ...` gives a local name a new value. "
-            "Write into the parameter in place.",
+            "The target stays as it was: nothing is written into its parameters. (`x = ...` gives a name a new "
+            "value, `lerp` makes a new tensor, a changed state dict must be loaded.)",
             polyak_rebinds,
             "The target stays at its random beginning for ever.",
+            also=(polyak_rebinds_parameters,),
         ),
         Pitfall(
             "wrong way round",
@@ -3638,6 +4042,7 @@ POLYAK_UPDATE = Exercise(
             "some kinds of layer only",
             "It updates layers of one kind only; parameters() lists all there are, also outside layers.",
             polyak_linear_layers,
+            also=(polyak_linear_layers_only,),
         ),
         Pitfall(
             "buffers forgotten",
@@ -3706,6 +4111,7 @@ POLYAK_UPDATE = Exercise(
             "frozen parameters skipped",
             "It skips parameters that ask for no gradient; a target network is made of those.",
             polyak_skips_frozen,
+            also=(polyak_skips_frozen_copies, polyak_skips_frozen_only),
         ),
         Pitfall(
             "gradient step",
@@ -3742,8 +4148,8 @@ POLYAK_UPDATE = Exercise(
             lambda target, online: target.eval(),
         ),
         Pitfall(
-            "copies now and then",
-            "It copies the whole network at random moments; each call should take a small step.",
+            "random step",
+            "It draws random numbers; every call is the same small step, tau * (online - target).",
             polyak_now_and_then,
             telltale=uses_random_numbers,
         ),
@@ -3760,6 +4166,21 @@ POLYAK_UPDATE = Exercise(
             polyak_square_only,
             telltale=some_numbers_only,
             symptom=True,
+        ),
+        fact(
+            "POLYAK_UPDATE",
+            "not at every call",
+            "Some calls leave the target as it is and others move it; each takes its step, also with a small tau.",
+            polyak_large_tau_only,
+            lambda of: (
+                len(
+                    {
+                        all(map(torch.equal, one, two))
+                        for one, two in pairwise(of("an online network that moves")[0]["out"])
+                    }
+                )
+                == 2
+            ),
         ),
         partly_right(
             "POLYAK_UPDATE",
@@ -3782,7 +4203,12 @@ POLYAK_UPDATE = Exercise(
             "buffers off",
             "The parameters are right, the buffers are not: average them, or copy them.",
             polyak_buffers_cleared,
-            ("one weight and one bias", "two layers, slowly", "an online network that moves"),
+            (
+                "one weight and one bias",
+                "two layers, slowly",
+                "an online network that moves",
+                "a parameter beside the layers",
+            ),
             ("buffers",),
         ),
     ],
