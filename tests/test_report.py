@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 from pgcourse.checks import get
 from pgcourse.classroom import report
@@ -56,6 +57,14 @@ def test_who_was_not_graded_and_why(root):
     why = {p.name: p.why for p in report.read(root, LESSON).people if p.why}
     assert set(why) == {"dora", "emil"}
     assert "damaged" in why["dora"] and why["emil"] == "not graded yet"
+
+
+def test_the_console_says_who_was_not_graded_below_the_exercises(root):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(report.table(report.read(root, LESSON)))
+    exercises, missing = console.export_text().split("Not graded, and why:\n")
+    assert "grad_log_softmax" in exercises and "dora" not in exercises
+    assert [line.partition(":")[0] for line in missing.splitlines()] == ["dora", "emil"]
 
 
 def test_attempts_come_from_the_exchange(root):

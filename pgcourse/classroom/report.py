@@ -285,6 +285,8 @@ def command(
 
 
 def table(report):
+    """For the console: each exercise with its mistakes, then who was not graded, and why."""
+    from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
@@ -300,7 +302,5 @@ def table(report):
     for name, counts in report.mistakes().items():
         said = ", ".join(f"{what} ×{n}" for what, n in counts.most_common(4))
         result.add_row(name, f"{graded - sum(counts.values())}", escape(said))
-    for p in report.people:
-        if p.why:
-            result.add_row(escape(p.name), "—", f"not graded: {escape(p.why)}")
-    return result
+    missing = [escape(f"{p.name}: {p.why}") for p in report.people if p.why]
+    return Group(result, *(["Not graded, and why:", *missing] if missing else []))
