@@ -10,11 +10,17 @@ from pgcourse.checks.baselines import (
     CONVENTIONS,
     SCORE_PITFALLS,
     SQUARED_ERROR_PITFALLS,
+    error_cases,
+    error_symptoms,
+    misled,
+    score_cases,
+    score_symptoms,
     standardized,
 )
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.core import Case, Exercise, Pitfall, close
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, normal
+from pgcourse.checks.symptoms import apart, few_digits, part_symptom, symptom, where_symptom
 from pgcourse.estimators import gae, td_target
 from pgcourse.losses import actor_loss, critic_loss
 
@@ -124,6 +130,27 @@ def other_target(name, says, *wrong, why=""):
     return Pitfall(name, says, wrong[0], why, also=wrong[1:])
 
 
+def three_steps(times=1.0):
+    return dict(
+        rew=torch.tensor([times] * 3),
+        next_val=times * torch.tensor([5.0, 7.0, 3.0]),
+        terminated=torch.tensor([False, True, False]),
+        gamma=0.5,
+    )
+
+
+def target_best_environment(v):
+    return v if v.dim() == 1 else v.amax(1, keepdim=True).expand_as(v)
+
+
+def target_in_half_precision(rew, next_val, terminated, gamma):
+    return td_target(rew, next_val, terminated, gamma).half().to(rew.dtype)
+
+
+def target_half_at_the_end(rew, next_val, terminated, gamma):
+    return rew + gamma * torch.where(terminated, 0.5 * next_val, next_val)
+
+
 def transitions(g, *shape, dtype=torch.float32, gamma=0.9, p=0.3):
     return dict(
         rew=normal(g, *shape, dtype=dtype),
@@ -154,14 +181,15 @@ TD_TARGET = Exercise(
         ),
         Case(
             "the second step ends the episode",
-            lambda g: dict(
-                rew=torch.tensor([1.0, 1.0, 1.0]),
-                next_val=torch.tensor([5.0, 7.0, 3.0]),
-                terminated=torch.tensor([False, True, False]),
-                gamma=0.5,
-            ),
+            lambda g: three_steps(),
             "where it ends",
         ),
+        Case(
+            "the third of these steps alone",
+            lambda g: {k: x[2:] if torch.is_tensor(x) else x for k, x in three_steps().items()},
+            "while it goes on",
+        ),
+        Case("everything ten times as large", lambda g: three_steps(times=10.0), "where it ends"),
         Case("forty steps, several ends", lambda g: transitions(g, 40), "where it ends"),
         Case(
             "time and environments, float64",
@@ -324,6 +352,51 @@ TD_TARGET = Exercise(
             "It subtracts a value already: the target is r + gamma V(s'), not the TD error.",
             target_td_error,
         ),
+        few_digits(lambda: TD_TARGET, target_in_half_precision),
+        where_symptom(
+            lambda: TD_TARGET,
+            "right for one environment only",
+            "All is right for [T] and not for [T, B]: each environment has values and flags of its own.",
+            target_with(value=target_best_environment),
+            right=("forty steps, several ends",),
+            off=("time and environments, float64",),
+        ),
+        symptom(
+            lambda: TD_TARGET,
+            "steps mixed",
+            "Alone, the last of three steps gets another target than among them: "
+            "each row has a reward, a next value and a flag of its own.",
+            target_with(value=lambda v: 0.9 * v + 0.1 * v.mean()),
+            lambda at: apart(
+                at["the second step ends the episode"]["out"][2:],
+                at["the third of these steps alone"]["out"],
+            ),
+        ),
+        symptom(
+            lambda: TD_TARGET,
+            "unit of reward counts",
+            "Rewards and values ten times as large do not give targets ten times as large: "
+            "something is cut, squashed or added.",
+            target_with(make=lambda rew, rest, gamma: rew.tanh() + gamma * rest),
+            lambda at: apart(
+                10 * at["the second step ends the episode"]["out"],
+                at["everything ten times as large"]["out"],
+            ),
+        ),
+        part_symptom(
+            lambda: TD_TARGET,
+            "wrong where it ends",
+            "Where the episode goes on all is right; where it ends the target is the reward alone, and this is not.",
+            target_half_at_the_end,
+            lambda wrong: "where it ends" in wrong and "while it goes on" not in wrong,
+        ),
+        part_symptom(
+            lambda: TD_TARGET,
+            "wrong while it goes on",
+            "Already where no step ends an episode, it is not r + gamma V(s').",
+            target_with(make=lambda rew, rest, gamma: rew + gamma**0.5 * rest),
+            lambda wrong: "while it goes on" in wrong,
+        ),
     ],
     read="lesson 4, “The TD target”; Sutton & Barto, section 6.1",
 )
@@ -396,6 +469,7 @@ CRITIC_LOSS = Exercise(
             "values and gradient",
             ("val", "target"),
         ),
+        *error_cases("values and gradient", "val", "target"),
         Case("ten values", lambda g: errors(g, 10), "values and gradient", ("val", "target")),
         Case("float64", lambda g: errors(g, 6, dtype=F64), "values and gradient", ("val",)),
         Case(
@@ -479,6 +553,7 @@ CRITIC_LOSS = Exercise(
             "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
         ),
         *SQUARED_ERROR_PITFALLS,
+        *error_symptoms(lambda: CRITIC_LOSS, far="targets far away"),
     ],
     read="lesson 4, “The critic's loss”; Sutton & Barto, section 9.3",
 )
@@ -546,6 +621,7 @@ ACTOR_LOSS = Exercise(
             "values and gradient",
             ("logp", "adv"),
         ),
+        *score_cases("values and gradient"),
         Case("ten decisions", lambda g: decisions(g, 10), "values and gradient", ("logp", "adv")),
         Case("float64", lambda g: decisions(g, 6, dtype=F64), "values and gradient", ("logp",)),
         Case(
@@ -638,6 +714,7 @@ ACTOR_LOSS = Exercise(
             actor_advantage_ignored,
         ),
         *SCORE_PITFALLS,
+        *score_symptoms(lambda: ACTOR_LOSS, lambda wrong: lambda logp, adv: wrong(logp, adv)),
     ],
     read="lesson 4, “The actor's loss”; Mnih et al. 2016, section 4",
 )
@@ -850,6 +927,20 @@ def gae_value_sign(rew, val, next_val, terminated, ended, gamma, lam):
     return -gae(rew, val, next_val, terminated, ended, gamma, lam)
 
 
+def gae_half_bootstrap(rew, val, next_val, terminated, ended, gamma, lam):
+    next_val = torch.where(ended & ~terminated, (val + next_val) / 2, next_val)
+    return gae(rew, val, next_val, terminated, ended, gamma, lam)
+
+
+def gae_first_environment_cuts(rew, val, next_val, terminated, ended, gamma, lam):
+    cut = ended if ended.dim() == 1 else ended[:, :1].expand_as(ended)
+    return sum_back(td_errors(rew, val, next_val, terminated, gamma), gamma * lam * (~cut))
+
+
+def gae_root_of_lambda(rew, val, next_val, terminated, ended, gamma, lam):
+    return gae(rew, val, next_val, terminated, ended, gamma, lam**0.5)
+
+
 def experience(
     g, *shape, dtype=torch.float32, gamma=0.95, lam=0.8, terminated=0.15, truncated=0.15
 ):
@@ -859,22 +950,23 @@ def experience(
         return torch.rand(*shape, generator=g) < p
 
     end = cut(terminated)
+    ended, val = end | cut(truncated), normal(g, *shape, dtype=dtype) + 2
+    next_val = normal(g, *shape, dtype=dtype) + 2  # while an episode goes on, the next row's value
+    next_val[:-1] = torch.where(ended[:-1], next_val[:-1], val[1:])
     return dict(
         rew=normal(g, *shape, dtype=dtype),
-        val=normal(g, *shape, dtype=dtype) + 2,
-        next_val=normal(g, *shape, dtype=dtype) + 2,
+        val=val,
+        next_val=next_val,
         terminated=end,
-        ended=end | cut(truncated),
+        ended=ended,
         gamma=gamma,
         lam=lam,
     )
 
 
 def one_episode(g, T, dtype=torch.float32, **rest):
-    """One episode that goes on after the batch: next_val[t] is val[t + 1]."""
-    made = experience(g, T, dtype=dtype, terminated=0, truncated=0) | rest
-    made["next_val"] = torch.cat([made["val"][1:], made["next_val"][-1:]])
-    return made
+    """One episode that goes on after the batch."""
+    return experience(g, T, dtype=dtype, terminated=0, truncated=0) | rest
 
 
 def by_hand(g, terminated, ended, val=(1.0, 1.0, 1.0), next_val=(1.0, 1.0, 2.0)):
@@ -1181,6 +1273,54 @@ GAE = Exercise(
             gae_usual_settings,
         ),
         Pitfall("sign", "The sign is reversed: good is bad.", gae_value_sign),
+        other_gae(
+            "last step first",
+            "The advantages come out from the last step to the first: turn the list around at the end.",
+            gae_then(lambda adv: adv.flip(0)),
+        ),
+        other_gae(
+            "value not subtracted at the end",
+            "At the end of an episode V(s) falls away too: only V(s') does, what was expected stays.",
+            gae_with(lambda r, v, n, done, end, g, lam: r + torch.where(done, 0.0, g * n - v)),
+        ),
+        few_digits(lambda: GAE, gae_then(lambda adv: adv.half().to(adv.dtype))),
+        part_symptom(
+            lambda: GAE,
+            "wrong where an episode ends",
+            "While one episode goes on all is right; where one ends it is not: "
+            "there the next value falls away, and the sum starts anew.",
+            gae_with(lambda r, v, n, done, end, g, lam: r + g * torch.where(done, 0.5 * n, n) - v),
+            lambda wrong: "ends" in wrong and "one episode" not in wrong,
+        ),
+        part_symptom(
+            lambda: GAE,
+            "wrong at a time limit",
+            "With true ends all is right, with time limits it is not: the next value stays, and the sum starts anew.",
+            gae_half_bootstrap,
+            lambda wrong: "time limits" in wrong and not wrong & {"one episode", "ends"},
+        ),
+        part_symptom(
+            lambda: GAE,
+            "right for one environment only",
+            "All is right for [T] and not for [T, B]: each environment has a sum of its own.",
+            gae_first_environment_cuts,
+            lambda wrong: wrong == {"environments"},
+        ),
+        where_symptom(
+            lambda: GAE,
+            "sum, not TD errors",
+            "With lambda = 0 all is right, so the TD errors are; with a larger one their sum is not.",
+            gae_root_of_lambda,
+            right=("lambda 0",),
+            off=("twenty steps",),
+        ),
+        where_symptom(
+            lambda: GAE,
+            "not the TD error for lambda 0",
+            "With lambda = 0 nothing is summed, and each advantage is its TD error r + gamma V(s') - V(s); it is not.",
+            gae_with(lambda r, v, n, done, end, g, lam: r + g * torch.where(done, 0.0, n) - g * v),
+            off=("lambda 0",),
+        ),
     ],
     read="lesson 4, “Between one step and all of them”; Schulman et al. 2016, equation 16",
 )
@@ -1556,6 +1696,25 @@ def step_all_after_the_critic(actor, critic, actor_opt, critic_opt, batch, gamma
         "critic_loss": critic_part.item(),
         "adv": adv.mean().item(),
     }
+
+
+def step_slow_actor(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        train_apart(0.9 * actor_part, 0.9 * critic_part, actor_opt, critic_opt)
+
+    return step_by(*args, train=train)
+
+
+def step_clears_the_other(*args):
+    def train(actor_part, critic_part, actor_opt, critic_opt):
+        actor_opt.zero_grad()
+        critic_part.backward()
+        critic_opt.step()
+        critic_opt.zero_grad()
+        actor_part.backward()
+        actor_opt.step()
+
+    return step_by(*args, train=train)
 
 
 def layers(g, *sizes, dtype=torch.float32):
@@ -2040,6 +2199,56 @@ ACTOR_CRITIC_STEP = Exercise(
             "The batch holds the actions that were taken, and the gradient says where to go.",
             telltale=uses_random_numbers,
         ),
+        part_symptom(
+            lambda: ACTOR_CRITIC_STEP,
+            "both steps off",
+            "One step moves actor and critic elsewhere: look at what both share, the values, the target, "
+            "the gradients and their optimizers.",
+            step_slow_actor,
+            lambda wrong: {"the critic moves", "the actor moves"} <= wrong,
+        ),
+        part_symptom(
+            lambda: ACTOR_CRITIC_STEP,
+            "the critic's step alone",
+            "The actor's step is right and the critic's is not: look at its loss, its gradients and its optimizer.",
+            whole(of_critic=lambda val, y, logp: ((val - y.detach()).abs() ** 1.5).mean()),
+            lambda wrong: "the critic moves" in wrong,
+        ),
+        part_symptom(
+            lambda: ACTOR_CRITIC_STEP,
+            "target off where it goes on",
+            "With terminal steps the critic is right, with others not: the target is r + gamma V(s') there.",
+            whole(target=toward(lambda r, n, done, g: r + g * torch.where(done, 0.0, n.tanh()))),
+            lambda wrong: "the critic bootstraps" in wrong,
+        ),
+        part_symptom(
+            lambda: ACTOR_CRITIC_STEP,
+            "the actor's step alone",
+            "The critic's step is right and the actor's is not: look at log pi, the advantage, its loss and its optimizer.",
+            whole(weight=torch.tanh),
+            lambda wrong: "the actor moves" in wrong,
+        ),
+        part_symptom(
+            lambda: ACTOR_CRITIC_STEP,
+            "right for one step only",
+            "The first step from fresh networks is right; a later one is not: look at which gradients are cleared, "
+            "and when, and at what is kept between calls.",
+            step_clears_the_other,
+            lambda wrong: "many steps" in wrong,
+        ),
+        part_symptom(
+            lambda: ACTOR_CRITIC_STEP,
+            "numbers returned are others",
+            "The networks learn rightly; a number returned is another than the loss or the mean advantage of this batch.",
+            whole(
+                log=lambda a, c, adv: {
+                    "actor_loss": a,
+                    "critic_loss": c**0.5,
+                    "adv": adv.mean().item(),
+                }
+            ),
+            lambda wrong: wrong == {"numbers returned"},
+        ),
     ],
     read="lesson 4, “Two networks, trained together”; Sutton & Barto, section 13.5",
 )
@@ -2167,6 +2376,49 @@ def push_average(local, shared, optimizer):
             theirs.grad = (theirs.grad + mine.grad) / 2
     optimizer.step()
     local.zero_grad()
+
+
+def push_zeros_for_none(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = torch.zeros_like(theirs) if mine.grad is None else mine.grad.clone()
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_half_of_the_last(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        old = 0 if theirs.grad is None else 0.5 * theirs.grad
+        theirs.grad = None if mine.grad is None else mine.grad + old
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_none_as_one(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = torch.ones_like(theirs) if mine.grad is None else mine.grad.clone()
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_weight_decay(local, shared, optimizer):
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = None if mine.grad is None else mine.grad + 0.01 * theirs.data
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_first_layer_only(local, shared, optimizer):
+    for i, (mine, theirs) in enumerate(pairs(local, shared)):
+        theirs.grad = copied(mine) if i < 2 else None
+    optimizer.step()
+    local.zero_grad()
+
+
+def push_worker_shrinks(local, shared, optimizer):
+    a3c_push_gradients(local, shared, optimizer)
+    with torch.no_grad():
+        for mine in local.parameters():
+            mine *= 0.9
 
 
 def push_alias(local, shared, optimizer):
@@ -2302,6 +2554,12 @@ def hand_push(g):
     )
 
 
+def some_right_after_one_push(seen, expected):
+    at = [case.name for case in A3C_PUSH_GRADIENTS.cases].index("one push, two layers")
+    right = [close(a, b) for a, b in zip(seen[at]["out"][0], expected[at]["out"][0], strict=True)]
+    return any(right) and not all(right)
+
+
 A3C_PUSH_GRADIENTS = Exercise(
     reference=a3c_push_gradients,
     driver="push_gradients",
@@ -2332,6 +2590,11 @@ A3C_PUSH_GRADIENTS = Exercise(
         Case(
             "a parameter that the loss does not reach",
             lambda g: asynchronous(g, "shared", 2, unreached=[(1, 1)], left_over=True),
+            "push after push",
+        ),
+        Case(
+            "how many gradients the optimizer finds",
+            lambda g: asynchronous(g, "reached", 1, unreached=[(0, 1)]),
             "push after push",
         ),
         Case(
@@ -2452,6 +2715,49 @@ A3C_PUSH_GRADIENTS = Exercise(
             "The worker's own weights are moved as well: only the shared network learns.",
             push_local_steps,
         ),
+        Pitfall(
+            "zeros for no gradient",
+            "Where the worker has no gradient (None) it pushes zeros: leave the shared one at None.",
+            push_zeros_for_none,
+            "Adam moves a parameter whose gradient is 0 by its momentum; without one it leaves it alone.",
+        ),
+        Pitfall(
+            "some parameters wrong",
+            "After one push some shared parameters are right and others are not: the loop treats them unequally.",
+            push_first_layer_only,
+            telltale=some_right_after_one_push,
+            symptom=True,
+        ),
+        part_symptom(
+            lambda: A3C_PUSH_GRADIENTS,
+            "wrong after one push",
+            "Already after the first push the shared network is elsewhere: "
+            "it should move by one step of its optimizer, on a copy of the worker's gradients.",
+            push_weight_decay,
+            lambda wrong: "one push" in wrong,
+        ),
+        where_symptom(
+            lambda: A3C_PUSH_GRADIENTS,
+            "wrong where a gradient is missing",
+            "It is right but for a parameter that the loss did not reach: its gradient is None, and so is the shared one.",
+            push_none_as_one,
+            right=("three pushes of one worker", "a shared gradient left over"),
+            off=("a parameter that the loss does not reach",),
+        ),
+        part_symptom(
+            lambda: A3C_PUSH_GRADIENTS,
+            "right for one push only",
+            "The first push is right, a later one is not: an old gradient, of one network or the other, still counts.",
+            push_half_of_the_last,
+            lambda wrong: "push after push" in wrong,
+        ),
+        part_symptom(
+            lambda: A3C_PUSH_GRADIENTS,
+            "worker left otherwise",
+            "The shared network is right, but the worker is not left as it was with its gradients cleared.",
+            push_worker_shrinks,
+            lambda wrong: wrong == {"the worker"},
+        ),
     ],
     read="lesson 4, “Asynchronous: A3C”; Mnih et al. 2016, algorithm S3",
 )
@@ -2490,18 +2796,8 @@ def quiz_actor_or_critic():
 QUESTIONS = list(quiz_actor_or_critic())
 
 
-def answered(key, *answers):
-    """Telltale: one of these answers to this question, whatever the others are."""
-    return lambda seen: seen[QUESTIONS.index(key)]["out"] in answers
-
-
 def mistaken(name, key, answer, says, also=(), why=""):
-    """A pitfall of the quiz: one wrong answer, which may be given in several forms."""
-
-    def wrong():
-        return quiz_actor_or_critic() | {key: answer}
-
-    return Pitfall(name, says, wrong, why, answered(key, answer, *also))
+    return misled(quiz_actor_or_critic, name, key, answer, says, also, why)
 
 
 QUIZ = Exercise(
@@ -2587,28 +2883,24 @@ QUIZ = Exercise(
             "time limit",
             1.0,
             "“time limit”: the clock stopped, the task did not: y still contains gamma V(s').",
-            also=(1,),
         ),
         mistaken(
             "value of the reset state",
             "time limit",
             11.0,
             "“time limit”: 20 is the value of another episode's first state; the true next state is s'.",
-            also=(11,),
         ),
         mistaken(
             "value not discounted",
             "time limit",
             9.0,
             "“time limit”: V(s') is one step ahead, so it counts gamma times.",
-            also=(9,),
         ),
         mistaken(
             "lambda 0 taken for unbiased",
             "unbiased",
             0.0,
             "“unbiased”: with lambda = 0 everything after one step comes from the critic, errors included.",
-            also=(0,),
         ),
     ],
     read="lesson 4, “The matrix of gradients” and the experiments after it",

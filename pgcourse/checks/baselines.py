@@ -2162,6 +2162,12 @@ SQUARED_ERROR_PITFALLS = [
         make=of_both,
     ),
     error_pitfall(
+        "every value against every target",
+        "[B, 1] minus [1, B] is a table: every value is fitted to every target, so to their mean.",
+        lambda v, y: ((v.reshape(-1, 1) - y.reshape(1, -1)) ** 2).mean(),
+        make=of_both,
+    ),
+    error_pitfall(
         "value against itself",
         "It compares the value with itself: the loss is 0, and nothing is learned.",
         lambda v, y: ((v - v.detach()) ** 2).mean(),

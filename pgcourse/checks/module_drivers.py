@@ -114,8 +114,9 @@ def push_gradients(fn, args, grad):
            behind), pushes (list of (worker, gradients): what its backward pass adds to each
            parameter's gradient, None = not reached), lr, left_over (bool: the shared network holds
            an old gradient before the first call), keep: "shared" (its weights after each push),
-           "steps" (of the optimizer), "worker" (weights and cleared gradients of each worker) or
-           "memory" (whether shared and local gradients were separate when the optimizer stepped)
+           "steps" (of the optimizer), "worker" (weights and cleared gradients of each worker),
+           "memory" (whether shared and local gradients were separate when the optimizer stepped) or
+           "reached" (how many shared parameters had a gradient at the last step)
     """
     shared, separate = Network(args["shared"]), []
     workers = [Network(layers) for layers in args["workers"]]
@@ -141,6 +142,7 @@ def push_gradients(fn, args, grad):
             "gradients cleared": not any(g is not None and g.any() for g in grads),
         },
         "memory": bool(separate) and all(separate),
+        "reached": optimizer.reached,
     }
     return out[args["keep"]], {}
 
@@ -150,12 +152,13 @@ class Watched(Descent):
 
     def __init__(self, params, lr, workers, separate):
         super().__init__(params, lr)
-        self.workers, self.separate = workers, separate
+        self.workers, self.separate, self.reached = workers, separate, 0
 
     def step(self):
         mine = {p.grad.data_ptr() for p in self.param_groups[0]["params"] if p.grad is not None}
         theirs = (p.grad for local in self.workers for p in local.parameters())
         self.separate.append(not any(g is not None and g.data_ptr() in mine for g in theirs))
+        self.reached = sum(p.grad is not None for p in self.param_groups[0]["params"])
         super().step()
 
 
@@ -276,7 +279,8 @@ def update_policy(fn, args, grad):
 
     args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator), and
            keep: "weights" (what the update made of the networks, whose actions it scored, and
-           whether the given optimizer took the steps) or "log" (what it returned)
+           whether the given optimizer took the steps) or "log" (what it returned, and which of it
+           still carries the graph)
     """
     policy = Agent(args["actor"], args["critic"], args["rollout"])
     optimizer = Descent(policy.parameters(), args["lr"])
@@ -289,7 +293,8 @@ def update_policy(fn, args, grad):
     if log is not None and not isinstance(log, dict):
         raise TypeError(f"expected a dict of numbers; got {type(log).__name__}")
     if args["keep"] == "log":
-        return log, {}
+        live = [k for k, x in (log or {}).items() if torch.is_tensor(x) and x.requires_grad]
+        return log and {**log, "numbers that carry the graph": sorted(live)}, {}
     networks = {"actor's weights": policy.actor, "critic's weights": policy.critic}
     weights = {name: nn.utils.parameters_to_vector(x.parameters()) for name, x in networks.items()}
     moved = not torch.equal(start, nn.utils.parameters_to_vector(policy.parameters()))

@@ -45,7 +45,7 @@ def halves(part, table, grad=()):
 
 
 def part_symptom(exercise, name, says, wrong, sign):
-    """A Pitfall that is recognized by the parts that are wrong: sign(set of their names)."""
+    """A Pitfall that is recognized by the parts that are wrong, guards apart: sign(set of their names)."""
 
     def telltale(seen, expected):
         cases = exercise().cases
@@ -53,7 +53,7 @@ def part_symptom(exercise, name, says, wrong, sign):
             {
                 case.part
                 for case, s, e in zip(cases, seen, expected, strict=True)
-                if difference(s, e, case)
+                if not case.raises and difference(s, e, case)
             }
         )
 
@@ -102,6 +102,19 @@ def gradient_symptom(exercise, wrong):
 
     says = "The values are right and their gradient is not: another function of the same value."
     return Pitfall("another gradient", says, wrong, telltale=telltale, symptom=True)
+
+
+def few_digits(exercise, wrong):
+    """A Pitfall that is recognized by this: every number is right to 1 %, and no better."""
+
+    def telltale(seen, expected):
+        return all(
+            case.raises or ((s["out"] - e["out"]).abs() <= 0.01 * e["out"].abs() + 0.01).all()
+            for case, s, e in zip(exercise().cases, seen, expected, strict=True)
+        )
+
+    says = "It is right to two or three digits and no more: rounded, or in half precision?"
+    return Pitfall("right to a few digits only", says, wrong, telltale=telltale, symptom=True)
 
 
 def apart(a, b):

@@ -218,6 +218,18 @@ def gae_one_by_one(rew, val, next_val, terminated, ended, gamma, lam):
     return out
 
 
+@torch.no_grad()
+def gae_lambda_return(rew, val, next_val, terminated, ended, gamma, lam):
+    """The lambda-return of forward TD(lambda), minus the value."""
+    check_gae(rew, val, next_val, terminated, ended)
+    following = torch.where(terminated, 0.0, next_val)
+    ret, running = torch.empty_like(rew), following[-1]
+    for t in reversed(range(len(rew))):
+        later = torch.where(ended[t], following[t], (1 - lam) * following[t] + lam * running)
+        running = ret[t] = rew[t] + gamma * later
+    return ret - val
+
+
 # --- a3c_push_gradients ---
 
 
@@ -241,9 +253,12 @@ def push_zero_then_copy(local, shared, optimizer):
 def push_in_place(local, shared, optimizer):
     mine, theirs = dict(local.named_parameters()), dict(shared.named_parameters())
     for name, p in theirs.items():
+        if mine[name].grad is None:
+            p.grad = None
+            continue
         if p.grad is None:
             p.grad = torch.zeros_like(p)
-        p.grad.copy_(torch.zeros_like(p) if mine[name].grad is None else mine[name].grad)
+        p.grad.copy_(mine[name].grad)
     optimizer.step()
     for p in mine.values():
         p.grad = None
@@ -254,6 +269,6 @@ RIGHT = {
     "critic_loss": [critic_mse, critic_half_cleanrl, critic_loop, critic_td_error],
     "actor_loss": [actor_spinning_up, actor_cleanrl, actor_loop, actor_dot],
     "actor_critic_step": [step_distribution, step_actor_first, step_autograd],
-    "gae": [gae_cleanrl, gae_matrix, gae_numpy, gae_one_by_one],
+    "gae": [gae_cleanrl, gae_matrix, gae_numpy, gae_one_by_one, gae_lambda_return],
     "a3c_push_gradients": [push_underscore, push_zero_then_copy, push_in_place],
 }

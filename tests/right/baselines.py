@@ -208,6 +208,20 @@ def loss_loop(logp, adv, mask=None):
     return total / n
 
 
+def quiz_in_a_list():
+    return {
+        "constant": " B",
+        "unbiased": ["c", "a"],
+        "episodes": torch.tensor(1000.0),
+        "perfect": False,
+        "normalized": False,
+    }
+
+
+def quiz_with_a_comma():
+    return quiz_in_a_list() | {"unbiased": "C, A", "episodes": 1000}
+
+
 RIGHT = {
     "with_baseline": [baseline_loop, baseline_no_grad, baseline_data, baseline_numpy],
     "optimal_baseline": [optimal_loop, optimal_projection, optimal_average, optimal_numpy],
@@ -221,4 +235,5 @@ RIGHT = {
     ],
     "value_regression_loss": [regression_builtin, regression_half, regression_loop, regression_dot],
     "policy_gradient_loss": [loss_selected, loss_where_first, loss_filled, loss_loop],
+    "quiz_baselines": [quiz_in_a_list, quiz_with_a_comma],
 }
