@@ -247,7 +247,12 @@ class Exercise:
             cases = [i for i, c in enumerate(self.cases) if c.part == part and not c.raises]
             cases = [i for i in cases if not all_zero(seen[i]["out"])]
             cases.sort(key=lambda i: alike(seen[i], expected[i]))  # most drop out at the first
-            for pitfall in self.pitfalls if len(cases) > 1 else ():
+            if len(cases) < 2 or any(  # what another convention calls right tells nothing
+                all(alike(seen[i], self.known_on(i, right, seed)) for i in cases)
+                for right in self.accept
+            ):
+                continue
+            for pitfall in self.pitfalls:
                 if not pitfall.telltale and any(
                     self.agrees(fn, seed, seen, expected, cases, 2) for fn in variants(pitfall)
                 ):
