@@ -696,10 +696,11 @@ def show(x, limit=8):
     if isinstance(x, dict):
         return "{" + ", ".join(f"{k}: {show(v, limit)}" for k, v in list(x.items())[:6]) + "}"
     if isinstance(x, list | tuple):
-        return "[" + ", ".join(show(v, limit) for v in x[:3]) + (", …" if len(x) > 3 else "") + "]"
+        fewer = max(2, limit // 2)  # the layers of a network, say, of which few numbers are enough
+        return "[" + ", ".join(show(v, fewer) for v in x[:3]) + (", …" if len(x) > 3 else "") + "]"
     return f"{x:.4g}" if isinstance(x, float) else str(x)
 
 
 def show_list(x, limit):
-    items = [show_list(v, 4) if v.dim() else show(v) for v in x[:limit]]
+    items = [show_list(v, min(limit, 4)) if v.dim() else show(v) for v in x[:limit]]
     return "[" + ", ".join(items) + (", …" if len(x) > limit else "") + "]"

@@ -3586,6 +3586,10 @@ def reporting(change):
     return update
 
 
+def with_graph(x):
+    return torch.tensor(float(x), requires_grad=True)
+
+
 def total_reported(log, config):
     rest = config.value_coef * log["value_loss"] - config.entropy_coef * log["entropy"]
     return {"policy_loss": log["policy_loss"] + rest}
@@ -4463,6 +4467,15 @@ PPO_UPDATE = Exercise(
             "log of the first minibatch",
             "It returns the first minibatch's numbers; the means over all are asked for.",
             updating(report=report_first),
+        ),
+        Pitfall(
+            "log with the graph",
+            "The log holds tensors with the graph of their update, which memory then keeps: .item() them.",
+            reporting(lambda log, config: {k: with_graph(x) for k, x in log.items()}),
+            also=tuple(
+                reporting(lambda log, config, key=key: {key: with_graph(log[key])})
+                for key in ("policy_loss", "value_loss", "entropy")
+            ),
         ),
         Pitfall(
             "total loss logged",
