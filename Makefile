@@ -17,6 +17,7 @@ RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 
 lab: setup
 	@root=; if [ "$$(id -u)" = 0 ]; then root=--allow-root; fi; \
 	exec $(RUN) python -m jupyterlab $$root \
+	  --LabApp.app_settings_dir="$$PWD/pgcourse/data/jupyterlab" \
 	  --LabApp.default_url=/lab/tree/course/01_policy_gradient_theorem.ipynb $(ARGS)
 
 test: setup

@@ -252,6 +252,7 @@ def lab(tmp_path_factory):
     for name in ("course", "solutions"):
         shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns(".*"))
     (clone / ".venv").symlink_to(sys.prefix)
+    (clone / "pgcourse").symlink_to(ROOT / "pgcourse")
     # -o: the environment is there, and is not to be set up again
     command = ["make", "-f", str(ROOT / "Makefile"), "-o", "setup", "lab"]
     command.append(f"ARGS={' '.join(options(free_port()))}")
@@ -268,6 +269,8 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
     browser.open_notebook(address)
     browser.find("mjx-container")
     browser.picture("1_lesson")
+    asked = browser.driver.find_elements("css selector", ".Toastify__toast")
+    assert [toast.text for toast in asked] == []  # no question about news: nothing needs a network
 
     exercise = get("softmax")
     check = browser.cell("check(softmax")
