@@ -139,6 +139,20 @@ def nearly_right(seen, expected):
     )
 
 
+def rows_left_out(exercise, wrong, *also):
+    """A family of mistakes: the gradients of some rows are all 0."""
+
+    def sign(of):
+        seen, right = of("a batch")
+        grads = [g for g in seen["grads"].values() if g is not None]
+        return comparable(seen["out"], right["out"]) and any(
+            sum(g.abs() for g in grads) < 1e-7 * max(g.abs().max() for g in grads)
+        )
+
+    says = "Some rows get no gradient at all: the loss is a mean over all rows."
+    return fact(exercise, "rows left out", says, wrong, sign, *also)
+
+
 WRONG_GRADIENT = (
     "right value, wrong gradient",
     "The values are right, a gradient is not: is something detached, or counted twice on the way back?",
@@ -843,6 +857,12 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             also=(squash_largest_dimension, squash_last_kept),
         ),
         Pitfall(
+            "one dimension left out",
+            "It leaves out the first or the last of the action dimensions; the log-densities of all add up.",
+            lambda *args: squash_not_summed(*args)[..., 1:].sum(-1),
+            also=(lambda *args: squash_not_summed(*args)[..., :-1].sum(-1),),
+        ),
+        Pitfall(
             "correction twice",
             "It subtracts the correction twice.",
             with_correction(lambda u: 2 * slope(u)),
@@ -1374,6 +1394,11 @@ def soft_normalized(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     return soft_q_target((1 - gamma) * rew, next_q1, next_q2, next_logp, terminated, gamma, alpha)
 
 
+def soft_gamma_on_mask(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    value = soft(next_q1, next_q2, next_logp, alpha)
+    return (rew + (1 - gamma * terminated.float()) * value).detach()
+
+
 def soft_bracket(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     value = soft(next_q1, next_q2, next_logp, alpha)
     return ((rew + gamma * (~terminated)) * value).detach()
@@ -1664,6 +1689,11 @@ SOFT_Q_TARGET = Exercise(
             "one end for all",
             "One terminated row cuts off the future of the whole batch; the mask is row by row.",
             soft_any_end,
+        ),
+        Pitfall(
+            "gamma on the mask",
+            "It has 1 - gamma * terminated; gamma multiplies the value, and 1 - terminated masks it.",
+            soft_gamma_on_mask,
         ),
         Pitfall(
             "brackets",
@@ -2441,6 +2471,13 @@ SAC_CRITIC_LOSS = Exercise(
             telltale=another_divisor,
             symptom=True,
         ),
+        rows_left_out(
+            "SAC_CRITIC_LOSS",
+            lambda q1, q2, target: (
+                half_critic_loss(q1[1:], q2[1:], target[1:]) if len(q1) > 1 else 0 * q1.sum()
+            ),
+            of_errors(lambda q, y: ((q - y) ** 2 * (q - y).abs().lt(1)).mean()),
+        ),
         partly_right(
             "SAC_CRITIC_LOSS",
             "rows mixed",
@@ -2979,11 +3016,22 @@ SAC_ACTOR_LOSS = Exercise(
             telltale=another_divisor,
             symptom=True,
         ),
+        rows_left_out(
+            "SAC_ACTOR_LOSS",
+            lambda logp, q1, q2, alpha: F.relu(
+                constant(alpha) * logp - torch.minimum(q1, q2)
+            ).mean(),
+            lambda logp, q1, q2, alpha: (
+                (constant(alpha) * logp - torch.minimum(q1, q2))[1:].sum() / len(q1)
+            ),
+        ),
         partly_right(
             "SAC_ACTOR_LOSS",
             "rows mixed",
             "It is right for a single action and wrong for several: the loss is the mean over all rows.",
-            lambda logp, q1, q2, alpha: (constant(alpha) * logp - torch.minimum(q1, q2)).max(),
+            lambda logp, q1, q2, alpha: (
+                (constant(alpha) * logp - torch.minimum(q1, q2)).cumsum(0).mean()
+            ),
             ("one action", "one poor action"),
             ("five actions", "other critics"),
         ),
@@ -3787,6 +3835,19 @@ def polyak_thirds(target, online, tau):
 
 
 @torch.no_grad()
+def polyak_brackets(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.copy_(1 - tau * old + tau * new)
+
+
+@torch.no_grad()
+def polyak_normalizes(target, online, tau):
+    polyak_update(target, online, tau)
+    for old in target.parameters():
+        old.div_(old.norm())
+
+
+@torch.no_grad()
 def polyak_square_only(target, online, tau):
     for old, new in zip(target.parameters(), online.parameters(), strict=True):
         old.lerp_(new, tau if new.shape[0] == 2 else 2 * tau)
@@ -3820,8 +3881,16 @@ def followed(seen):
     return out[0] if fits else []
 
 
+def calls_left_out(seen):
+    """Of three calls some leave the target as it is, and others do not."""
+    i = case(POLYAK_UPDATE, "an online network that moves")
+    before = [x for layer in POLYAK_UPDATE.inputs(i, "0")["target"] for x in layer]
+    states = pairwise([before, *seen[i]["out"]])
+    return len({all(map(torch.equal, one, two)) for one, two in states}) == 2
+
+
 def other_shares(seen, expected):
-    """Every number is a * target + b * online, with a and b that are not 1 - tau and tau."""
+    """Every number is a * target + b * online + c, not with 1 - tau, tau and 0."""
     after = followed(seen)
     args = POLYAK_UPDATE.inputs(case(POLYAK_UPDATE, "the same for every seed"), "0")
     if not after:
@@ -3830,9 +3899,9 @@ def other_shares(seen, expected):
         torch.cat([x.flatten() for x in xs])
         for xs in (sum(args["target"], ()), sum(args["online"], ()), after)
     )
-    both = torch.stack([before, online], dim=1)
-    shares = torch.linalg.lstsq(both, after).solution
-    return close(both @ shares, after) and not close(shares, torch.tensor([0.9, 0.1]))
+    terms = torch.stack([before, online, torch.ones_like(before)], dim=1)
+    shares = torch.linalg.lstsq(terms, after).solution
+    return close(terms @ shares, after) and not close(shares, torch.tensor([0.9, 0.1, 0.0]))
 
 
 def some_numbers_only(seen, expected):
@@ -3973,7 +4042,7 @@ POLYAK_UPDATE = Exercise(
         ),
         Case(
             "an online network that moves",
-            lambda g: following(g, (2, 3, 1), (1.0, 0.2, 0.005)),
+            fixed(lambda g: following(g, (2, 3, 1), (1.0, 0.2, 0.005))),
             "many updates",
         ),
         Case(
@@ -4033,6 +4102,12 @@ POLYAK_UPDATE = Exercise(
             polyak_copies_first,
         ),
         Pitfall("copies", "It copies the online network whatever tau says.", polyak_copies),
+        Pitfall(
+            "not at every call",
+            "Some calls leave the target as it is and others move it; each takes its step, also with a small tau.",
+            polyak_large_tau_only,
+            telltale=calls_left_out,
+        ),
         Pitfall(
             "nothing written",
             "The target stays as it was: nothing is written into its parameters. (`x = ...` gives a name a new "
@@ -4213,8 +4288,9 @@ POLYAK_UPDATE = Exercise(
         ),
         Pitfall(
             "other shares",
-            "Every number becomes a * target + b * online, but a and b are not 1 - tau and tau.",
+            "Every number becomes a * target + b * online + c, and a, b and c are not 1 - tau, tau and 0.",
             polyak_thirds,
+            also=(polyak_brackets,),
             telltale=other_shares,
             symptom=True,
         ),
@@ -4235,21 +4311,6 @@ POLYAK_UPDATE = Exercise(
             ("one weight and one bias", "two layers, slowly", "an online network that moves"),
             ("twenty updates, gradients allowed",),
         ),
-        fact(
-            "POLYAK_UPDATE",
-            "not at every call",
-            "Some calls leave the target as it is and others move it; each takes its step, also with a small tau.",
-            polyak_large_tau_only,
-            lambda of: (
-                len(
-                    {
-                        all(map(torch.equal, one, two))
-                        for one, two in pairwise(of("an online network that moves")[0]["out"])
-                    }
-                )
-                == 2
-            ),
-        ),
         partly_right(
             "POLYAK_UPDATE",
             "another step",
@@ -4265,6 +4326,13 @@ POLYAK_UPDATE = Exercise(
             polyak_caps_tau,
             ("one weight and one bias", "two layers, slowly", "tau = 0 keeps, in float64"),
             ("an online network that moves",),
+        ),
+        fact(
+            "POLYAK_UPDATE",
+            "tau = 0 moves it",
+            "With tau = 0 the target should stay as it is; here it changes.",
+            polyak_normalizes,
+            lambda of: not close(*outs(of, "tau = 0 keeps, in float64")[0]),
         ),
         partly_right(
             "POLYAK_UPDATE",
