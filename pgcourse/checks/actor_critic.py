@@ -133,7 +133,7 @@ def other_target(name, says, *wrong, why=""):
 def three_steps(times=1.0):
     return dict(
         rew=torch.tensor([times] * 3),
-        next_val=times * torch.tensor([5.0, 7.0, 3.0]),
+        next_val=times * torch.tensor([5.0, 7.0, 4.0]),
         terminated=torch.tensor([False, True, False]),
         gamma=0.5,
     )
@@ -185,9 +185,9 @@ TD_TARGET = Exercise(
             "where it ends",
         ),
         Case(
-            "the third of these steps alone",
-            lambda g: {k: x[2:] if torch.is_tensor(x) else x for k, x in three_steps().items()},
-            "while it goes on",
+            "the last two of these steps alone",
+            lambda g: {k: x[1:] if torch.is_tensor(x) else x for k, x in three_steps().items()},
+            "where it ends",
         ),
         Case("everything ten times as large", lambda g: three_steps(times=10.0), "where it ends"),
         Case("forty steps, several ends", lambda g: transitions(g, 40), "where it ends"),
@@ -364,12 +364,12 @@ TD_TARGET = Exercise(
         symptom(
             lambda: TD_TARGET,
             "steps mixed",
-            "Alone, the last of three steps gets another target than among them: "
+            "Alone, the last two of three steps get other targets than among them: "
             "each row has a reward, a next value and a flag of its own.",
             target_with(value=lambda v: 0.9 * v + 0.1 * v.mean()),
             lambda at: apart(
-                at["the second step ends the episode"]["out"][2:],
-                at["the third of these steps alone"]["out"],
+                at["the second step ends the episode"]["out"][1:],
+                at["the last two of these steps alone"]["out"],
             ),
         ),
         symptom(
@@ -2889,12 +2889,19 @@ QUIZ = Exercise(
             "time limit",
             11.0,
             "“time limit”: 20 is the value of another episode's first state; the true next state is s'.",
+            also=(10, 21),
         ),
         mistaken(
             "value not discounted",
             "time limit",
             9.0,
             "“time limit”: V(s') is one step ahead, so it counts gamma times.",
+        ),
+        mistaken(
+            "reward missing",
+            "time limit",
+            4.0,
+            "“time limit”: the reward of the step itself is in the target too.",
         ),
         mistaken(
             "lambda 0 taken for unbiased",

@@ -15,7 +15,6 @@ from pgcourse.checks.symptoms import (
     gradient_symptom,
     halves,
     number,
-    paddings,
     part_symptom,
     symptom,
     where_symptom,
@@ -171,9 +170,9 @@ def baseline_of_each_time(ret, val):
     return ret - (val if val.dim() == 1 else val.mean(1, keepdim=True))
 
 
-def baseline_lowest_value(ret, val):
+def baseline_median_value(ret, val):
     same_shape(ret=ret, val=val)
-    return ret - val.detach().min()
+    return ret - val.detach().median()
 
 
 def baseline_relative(ret, val):
@@ -196,13 +195,17 @@ WITH_BASELINE = Exercise(
     cases=[
         Case(
             "three steps",
-            lambda g: dict(ret=tensor(3.0, 1.0, 2.0), val=tensor(2.0, 2.0, 0.5)),
+            lambda g: dict(ret=tensor(3.0, 1.0, 2.0), val=tensor(2.0, 3.0, 0.5)),
             "values",
         ),
-        Case("the second step alone", lambda g: dict(ret=tensor(1.0), val=tensor(2.0)), "values"),
+        Case(
+            "the last two steps alone",
+            lambda g: dict(ret=tensor(1.0, 2.0), val=tensor(3.0, 0.5)),
+            "values",
+        ),
         Case(
             "return and value raised by 10",
-            lambda g: dict(ret=tensor(13.0, 11.0, 12.0), val=tensor(12.0, 12.0, 10.5)),
+            lambda g: dict(ret=tensor(13.0, 11.0, 12.0), val=tensor(12.0, 13.0, 10.5)),
             "values",
         ),
         Case("a long batch", lambda g: returns_and_values(g, 60), "values"),
@@ -346,10 +349,10 @@ WITH_BASELINE = Exercise(
         symptom(
             lambda: WITH_BASELINE,
             "steps mixed",
-            "Alone, the second of three steps comes out otherwise than among them: "
+            "Alone, the last two of three steps come out otherwise than among them: "
             "each has its own return and its own value, and the others' do not enter.",
-            baseline_lowest_value,
-            lambda at: apart(at["three steps"]["out"][1:2], at["the second step alone"]["out"]),
+            baseline_median_value,
+            lambda at: apart(at["three steps"]["out"][1:], at["the last two steps alone"]["out"]),
         ),
         symptom(
             lambda: WITH_BASELINE,
@@ -361,7 +364,8 @@ WITH_BASELINE = Exercise(
         part_symptom(
             lambda: WITH_BASELINE,
             "not the bare difference",
-            "It depends on return minus value alone, and is not that: it is squashed, cut, rounded or scaled.",
+            "It stays the same when return and value are raised alike, and is not their difference: "
+            "squashed, cut, rounded or scaled?",
             baseline_squashed,
             lambda wrong: "values" in wrong,
         ),
@@ -871,6 +875,12 @@ def ratio_along_the_parameters(scores, ret, baseline):
     return ratio_of(scores, ret, baseline, lambda g: g.var(1).sum())
 
 
+def ratio_to_the_mean_return(scores, ret, baseline):
+    same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
+    below = gradient_variance(scores * (ret - ret.mean()).unsqueeze(1))
+    return gradient_variance(scores * (ret - baseline).unsqueeze(1)) / below
+
+
 def ratio_over_both(scores, ret, baseline):
     same_shape(scores_rows=scores[:, 0], ret=ret, baseline=baseline)
     with_it = gradient_variance(scores * (ret - baseline).unsqueeze(1))
@@ -1079,6 +1089,11 @@ VARIANCE_RATIO = Exercise(
             "silent broadcast",
             "Returns [N] minus a baseline [N, 1] become an [N, N] table without a word.",
             ratio_broadcasts,
+        ),
+        Pitfall(
+            "mean return below",
+            "Below the line the mean return is subtracted: that compares with another baseline, not with none.",
+            ratio_to_the_mean_return,
         ),
         Pitfall(
             "variance along the parameters",
@@ -2211,6 +2226,7 @@ def error_cases(part, first, second):
     return [
         *halves(part, table, (first, second)),
         Case("errors twice as large", lambda g: table(times=2.0), part),
+        Case("errors of the other sign", lambda g: table(times=-1.0), part),
         Case("value and target raised by 10", lambda g: table(raised=10.0), part),
     ]
 
@@ -2245,6 +2261,14 @@ def error_symptoms(exercise, far):
             lambda v, y: ((v - y).abs() ** 2.5).mean(),
             lambda at: differ(
                 number(at["errors twice as large"]), 4 * number(at["these four steps"])
+            ),
+        ),
+        told(
+            "sign of the error counts",
+            "Errors of the other sign give another loss: too high and too low have to count alike.",
+            lambda v, y: (torch.where(v > y, 0.7, 1.3) * (v - y) ** 2).mean(),
+            lambda at: differ(
+                number(at["errors of the other sign"]), number(at["these four steps"])
             ),
         ),
         where_symptom(
@@ -2822,6 +2846,13 @@ def score_symptoms(exercise, plain=lambda wrong: wrong):
     ]
 
 
+def one_padded(padding):
+    """Two rows of two steps; the first of the second row does not count."""
+    mask = torch.tensor([[True, True], [False, True]])
+    made = {name: wild(x.reshape(2, 2), mask, padding) for name, x in score_table().items()}
+    return made | dict(mask=mask)
+
+
 def loss_counts_some_padding(logp, adv, mask=None):
     if mask is None:
         return policy_gradient_loss(logp, adv)
@@ -2882,7 +2913,8 @@ POLICY_GRADIENT_LOSS = Exercise(
             ),
             "mask",
         ),
-        *paddings("mask", score_table),
+        Case("one step does not count", lambda g: one_padded(9.0), "mask"),
+        Case("something else in its place", lambda g: one_padded(-5.0), "mask"),
         Case(
             "ragged answers", lambda g: masked_logp_and_advantage(g, 5, 8), "mask", ("logp", "adv")
         ),
@@ -3051,7 +3083,7 @@ POLICY_GRADIENT_LOSS = Exercise(
         part_symptom(
             lambda: POLICY_GRADIENT_LOSS,
             "right without a mask only",
-            "Without a mask all is right, with one not: it divides by another number than the unmasked steps.",
+            "Without a mask all is right, with one not: it is the mean of logp * A over all unmasked steps together.",
             loss_over_rows,
             lambda wrong: "mask" in wrong and not wrong & {"value of the loss", "gradient"},
         ),
