@@ -3882,11 +3882,13 @@ def followed(seen):
 
 
 def calls_left_out(seen):
-    """Of three calls some leave the target as it is, and others do not."""
+    """Of three calls one moves the target, and one with tau of 0.2 or 0.005 leaves it as it is."""
     i = case(POLYAK_UPDATE, "an online network that moves")
     before = [x for layer in POLYAK_UPDATE.inputs(i, "0")["target"] for x in layer]
-    states = pairwise([before, *seen[i]["out"]])
-    return len({all(map(torch.equal, one, two)) for one, two in states}) == 2
+    after = seen[i]["out"]
+    states = pairwise([before, *after])
+    moved = [not all(map(torch.equal, one, two)) for one, two in states]
+    return any(moved) and not all(moved[1:]) and any(x.any() for x in after[-1])  # 0 stays 0
 
 
 def other_shares(seen, expected):
@@ -4103,12 +4105,6 @@ POLYAK_UPDATE = Exercise(
         ),
         Pitfall("copies", "It copies the online network whatever tau says.", polyak_copies),
         Pitfall(
-            "not at every call",
-            "Some calls leave the target as it is and others move it; each takes its step, also with a small tau.",
-            polyak_large_tau_only,
-            telltale=calls_left_out,
-        ),
-        Pitfall(
             "nothing written",
             "The target stays as it was: nothing is written into its parameters. (`x = ...` gives a name a new "
             "value, `lerp` makes a new tensor, a changed state dict must be loaded.)",
@@ -4285,6 +4281,12 @@ POLYAK_UPDATE = Exercise(
             "It draws random numbers; every call is the same small step, tau * (online - target).",
             polyak_now_and_then,
             telltale=uses_random_numbers,
+        ),
+        Pitfall(
+            "not at every call",
+            "Some calls leave the target as it is and others move it; each takes its step, also with a small tau.",
+            polyak_large_tau_only,
+            telltale=calls_left_out,
         ),
         Pitfall(
             "other shares",

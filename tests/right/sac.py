@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.distributions import Independent, Normal, TransformedDistribution
+from torch.distributions import Independent, MultivariateNormal, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 
@@ -357,6 +357,39 @@ def polyak_by_module(target, online, tau):
             old.copy_(new)
 
 
+def squashed_multivariate(mean, log_std, pre_tanh):
+    same(mean, log_std, pre_tanh)
+    gaussian = MultivariateNormal(mean, scale_tril=torch.diag_embed(log_std.exp()))
+    excess = pre_tanh + F.softplus(-2 * pre_tanh) - math.log(2)
+    return gaussian.log_prob(pre_tanh) + 2 * excess.sum(-1)
+
+
+def target_value_first(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    """Rewards come from the environment: only the next value must be kept from gradients."""
+    same(rew, next_q1, next_q2, next_logp, terminated)
+    with torch.no_grad():
+        value = torch.min(next_q1, next_q2) - alpha * next_logp
+    return rew + gamma * (~terminated) * value
+
+
+def actor_larger_loss(logp, q1, q2, alpha):
+    """The larger of two losses, row by row, has the smaller critic."""
+    same(logp, q1, q2)
+    alpha = float(alpha)
+    return torch.maximum(alpha * logp - q1, alpha * logp - q2).mean()
+
+
+def polyak_children(target, online, tau):
+    with torch.no_grad():
+        for name, p in target._parameters.items():
+            if p is not None:
+                p += tau * (online._parameters[name] - p)
+        for name, x in target._buffers.items():
+            x.copy_(online._buffers[name])
+    for name, child in target.named_children():
+        polyak_children(child, online.get_submodule(name), tau)
+
+
 RIGHT = {
     "squashed_gaussian_logp": [
         squashed_spinning_up,
@@ -368,6 +401,7 @@ RIGHT = {
         squashed_two_branches,
         squashed_nll,
         squashed_other_branch,
+        squashed_multivariate,
     ],
     "soft_q_target": [
         target_cleanrl,
@@ -378,6 +412,7 @@ RIGHT = {
         target_numpy,
         target_relu,
         target_addcmul,
+        target_value_first,
     ],
     "sac_critic_loss": [
         critic_mse,
@@ -397,6 +432,7 @@ RIGHT = {
         actor_float64,
         actor_relu,
         actor_where,
+        actor_larger_loss,
     ],
     "temperature_loss": [
         temperature_cleanrl,
@@ -418,5 +454,6 @@ RIGHT = {
         polyak_vector,
         polyak_assigns_data,
         polyak_by_module,
+        polyak_children,
     ],
 }
