@@ -112,6 +112,19 @@ def test_a_gradient_into_a_constant_is_seen():
     assert not verdict.passed
 
 
+def test_an_operation_that_torch_lacks_is_no_stub():
+    def averages_integers(x):
+        return torch.tensor([1, 2]).lerp(torch.tensor([3, 4]), 0.5)
+
+    assert verdict_of(averages_integers).pitfall == "exception"
+
+
+def test_a_constant_that_asks_for_gradients_is_none():
+    target = get("soft_q_target")
+    verdict = judge(lambda *args: target.reference(*args).requires_grad_(), target)
+    assert verdict.pitfall == "gradient into a constant"
+
+
 def test_endless_loops_end():
     def endless(x):
         while True:

@@ -132,7 +132,9 @@ def nearly_right(seen, expected):
         for pair in zip(tensors(s["out"]), tensors(e["out"]), strict=True)
         if torch.is_tensor(pair[1])
     ]
-    return not any(s["modified"] for s, e in found) and all(
+    if any(s["modified"] for s, e in found) or all(close(*pair) for pair in pairs):
+        return False
+    return all(
         comparable(out, right)
         and (out - right).abs().max() <= 0.02 * max(0.1, right.abs().max().item())
         for out, right in pairs
@@ -621,7 +623,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "large u",
             THREE,
         ),
-        Case("u = 10", squashed([[9.5]], [[-0.5]], [[10.0]]), "large u", THREE),
+        Case("u = 10", squashed([[8.0]], [[-0.5]], [[10.0]]), "large u", THREE),
         Case("u = -12", squashed([[-12.5]], [[0.2]], [[-12.0]]), "large u", THREE),
         Case(
             "u of 200 and -90",
@@ -1038,14 +1040,6 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_draws,
             telltale=uses_random_numbers,
         ),
-        Pitfall(
-            *NEARLY_RIGHT,
-            lambda mean, log_std, pre_tanh: (
-                1.005 * density(mean, log_std, pre_tanh) - 1.003 * slope(pre_tanh)
-            ).sum(-1),
-            telltale=nearly_right,
-            symptom=True,
-        ),
         partly_right(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong with several dimensions",
@@ -1061,7 +1055,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "rows mixed",
             "It is right for a single action and wrong for several: each row has its own log-density.",
             squash_correction_of_batch,
-            ("one action", "two dimensions", "the same z", "u = -12"),
+            ("one action", "two dimensions", "the same z", "u = 10", "u = -12"),
             ("five actions", "six dimensions"),
         ),
         partly_right(
@@ -1122,6 +1116,14 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             with_gaussian(lambda z, log_std: -0.5 * z**2 - log_std.expm1() - HALF_LOG_2PI),
             "one action",
             "the same z",
+        ),
+        Pitfall(
+            *NEARLY_RIGHT,
+            lambda mean, log_std, pre_tanh: (
+                1.005 * density(mean, log_std, pre_tanh) - 1.003 * slope(pre_tanh)
+            ).sum(-1),
+            telltale=nearly_right,
+            symptom=True,
         ),
         derivative(
             "SQUASHED_GAUSSIAN_LOGP",
@@ -1488,6 +1490,7 @@ def one_more(name, says, row, wrong, *also):
 
 SOFT_Q_TARGET = Exercise(
     reference=soft_q_target,
+    driver="detached",
     parts={"values": 2, "termination": 2, "a constant": 1, "shapes": 1, "clean": 1},
     cases=[
         Case("one transition", one_transition(False), "values"),
@@ -3187,36 +3190,37 @@ def tuning(log_alpha, logp, target_entropy, dtype=torch.float32):
 ALPHA = ("log_alpha",)
 
 
-def fronts(seen, expected):
-    """(log alpha, loss, gradient, right loss, right gradient) in cases with fixed numbers, if all are wrong."""
+def fronts(seen, expected, *names):
+    """(log alpha, loss, gradient, right loss, right gradient) in those of the cases that are wrong."""
     found = []
-    for name in ("two actions", "three actions, as hot", "a policy too predictable"):
+    for name in names:
         i = case(TEMPERATURE_LOSS, name)
         loss, grad, right = seen[i]["out"], seen[i]["grads"].get("log_alpha"), expected[i]
         if seen[i]["modified"] or not torch.is_tensor(loss) or loss.dim() or grad is None:
             return []
-        if close(loss, right["out"]):
-            return []
-        numbers = (loss, grad, right["out"], right["grads"]["log_alpha"])
-        log_alpha = TEMPERATURE_LOSS.inputs(i, "0")["log_alpha"].item()
-        found.append((log_alpha, *(x.item() for x in numbers)))
+        if not close(loss, right["out"]):
+            numbers = (loss, grad, right["out"], right["grads"]["log_alpha"])
+            log_alpha = TEMPERATURE_LOSS.inputs(i, "0")["log_alpha"].item()
+            found.append((log_alpha, *(x.item() for x in numbers)))
     return found
 
 
 def another_front(seen, expected):
     """At one temperature the loss and its gradient are in proportion to the right ones."""
-    found = fronts(seen, expected)
-    if not found:
+    found = fronts(seen, expected, "two actions", "three actions, as hot")
+    if len(found) < 2:
         return False
-    (_, loss, grad, right, slope), (_, loss2, grad2, right2, slope2), _ = found
+    (_, loss, grad, right, slope), (_, loss2, grad2, right2, slope2) = found
     ratios = (loss / right, loss2 / right2), (grad / slope, grad2 / slope2)
     return all(math.isclose(a, b, rel_tol=1e-3) for a, b in ratios)
 
 
 def another_bracket(seen, expected):
     """The loss is alpha times its bracket, or log alpha times it: the gradient tells which."""
-    found = fronts(seen, expected)  # a gradient here is 1.5 times the derivative (see `gradients`)
-    return bool(found) and any(
+    names = ("two actions", "three actions, as hot", "a policy too predictable")
+    found = fronts(seen, expected, *names, "a policy too random", "log pi of 0")
+    # a gradient here is 1.5 times the derivative (see `gradients`)
+    return len(found) > 2 and any(
         all(math.isclose(1.5 * loss, front(x) * grad, rel_tol=1e-3) for x, loss, grad, *_ in found)
         for front in (lambda log_alpha: 1.0, lambda log_alpha: log_alpha)
     )
@@ -3500,6 +3504,20 @@ TEMPERATURE_LOSS = Exercise(
                 and not all(
                     close(*pair) for pair in outs(of, "a high temperature", "a low temperature")
                 )
+            ),
+        ),
+        fact(
+            "TEMPERATURE_LOSS",
+            "right gradient, wrong value",
+            "The gradient into log_alpha is right, and the value is not: something without log_alpha is added, or "
+            "detached.",
+            lambda log_alpha, logp, target_entropy: (
+                temperature_loss(log_alpha, logp, target_entropy)
+                + (logp.detach() + target_entropy).pow(2).mean()
+            ),
+            lambda of: all(
+                close(*(x["grads"]["log_alpha"] for x in of(name)))
+                for name in ("two actions", "a target of 0", "log pi of 0", "a policy too random")
             ),
         ),
         fact(
