@@ -1,5 +1,6 @@
 """Every exercise of every lesson: nothing wrong passes, nothing right is refused, each mistake has its name."""
 
+import inspect
 import re
 from importlib import import_module
 
@@ -122,6 +123,16 @@ def test_a_detached_result_is_refused(exercise):
         pytest.skip("all its arguments are constants")
     verdict = judge(lambda *args: exercise.reference(*args).detach(), exercise)
     assert not verdict.passed and verdict.pitfall, verdict
+
+
+def test_inputs_come_in_the_order_of_the_signature():
+    """They are given by position, and a message about a gradient names them."""
+    for exercise in all_exercises().values():
+        names = [*inspect.signature(exercise.reference).parameters]
+        for i, case in enumerate(exercise.cases):
+            if exercise.driver == "call":
+                given = [*exercise.inputs(i, "0")]
+                assert given == names[: len(given)], f"{exercise.name}: {case.name}"
 
 
 def test_points_and_names():

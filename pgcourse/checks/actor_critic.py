@@ -526,7 +526,10 @@ CRITIC_LOSS = Exercise(
             also=tuple(map(critic_huber, (0.5, 2, 5, 10))),
         ),
         Pitfall(
-            "sign", "The sign is reversed: a smaller loss means a larger error.", critic_negative
+            "sign",
+            "The sign is reversed: a smaller loss means a larger error.",
+            critic_negative,
+            also=(lambda val, target: critic_negative(val, target) / 2,),
         ),
         Pitfall(
             "sum for mean",
@@ -553,7 +556,7 @@ CRITIC_LOSS = Exercise(
             "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
         ),
         *SQUARED_ERROR_PITFALLS,
-        *error_symptoms(lambda: CRITIC_LOSS, far="targets far away"),
+        *error_symptoms(lambda: CRITIC_LOSS, "target", far="targets far away"),
     ],
     read="lesson 4, “The critic's loss”; Sutton & Barto, section 9.3",
 )
@@ -937,6 +940,11 @@ def gae_first_environment_cuts(rew, val, next_val, terminated, ended, gamma, lam
     return sum_back(td_errors(rew, val, next_val, terminated, gamma), gamma * lam * (~cut))
 
 
+def gae_special_case(rew, val, next_val, terminated, ended, gamma, lam):
+    make = gae_monte_carlo if lam == 1 else gae
+    return make(rew, val, next_val, terminated, ended, gamma, lam)
+
+
 def gae_root_of_lambda(rew, val, next_val, terminated, ended, gamma, lam):
     return gae(rew, val, next_val, terminated, ended, gamma, lam**0.5)
 
@@ -1305,6 +1313,13 @@ GAE = Exercise(
             "All is right for [T] and not for [T, B]: each environment has a sum of its own.",
             gae_first_environment_cuts,
             lambda wrong: wrong == {"environments"},
+        ),
+        where_symptom(
+            lambda: GAE,
+            "wrong at the ends of the scale",
+            "It is right for usual settings, and wrong where gamma or lambda is 0 or 1: is there a special case?",
+            gae_special_case,
+            right=("three steps of one episode", "twenty steps"),
         ),
         where_symptom(
             lambda: GAE,
@@ -2272,6 +2287,14 @@ def push_once(local, shared, optimizer):
     local.zero_grad()
 
 
+def push_once_and_returns(local, shared, optimizer):
+    if any(theirs.grad is not None for theirs in shared.parameters()):
+        return
+    for mine, theirs in pairs(local, shared):
+        theirs.grad = copied(mine)
+    optimizer.step()
+
+
 def push_adds_up(local, shared, optimizer):
     for mine, theirs in pairs(local, shared):
         if theirs.grad is None:
@@ -2343,6 +2366,11 @@ def push_weights(local, shared, optimizer):
         theirs.data.copy_(mine.data)
     optimizer.step()
     local.zero_grad()
+
+
+def push_weights_at_the_end(local, shared, optimizer):
+    a3c_push_gradients(local, shared, optimizer)
+    shared.load_state_dict(local.state_dict())
 
 
 def push_and_pull(local, shared, optimizer):
@@ -2610,6 +2638,7 @@ A3C_PUSH_GRADIENTS = Exercise(
             "It copies gradients only while the shared ones are None: every later push repeats the first.",
             push_once,
             "Famous code did this and relied on who clears what; the network then learns from one old batch.",
+            also=(push_once_and_returns,),
         ),
         Pitfall(
             "shared gradients add up",
@@ -2659,6 +2688,7 @@ A3C_PUSH_GRADIENTS = Exercise(
             push_weights,
             "Workers push gradients and pull weights, never the other way around.",
             also=(
+                push_weights_at_the_end,
                 push_weights_alone(1),
                 push_weights_alone(0.5),
                 *map(push_local_step_copied, (None, 0.01, 0.001)),

@@ -14,6 +14,7 @@ from pgcourse.checks.symptoms import (
     differ,
     gradient_symptom,
     halves,
+    leak_symptom,
     number,
     part_symptom,
     symptom,
@@ -714,8 +715,9 @@ OPTIMAL_BASELINE = Exercise(
         ),
         part_symptom(
             lambda: OPTIMAL_BASELINE,
-            "other weights than |score|^2",
-            "Where the returns are equal it is right, elsewhere not: a return does not count by the square of its score.",
+            "another average",
+            "Where the returns are equal it is right, elsewhere not: "
+            "it is another average of them than the one weighed with |score|^2.",
             optimal_cubed,
             lambda wrong: "one parameter" in wrong,
         ),
@@ -967,6 +969,10 @@ VARIANCE_RATIO = Exercise(
             "inverted",
             "It divides the variance without the baseline by the one with it.",
             ratio_inverted,
+            also=(
+                lambda *args: 1 / ratio_of_spreads(*args),
+                lambda *args: 1 / ratio_second_moment(*args),
+            ),
         ),
         Pitfall(
             "standard deviations",
@@ -2224,20 +2230,29 @@ def error_cases(part, first, second):
         return {first: value + raised, second: value + times * (target - value) + raised}
 
     return [
-        *halves(part, table, (first, second)),
+        *halves(part, table),
         Case("errors twice as large", lambda g: table(times=2.0), part),
         Case("errors of the other sign", lambda g: table(times=-1.0), part),
         Case("value and target raised by 10", lambda g: table(raised=10.0), part),
     ]
 
 
-def error_symptoms(exercise, far):
-    """What is true of many wrong squared errors; `far` is the case with errors in the hundreds."""
+def error_symptoms(exercise, constant, far):
+    """What is true of many wrong squared errors.
+
+    constant : the argument that is held constant
+    far      : the case with errors in the hundreds
+    """
 
     def told(name, says, loss, sign):
         return symptom(exercise, name, says, of_both(loss), sign)
 
     return [
+        leak_symptom(exercise, constant, lambda v, y: ((v - y).abs() ** 2.5).mean()),
+        gradient_symptom(
+            exercise,
+            of_both(lambda v, y: ((v - y) ** 2).mean() + (v - v.detach()).mean()),
+        ),
         told(
             "not a mean of single terms",
             "Two batches together do not give the mean of both losses: each step counts once, with its own error.",
@@ -2287,11 +2302,12 @@ def error_symptoms(exercise, far):
             right=("these four steps", far),
             off=("time and environments",),
         ),
-        gradient_symptom(
-            exercise,
-            of_both(lambda v, y: ((v - y) ** 2).mean() + (v - v.detach()).mean()),
-        ),
     ]
+
+
+def values_and_returns(g, *shape, dtype=torch.float32):
+    made = returns_and_values(g, *shape, dtype=dtype)
+    return dict(val=made["val"], ret=made["ret"])
 
 
 VALUE_REGRESSION_LOSS = Exercise(
@@ -2305,9 +2321,9 @@ VALUE_REGRESSION_LOSS = Exercise(
             "value of the loss",
         ),
         *error_cases("value of the loss", "val", "ret"),
-        Case("a long batch", lambda g: returns_and_values(g, 40), "value of the loss"),
-        Case("time and environments", lambda g: returns_and_values(g, 6, 4), "value of the loss"),
-        Case("float64", lambda g: returns_and_values(g, 8, dtype=F64), "value of the loss"),
+        Case("a long batch", lambda g: values_and_returns(g, 40), "value of the loss"),
+        Case("time and environments", lambda g: values_and_returns(g, 6, 4), "value of the loss"),
+        Case("float64", lambda g: values_and_returns(g, 8, dtype=F64), "value of the loss"),
         Case(
             "returns in the hundreds",
             lambda g: dict(val=normal(g, 6), ret=normal(g, 6, scale=300.0)),
@@ -2315,19 +2331,19 @@ VALUE_REGRESSION_LOSS = Exercise(
         ),
         Case(
             "three steps, differentiated",
-            lambda g: returns_and_values(g, 3),
+            lambda g: values_and_returns(g, 3),
             "gradient",
             ("val", "ret"),
         ),
         Case(
             "a table, differentiated",
-            lambda g: returns_and_values(g, 5, 3),
+            lambda g: values_and_returns(g, 5, 3),
             "gradient",
             ("val", "ret"),
         ),
         Case(
             "values [3, 1] and returns [3]",
-            lambda g: returns_and_values(g, 3) | dict(val=normal(g, 3, 1)),
+            lambda g: values_and_returns(g, 3) | dict(val=normal(g, 3, 1)),
             "shapes",
             raises=True,
         ),
@@ -2422,7 +2438,7 @@ VALUE_REGRESSION_LOSS = Exercise(
             "It reshapes the returns to fit; two shapes that differ are a mistake to report.",
             regression_reshapes,
         ),
-        *error_symptoms(lambda: VALUE_REGRESSION_LOSS, far="returns in the hundreds"),
+        *error_symptoms(lambda: VALUE_REGRESSION_LOSS, "ret", far="returns in the hundreds"),
     ],
     read="lesson 3, “Learning the baseline”; Sutton & Barto, sections 9.3 and 13.4",
 )
@@ -2787,7 +2803,7 @@ def score_table(times=1.0, rarer=1.0):
 def score_cases(part):
     """What the symptoms of a policy-gradient loss are read from."""
     return [
-        *halves(part, score_table, ("logp", "adv")),
+        *halves(part, score_table),
         Case("advantages reversed and doubled", lambda g: score_table(times=-2.0), part),
         Case("log-probabilities doubled", lambda g: score_table(rarer=2.0), part),
     ]
@@ -2800,6 +2816,11 @@ def score_symptoms(exercise, plain=lambda wrong: wrong):
         return symptom(exercise, name, says, plain(per_step(loss)), sign)
 
     return [
+        leak_symptom(exercise, "adv", plain(live(lambda logp, adv: -(logp * adv.tanh()).mean()))),
+        gradient_symptom(
+            exercise,
+            plain(per_step(lambda logp, adv: -(logp * adv).mean() + (logp - logp.detach()).mean())),
+        ),
         told(
             "not a mean of single terms",
             "Two batches together do not give the mean of both losses: each step counts once, with its own advantage.",
@@ -2838,10 +2859,6 @@ def score_symptoms(exercise, plain=lambda wrong: wrong):
             ),
             right=("these four steps",),
             off=("time and environments",),
-        ),
-        gradient_symptom(
-            exercise,
-            plain(per_step(lambda logp, adv: -(logp * adv).mean() + (logp - logp.detach()).mean())),
         ),
     ]
 

@@ -104,6 +104,17 @@ def gradient_symptom(exercise, wrong):
     return Pitfall("another gradient", says, wrong, telltale=telltale, symptom=True)
 
 
+def leak_symptom(exercise, constant, wrong):
+    """A Pitfall that is recognized by this: a gradient flows into a constant, whatever else is off."""
+
+    def telltale(seen, expected):
+        grads = [s["grads"].get(constant) for s in seen]
+        return any(grad is not None and grad.any() for grad in grads)
+
+    says = f"The result is off, and a gradient flows into `{constant}` besides, which is a constant here."
+    return Pitfall(f"gradient into `{constant}` too", says, wrong, telltale=telltale, symptom=True)
+
+
 def few_digits(exercise, wrong):
     """A Pitfall that is recognized by this: every number is right to 1 %, and no better."""
 
