@@ -1860,6 +1860,24 @@ SOFT_Q_TARGET = Exercise(
         ),
         partly_right(
             "SOFT_Q_TARGET",
+            "wrong for gamma = 0",
+            "It is right for other discounts, and wrong for gamma = 0, where the reward is all that counts.",
+            lambda r, q1, q2, logp, end, gamma, alpha: soft_q_target(
+                r, q1, q2, logp, end, gamma or 0.99, alpha
+            ),
+            ("no end", "some ends", "six transitions"),
+            ("gamma = 0",),
+        ),
+        partly_right(
+            "SOFT_Q_TARGET",
+            "alpha limited",
+            "It is right for alpha below 1, and wrong for 1.5 and 2: does it limit alpha?",
+            with_entropy(lambda logp, alpha: min(float(alpha), 1.0) * logp),
+            ("no end", "some ends", "six transitions"),
+            ("float64", "the end in the middle"),
+        ),
+        partly_right(
+            "SOFT_Q_TARGET",
             "wrong where all end",
             "It is right where some of the transitions end, and wrong where all of them do.",
             lambda r, q1, q2, logp, end, gamma, alpha: (
@@ -2444,6 +2462,13 @@ SAC_CRITIC_LOSS = Exercise(
             "Twins help because they err independently.",
         ),
         halved("sign", "The sign is reversed: descent increases the error.", critic_ascends),
+        rows_left_out(
+            "SAC_CRITIC_LOSS",
+            lambda q1, q2, target: (
+                half_critic_loss(q1[1:], q2[1:], target[1:]) if len(q1) > 1 else 0 * q1.sum()
+            ),
+            of_errors(lambda q, y: ((q - y) ** 2 * (q - y).abs().lt(1)).mean()),
+        ),
         fact(
             "SAC_CRITIC_LOSS",
             "twins mixed",
@@ -2453,6 +2478,16 @@ SAC_CRITIC_LOSS = Exercise(
                 critic_mean_first(q1, q2, target) + critic_first_only(q1, q2, target)
             ),
             twins_mixed,
+        ),
+        partly_right(
+            "SAC_CRITIC_LOSS",
+            "wrong for one transition",
+            "It is right for several transitions, and wrong for a batch of one.",
+            lambda q1, q2, target: (sac_critic_loss if len(q1) > 1 else critic_absolute)(
+                q1, q2, target
+            ),
+            ("two transitions", "five transitions", "a batch"),
+            ("one transition",),
         ),
         partly_right(
             "SAC_CRITIC_LOSS",
@@ -2473,13 +2508,6 @@ SAC_CRITIC_LOSS = Exercise(
             lambda q1, q2, target: sac_critic_loss(q1, q2, target) * len(q1) / (len(q1) + 1),
             telltale=another_divisor,
             symptom=True,
-        ),
-        rows_left_out(
-            "SAC_CRITIC_LOSS",
-            lambda q1, q2, target: (
-                half_critic_loss(q1[1:], q2[1:], target[1:]) if len(q1) > 1 else 0 * q1.sum()
-            ),
-            of_errors(lambda q, y: ((q - y) ** 2 * (q - y).abs().lt(1)).mean()),
         ),
         partly_right(
             "SAC_CRITIC_LOSS",
@@ -2708,6 +2736,14 @@ def one_action(value):
 ACTOR_GRADS = ("logp", "q1", "q2")
 
 
+def alpha_is_limited(of):
+    """Right where alpha is 0.7, and wrong where it is larger or where it is smaller."""
+    ends = ("float64", "alpha as a float"), ("two actions", "alpha that carries gradient")
+    return all(close(*pair) for pair in outs(of, "a batch", "five actions")) and any(
+        not any(close(*pair) for pair in outs(of, *names)) for names in ends
+    )
+
+
 SAC_ACTOR_LOSS = Exercise(
     reference=sac_actor_loss,
     parts={"loss": 2, "alpha": 1, "shapes": 1, "clean": 1},
@@ -2737,7 +2773,7 @@ SAC_ACTOR_LOSS = Exercise(
         ),
         Case("critics that agree", lambda g: agree(fresh_actions(g, 5, 0.7)), "loss"),
         Case(
-            "alpha as a float", lambda g: both_signs(fresh_actions(g, 5, 0.3)), "alpha", ACTOR_GRADS
+            "alpha as a float", lambda g: both_signs(fresh_actions(g, 5, 1.3)), "alpha", ACTOR_GRADS
         ),
         Case(
             "alpha that carries gradient",
@@ -2970,6 +3006,15 @@ SAC_ACTOR_LOSS = Exercise(
                 with_price(lambda logp, alpha: alpha * logp.clamp(min=0)),
             ),
         ),
+        rows_left_out(
+            "SAC_ACTOR_LOSS",
+            lambda logp, q1, q2, alpha: F.relu(
+                constant(alpha) * logp - torch.minimum(q1, q2)
+            ).mean(),
+            lambda logp, q1, q2, alpha: (
+                (constant(alpha) * logp - torch.minimum(q1, q2))[1:].sum() / len(q1)
+            ),
+        ),
         partly_right(
             "SAC_ACTOR_LOSS",
             "twins combined in another way",
@@ -2978,6 +3023,15 @@ SAC_ACTOR_LOSS = Exercise(
             with_value(lambda q1, q2: torch.minimum(q1, q2) - 0.5 * (q1 - q2).abs()),
             ("critics that agree",),
             ("five actions", "other critics"),
+        ),
+        fact(
+            "SAC_ACTOR_LOSS",
+            "alpha limited",
+            "It is right for an alpha of 0.7, and wrong for smaller ones (0.2 and 0.4) or larger ones (1.3 and 1.8): "
+            "does it limit alpha?",
+            with_price(lambda logp, alpha: alpha.clamp(max=1) * logp),
+            alpha_is_limited,
+            with_price(lambda logp, alpha: alpha.clamp(min=0.6) * logp),
         ),
         partly_right(
             "SAC_ACTOR_LOSS",
@@ -3018,15 +3072,6 @@ SAC_ACTOR_LOSS = Exercise(
             ),
             telltale=another_divisor,
             symptom=True,
-        ),
-        rows_left_out(
-            "SAC_ACTOR_LOSS",
-            lambda logp, q1, q2, alpha: F.relu(
-                constant(alpha) * logp - torch.minimum(q1, q2)
-            ).mean(),
-            lambda logp, q1, q2, alpha: (
-                (constant(alpha) * logp - torch.minimum(q1, q2))[1:].sum() / len(q1)
-            ),
         ),
         partly_right(
             "SAC_ACTOR_LOSS",
@@ -3203,6 +3248,14 @@ def fronts(seen, expected, *names):
             log_alpha = TEMPERATURE_LOSS.inputs(i, "0")["log_alpha"].item()
             found.append((log_alpha, *(x.item() for x in numbers)))
     return found
+
+
+def right_gradient_only(of):
+    names = ("two actions", "a target of 0", "log pi of 0", "a policy too random")
+    values = [close(*pair) for pair in outs(of, *names)]
+    return not any(values) and all(
+        close(*(x["grads"]["log_alpha"] for x in of(name))) for name in names
+    )
 
 
 def another_front(seen, expected):
@@ -3506,6 +3559,14 @@ TEMPERATURE_LOSS = Exercise(
                 )
             ),
         ),
+        partly_right(
+            "TEMPERATURE_LOSS",
+            "wrong for a positive target",
+            "It is right for targets up to 0, and wrong for a positive one: the target counts as it comes.",
+            from_gap(lambda front, logp, target: -(front * (logp + min(target, 0.0))).mean()),
+            ("two actions", "a policy too random", "a target of 0", "log pi of 0"),
+            ("a positive target",),
+        ),
         fact(
             "TEMPERATURE_LOSS",
             "right gradient, wrong value",
@@ -3515,10 +3576,7 @@ TEMPERATURE_LOSS = Exercise(
                 temperature_loss(log_alpha, logp, target_entropy)
                 + (logp.detach() + target_entropy).pow(2).mean()
             ),
-            lambda of: all(
-                close(*(x["grads"]["log_alpha"] for x in of(name)))
-                for name in ("two actions", "a target of 0", "log pi of 0", "a policy too random")
-            ),
+            right_gradient_only,
         ),
         fact(
             "TEMPERATURE_LOSS",
@@ -3856,6 +3914,12 @@ def polyak_thirds(target, online, tau):
 def polyak_brackets(target, online, tau):
     for old, new in zip(target.parameters(), online.parameters(), strict=True):
         old.copy_(1 - tau * old + tau * new)
+
+
+@torch.no_grad()
+def polyak_towards_mean(target, online, tau):
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.lerp_(new.mean().expand_as(old), tau)
 
 
 @torch.no_grad()
@@ -4346,6 +4410,15 @@ POLYAK_UPDATE = Exercise(
             polyak_caps_tau,
             ("one weight and one bias", "two layers, slowly", "tau = 0 keeps, in float64"),
             ("an online network that moves",),
+        ),
+        partly_right(
+            "POLYAK_UPDATE",
+            "numbers mixed",
+            "It is right for a weight that is a single number, and wrong for a matrix: each number follows its own "
+            "counterpart.",
+            polyak_towards_mean,
+            ("one weight and one bias",),
+            ("the same for every seed", "two layers, slowly"),
         ),
         fact(
             "POLYAK_UPDATE",
