@@ -358,7 +358,7 @@ TD_TARGET = Exercise(
             "right for one environment only",
             "All is right for [T] and not for [T, B]: each environment has values and flags of its own.",
             target_with(value=target_best_environment),
-            right=("forty steps, several ends",),
+            right=("six steps that go on", "forty steps, several ends", "no discount"),
             off=("time and environments, float64",),
         ),
         symptom(
@@ -556,7 +556,12 @@ CRITIC_LOSS = Exercise(
             "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
         ),
         *SQUARED_ERROR_PITFALLS,
-        *error_symptoms(lambda: CRITIC_LOSS, "target", far="targets far away"),
+        *error_symptoms(
+            lambda: CRITIC_LOSS,
+            "target",
+            far="targets far away",
+            flat=("three values", "ten values", "float64"),
+        ),
     ],
     read="lesson 4, “The critic's loss”; Sutton & Barto, section 9.3",
 )
@@ -717,7 +722,11 @@ ACTOR_LOSS = Exercise(
             actor_advantage_ignored,
         ),
         *SCORE_PITFALLS,
-        *score_symptoms(lambda: ACTOR_LOSS, lambda wrong: lambda logp, adv: wrong(logp, adv)),
+        *score_symptoms(
+            lambda: ACTOR_LOSS,
+            ("two decisions", "ten decisions", "float64", "a very rare action"),
+            lambda wrong: lambda logp, adv: wrong(logp, adv),
+        ),
     ],
     read="lesson 4, “The actor's loss”; Mnih et al. 2016, section 4",
 )

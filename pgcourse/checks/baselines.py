@@ -344,7 +344,7 @@ WITH_BASELINE = Exercise(
             "right for one environment only",
             "All is right for [T] and not for [T, B]: each environment has values of its own.",
             baseline_of_each_time,
-            right=("three steps", "a long batch"),
+            right=("three steps", "a long batch", "float64"),
             off=("time and environments",),
         ),
         symptom(
@@ -1131,8 +1131,8 @@ VARIANCE_RATIO = Exercise(
         ),
         part_symptom(
             lambda: VARIANCE_RATIO,
-            "another spread",
-            "Already with one parameter something else is compared than the mean square distance from the mean gradient.",
+            "not these two variances",
+            "Already with one parameter it is not the variance with the baseline over the variance without one.",
             ratio_fourth_moments,
             lambda wrong: "one parameter" in wrong,
         ),
@@ -2237,11 +2237,12 @@ def error_cases(part, first, second):
     ]
 
 
-def error_symptoms(exercise, constant, far):
+def error_symptoms(exercise, constant, far, flat):
     """What is true of many wrong squared errors.
 
     constant : the argument that is held constant
     far      : the case with errors in the hundreds
+    flat     : the other cases that are [T]
     """
 
     def told(name, says, loss, sign):
@@ -2299,7 +2300,7 @@ def error_symptoms(exercise, constant, far):
             "right for one environment only",
             "All is right for [T] and not for [T, B]: the mean is over both axes.",
             of_error(lambda e: (e**2).mean() if e.dim() == 1 else (e**2).mean(1).median()),
-            right=("these four steps", far),
+            right=("these four steps", far, *flat),
             off=("time and environments",),
         ),
     ]
@@ -2438,7 +2439,12 @@ VALUE_REGRESSION_LOSS = Exercise(
             "It reshapes the returns to fit; two shapes that differ are a mistake to report.",
             regression_reshapes,
         ),
-        *error_symptoms(lambda: VALUE_REGRESSION_LOSS, "ret", far="returns in the hundreds"),
+        *error_symptoms(
+            lambda: VALUE_REGRESSION_LOSS,
+            "ret",
+            far="returns in the hundreds",
+            flat=("three steps", "a long batch", "float64"),
+        ),
     ],
     read="lesson 3, “Learning the baseline”; Sutton & Barto, sections 9.3 and 13.4",
 )
@@ -2796,7 +2802,7 @@ def masked_logp_and_advantage(g, B, T, logp=None, adv=None, dtype=torch.float32)
 
 def score_table(times=1.0, rarer=1.0):
     return dict(
-        logp=rarer * tensor(-1.0, -0.5, -2.0, -0.3), adv=times * tensor(1.0, -2.0, 0.5, 3.0)
+        logp=rarer * tensor(-1.0, -0.5, -2.0, -0.3), adv=times * tensor(1.0, -2.0, 0.05, 3.0)
     )
 
 
@@ -2809,8 +2815,12 @@ def score_cases(part):
     ]
 
 
-def score_symptoms(exercise, plain=lambda wrong: wrong):
-    """What is true of many wrong policy-gradient losses; `plain` takes away an argument `mask`."""
+def score_symptoms(exercise, flat, plain=lambda wrong: wrong):
+    """What is true of many wrong policy-gradient losses.
+
+    flat  : the cases that are [T], besides those of `score_cases`
+    plain : takes away an argument `mask`
+    """
 
     def told(name, says, loss, sign):
         return symptom(exercise, name, says, plain(per_step(loss)), sign)
@@ -2857,7 +2867,7 @@ def score_symptoms(exercise, plain=lambda wrong: wrong):
                     )
                 )
             ),
-            right=("these four steps",),
+            right=("these four steps", "rare actions, large advantages", *flat),
             off=("time and environments",),
         ),
     ]
@@ -3087,7 +3097,7 @@ POLICY_GRADIENT_LOSS = Exercise(
             "It reshapes the advantage to fit; two shapes that differ are a mistake to report.",
             loss_reshapes,
         ),
-        *score_symptoms(lambda: POLICY_GRADIENT_LOSS),
+        *score_symptoms(lambda: POLICY_GRADIENT_LOSS, ("three steps", "a long batch", "float64")),
         symptom(
             lambda: POLICY_GRADIENT_LOSS,
             "padding counts",

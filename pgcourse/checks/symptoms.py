@@ -116,11 +116,11 @@ def leak_symptom(exercise, constant, wrong):
 
 
 def few_digits(exercise, wrong):
-    """A Pitfall that is recognized by this: every number is right to 1 %, and no better."""
+    """A Pitfall that is recognized by this: every number is right to half a percent, and no better."""
 
     def telltale(seen, expected):
         return all(
-            case.raises or ((s["out"] - e["out"]).abs() <= 0.01 * e["out"].abs() + 0.01).all()
+            case.raises or ((s["out"] - e["out"]).abs() <= 0.005 * e["out"].abs() + 1e-3).all()
             for case, s, e in zip(exercise().cases, seen, expected, strict=True)
         )
 
