@@ -2107,9 +2107,9 @@ def regression_reshapes(val, ret):
 
 
 def error_pitfall(name, says, *losses, why="", make=of_error):
-    """A mistake in a squared error, with and without the factor 1/2 in front."""
-    wrong = [make(loss) for loss in losses]
-    return Pitfall(name, says, wrong[0], why, also=(*wrong[1:], *map(half, wrong)))
+    """A mistake in a squared error; with a factor 1/2 in front it is recognized by its ratio."""
+    wrong, *also = map(make, losses)
+    return Pitfall(name, says, wrong, why, also=tuple(also))
 
 
 # What goes wrong with a mean squared error, here and in lesson 4's critic_loss.
