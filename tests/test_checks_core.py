@@ -112,6 +112,11 @@ def test_a_gradient_into_a_constant_is_seen():
     assert not verdict.passed
 
 
+def test_an_exception_in_one_case_tells_more_than_a_number_that_is_off_in_another():
+    verdict = verdict_of(lambda x: x + torch.tensor([3.0, 7.0]))
+    assert verdict.pitfall == "exception" and "many numbers" in verdict.example
+
+
 def test_an_operation_that_torch_lacks_is_no_stub():
     def averages_integers(x):
         return torch.tensor([1, 2]).lerp(torch.tensor([3, 4]), 0.5)

@@ -166,6 +166,9 @@ class Exercise:
                 found, where = next(symptoms, None), failing
         shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
         i = self.smallest(shown, seed) if shown else smallest
+        if not found and i is not None and not faults[i].name:  # an exception tells more
+            broken = [j for j in failing if faults[j].name == "exception"]
+            i = self.smallest(broken, seed) if broken else i
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         name, says, why = found.name, found.says, getattr(found, "why", "")
