@@ -75,7 +75,7 @@ class NumpyVector(VectorEnv):
         obs, ended = self._look(self.state), terminated | truncated
         if ended.any():
             info = {"final_obs": obs, "_final_obs": ended}
-            self.state[ended], self.steps[ended] = self._start(ended.sum()), 0
+            self.state[ended], self.steps[ended] = self._start(np.count_nonzero(ended)), 0
             obs = self._look(self.state)
         return obs, rew, terminated, truncated, info
 

@@ -55,7 +55,7 @@ class Collector:
         if ended.any():
             if self.mode == AutoresetMode.SAME_STEP:
                 next_obs = obs.copy()
-                next_obs[ended] = np.stack(info["final_obs"][ended]).reshape(ended.sum(), -1)
+                next_obs[ended] = np.stack(info["final_obs"][ended]).reshape(-1, obs.shape[1])
             elif self.mode == AutoresetMode.DISABLED:
                 obs = self.flat(self.env.reset(options={"reset_mask": ended})[0])
             self.episodes += [(self.steps, float(ret)) for ret in self.return_so_far[ended]]
