@@ -80,10 +80,10 @@ def clip_grad_norm_(params, max_norm):
     What `torch.nn.utils.clip_grad_norm_` does, several times as fast where networks are small.
 
     params   : parameters; one without a gradient is passed over
-    returns  : the norm before, a scalar tensor
+    returns  : the norm before, a float
     """
     grads = [p.grad for p in params if p.grad is not None]
-    norm = torch.cat([g.reshape(-1) for g in grads]).norm()
+    norm = torch.cat([g.reshape(-1) for g in grads]).norm().item()
     if norm > max_norm:
         for g in grads:
             g.mul_(max_norm / norm)
