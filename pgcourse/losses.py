@@ -4,8 +4,6 @@
 flows into them, whatever is passed.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -146,11 +144,12 @@ def clipped_value_loss(val, val_old, ret, clip, mask=None):
     same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
     if mask is not None:
         val, val_old, ret = val[mask], val_old[mask], ret[mask]
-    if clip == math.inf:
-        return critic_loss(val, ret)
     val_old, ret = val_old.detach(), ret.detach()
+    error = (val - ret) ** 2
+    if clip == float("inf"):
+        return error.mean()
     val_clipped = val_old + (val - val_old).clamp(-clip, clip)
-    return torch.maximum((val - ret) ** 2, (val_clipped - ret) ** 2).mean()
+    return torch.maximum(error, (val_clipped - ret) ** 2).mean()
 
 
 def approx_kl(logp, logp_old, mask=None):

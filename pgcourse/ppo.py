@@ -47,7 +47,7 @@ class Config(BaseConfig):
 
     TUNED: ClassVar = {
         "CartPole-v1": dict(
-            n_steps=16, epochs=4, minibatches=1, lr=1.5e-3, critic_lr=2e-2, hidden=(64,)
+            n_envs=24, n_steps=12, epochs=4, minibatches=1, lr=2e-3, critic_lr=3e-2, hidden=(48,)
         ),
         "Acrobot-v1": dict(
             total_steps=120_000, n_steps=256, epochs=6, minibatches=4, lr=2e-3, gamma=0.99, lam=0.94
@@ -103,7 +103,8 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
     data = {**rollout, "adv": adv}
     for _ in range(config.epochs):
         for columns in minibatch_columns(adv.shape[1], config.minibatches, generator):
-            batch = {key: x[:, columns] for key, x in data.items()}
+            whole = len(columns) == adv.shape[1]  # then there is nothing to select
+            batch = data if whole else {key: x[:, columns] for key, x in data.items()}
             mask = batch.get("mask")
             logp, ent, val = policy.evaluate(batch["obs"], batch["act"])
             pi_loss = loss(logp, batch["logp"], batch["adv"], config.clip, mask)
