@@ -84,9 +84,7 @@ def peers_python(given):
 
 
 def command(
-    seeds: Annotated[
-        int, typer.Option(help="Seeds for each row; with our own settings twice as many.")
-    ] = 5,
+    seeds: Annotated[int, typer.Option(help="Seeds for each row; on our side twice as many.")] = 5,
     only: Annotated[
         str, typer.Option(help="Rows whose name contains this; or: latency, rlhf, grading.")
     ] = "",
@@ -116,14 +114,14 @@ def main(seeds, only, peers, out):
     results = load(out)
     if needs_peer:
         results["first use"] = {side.name: first_use(side) for side in (ours, theirs)}
-    runs = [seeds_of_ours(terms, seeds) + seeds * bool(peer) for terms, _, _, peer, _ in rows]
+    runs = [2 * seeds + seeds * bool(peer) for *_, peer, _ in rows]
     bar = tqdm(total=sum(runs), unit=" runs")
     try:
         for terms, algo, env, peer, target in rows:
             job = {"terms": terms, "algo": algo, "env": env, "peer": peer}
             row = {**job, "target": target, "ours": [], "theirs": []}
             results[name(**job)] = row
-            for seed in range(seeds_of_ours(terms, seeds)):
+            for seed in range(2 * seeds):
                 bar.set_postfix_str(name(**job))
                 row["ours"].append(ours.ask(seed=seed, **job))
                 bar.update()
@@ -142,11 +140,6 @@ def main(seeds, only, peers, out):
     if not only:
         for part in parts.values():
             part(out)
-
-
-def seeds_of_ours(terms, seeds):
-    """Twice as many with our own settings: does at least nine in ten solve?"""
-    return 2 * seeds if terms == "tuned" else seeds
 
 
 def load(out):
