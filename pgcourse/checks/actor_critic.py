@@ -2415,24 +2415,22 @@ def push_average(local, shared, optimizer):
     local.zero_grad()
 
 
-def push_zeros_for_none(local, shared, optimizer):
-    for mine, theirs in pairs(local, shared):
-        theirs.grad = torch.zeros_like(theirs) if mine.grad is None else mine.grad.clone()
-    optimizer.step()
-    local.zero_grad()
+def push_for_none(fill):
+    """What is pushed where the worker has no gradient: fill(the shared parameter)."""
+
+    def push(local, shared, optimizer):
+        for mine, theirs in pairs(local, shared):
+            theirs.grad = fill(theirs) if mine.grad is None else mine.grad.clone()
+        optimizer.step()
+        local.zero_grad()
+
+    return push
 
 
 def push_half_of_the_last(local, shared, optimizer):
     for mine, theirs in pairs(local, shared):
         old = 0 if theirs.grad is None else 0.5 * theirs.grad
         theirs.grad = None if mine.grad is None else mine.grad + old
-    optimizer.step()
-    local.zero_grad()
-
-
-def push_none_as_one(local, shared, optimizer):
-    for mine, theirs in pairs(local, shared):
-        theirs.grad = torch.ones_like(theirs) if mine.grad is None else mine.grad.clone()
     optimizer.step()
     local.zero_grad()
 
@@ -2757,7 +2755,7 @@ A3C_PUSH_GRADIENTS = Exercise(
         Pitfall(
             "zeros for no gradient",
             "Where the worker has no gradient (None) it pushes zeros: leave the shared one at None.",
-            push_zeros_for_none,
+            push_for_none(torch.zeros_like),
             "Adam moves a parameter whose gradient is 0 by its momentum; without one it leaves it alone.",
         ),
         Pitfall(
@@ -2779,7 +2777,7 @@ A3C_PUSH_GRADIENTS = Exercise(
             lambda: A3C_PUSH_GRADIENTS,
             "wrong where a gradient is missing",
             "It is right but for a parameter that the loss did not reach: its gradient is None, and so is the shared one.",
-            push_none_as_one,
+            push_for_none(torch.ones_like),
             right=("three pushes of one worker", "a shared gradient left over"),
             off=("a parameter that the loss does not reach",),
         ),
