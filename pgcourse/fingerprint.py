@@ -114,7 +114,7 @@ def find(name, seen):
 
 def follow(unit, statement, seen, module=""):
     """Add a statement, and whatever the names in it stand for."""
-    key = f"{module}: {ast.dump(statement)}"
+    key = f"{module}: {written(statement)}"
     if key in seen or isinstance(statement, ast.Import | ast.ImportFrom):
         return
     seen[key] = True
@@ -136,6 +136,14 @@ def follow(unit, statement, seen, module=""):
         else:
             for other in unit.bindings.get(chain[0], []):
                 follow(unit, other, seen, module)
+
+
+def written(node):
+    """A syntax tree as text, the same in every version of Python (ast.dump is not)."""
+    if isinstance(node, ast.AST):
+        fields = ((k, v) for k, v in ast.iter_fields(node) if v is not None and v != [])
+        return f"{type(node).__name__}({', '.join(f'{k}={written(v)}' for k, v in fields)})"
+    return f"[{', '.join(map(written, node))}]" if isinstance(node, list) else repr(node)
 
 
 def dotted(node):
