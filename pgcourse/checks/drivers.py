@@ -277,8 +277,11 @@ def time_limit(seconds):
         yield
         return
 
+    armed = True
+
     def stop(signum, frame):
-        raise TimeLimit
+        if armed:
+            raise TimeLimit
 
     clocks = [
         (signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds),
@@ -288,8 +291,13 @@ def time_limit(seconds):
     for clock, _, limit in clocks:
         signal.setitimer(clock, limit, 0.2)  # again and again, should a bare except eat it
     try:
-        yield
-    finally:
-        for (clock, number, _), handler in zip(clocks, old, strict=True):
+        try:
+            yield
+        finally:
+            armed = False
+    finally:  # here too, should the signal have come just before
+        armed = False
+        for clock, _, _ in clocks:
             signal.setitimer(clock, 0)
+        for (_, number, _), handler in zip(clocks, old, strict=True):
             signal.signal(number, handler)
