@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pgcourse.checks import LESSONS, all_exercises, judge, lesson_exercises
-from pgcourse.checks.core import alike
+from pgcourse.checks.compare import alike
 
 SEEDS = ("0", "a secret", "another")
 EXERCISES = [pytest.param(e, id=e.name) for e in all_exercises().values()]
