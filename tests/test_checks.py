@@ -28,7 +28,7 @@ RIGHT = [
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_reference_and_accepted_conventions_are_right(exercise):
-    for fn in (exercise.reference, *exercise.accept):
+    for fn in exercise.rights:
         for seed in SEEDS:
             verdict = judge(fn, exercise, seed)
             assert verdict.passed and verdict.score == exercise.points, verdict

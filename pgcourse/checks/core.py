@@ -12,19 +12,19 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
-from pgcourse.checks import drivers
+from pgcourse.checks import drivers, recognize
 from pgcourse.checks.compare import (
-    Fault,
     alike,
     close,
     close_grad,
     difference,
-    factor,
     state_fault,
 )
+from pgcourse.checks.edits import compiled
 from pgcourse.checks.show import show, size
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
@@ -82,29 +82,36 @@ class Exercise:
     parts     : {part: points}; the first one is the condition for the others (see gate), and "clean" is
                 earned by leaving inputs and global state alone
     cases     : list of Case; together they decide the parts
-    pitfalls  : list of Pitfall
+    mistakes  : list of Mistake
     read      : where to read on
-    accept    : other functions that are right too (other conventions); one must agree on every case
+    accept    : other conventions that are right too: edits of the reference (one, or a tuple of them), or
+                functions; one of them must agree on every case
     driver    : how the function is called, a name in drivers.DRIVERS
     seconds   : limit for one call
     gate      : whether the first part is the condition for the others (no for a quiz)
     ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
                 that is wrong tells which (and a slow exercise is judged soon)
+    tries     : how many pairs of mistakes are tried
+    pitfalls  : list of Pitfall, the older form of mistakes
     """
 
     reference: Callable
     parts: dict
     cases: list
-    pitfalls: list
-    read: str
+    mistakes: list = ()
+    read: str = ""
     accept: tuple = ()
     driver: str = "call"
     seconds: float = 5.0
     gate: bool = True
     ladder: bool = False
+    tries: int = 3000
+    pitfalls: list = ()
     lesson: str = field(default="", compare=False)
 
     def __post_init__(self):
+        bound = [m.of(self.reference) for m in self.mistakes]
+        object.__setattr__(self, "pitfalls", bound or self.pitfalls)
         if "clean" not in self.parts or {c.part for c in self.cases} != set(self.parts) - {"clean"}:
             raise ValueError(
                 f"{self.name}: the cases' parts and Exercise.parts (with 'clean') differ."
@@ -119,6 +126,24 @@ class Exercise:
     @property
     def points(self):
         return float(sum(self.parts.values()))
+
+    @cached_property
+    def accept_edits(self):
+        """The conventions that are edits of the reference, as tuples of Edit."""
+        edits = (a if isinstance(a, tuple) else (a,) for a in self.accept if not callable(a))
+        return [*edits]
+
+    @cached_property
+    def rights(self):
+        """The reference and the functions that are right by another convention."""
+        others = [a for a in self.accept if callable(a)]
+        edited = [compiled(self.reference, edits) for edits in self.accept_edits]
+        return (self.reference, *others, *edited)
+
+    @cached_property
+    def cached(self):
+        """What a search has worked out once: generic edits of the reference."""
+        return {}
 
     def inputs(self, i, seed):
         """The arguments of case i, as plain data; the same for the same seed."""
@@ -148,8 +173,11 @@ class Exercise:
                 seen.append(drivers.observe(self.driver, fn, args, case.grad, self.seconds))
         return seen
 
-    def verdict(self, seed, seen):
-        """Judge the observations of one function (one per case, made from the same seed)."""
+    def verdict(self, seed, seen, again=None):
+        """Judge the observations of one function (one per case, made from the same seed).
+
+        again : function seed -> observations of the same function, where it can be called
+        """
         expected, faults = self.convention(seen, seed)
         unclean = [state_fault(s) for s in seen if s["modified"] or s["state"]]
         earned = {
@@ -165,18 +193,22 @@ class Exercise:
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
         failing = [i for i, f in enumerate(faults) if f]
-        found, where = self.recognize(seed, seen, expected, failing)
-        smallest = self.smallest(failing, seed)
-        if not found and failing and not faults[smallest].name:
-            found, where = self.recognize_in_one_part(seed, seen, expected, earned)
-            if not found:
-                symptoms = (p for p in self.pitfalls if p.symptom and tells(p, seen, expected))
-                found, where = next(symptoms, None), failing
-        shown = [i for i in where if i in failing and self.shows(found, i, seed, expected)]
-        i = self.smallest(shown, seed) if shown else smallest
-        if not found and i is not None and not faults[i].name:  # an exception tells more
+        search = recognize.Search(self, seed, seen, expected, failing, again)
+        found, where = recognize.name(search)
+        i = self.smallest(failing, seed)
+        if not found and failing and not faults[i].name:
+            found, where = recognize.in_one_part(search, earned)
             broken = [j for j in failing if faults[j].name == "exception"]
-            i = self.smallest(broken, seed) if broken else i
+            if not found and broken:  # an exception tells more than a number that is off
+                i = self.smallest(broken, seed)
+                found, where = faults[i], []
+            if not found:
+                symptoms = (
+                    p for p in self.pitfalls if p.symptom and recognize.tells(p, seen, expected)
+                )
+                found, where = next(symptoms, None), failing
+        shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
+        i = self.smallest(shown, seed) if shown else i
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         name, says, why = found.name, found.says, getattr(found, "why", "")
@@ -193,7 +225,7 @@ class Exercise:
         faults   : for each case the first difference from it that matters, or None
         """
         best = self.compare(seen, self.known(self.reference, seed))
-        for right in self.accept:
+        for right in self.rights[1:]:
             # of each part that is wrong one case; a convention that mends none of them mends no part
             wrong = {case.part: i for i, case in enumerate(self.cases) if best[1][i]}.values()
             if not all(
@@ -207,80 +239,10 @@ class Exercise:
         pairs = zip(self.cases, seen, expected, strict=True)
         return expected, [difference(s, e, case) for case, s, e in pairs]
 
-    def recognize(self, seed, seen, expected, failing):
-        """(mistake, cases): the pitfall that does what the function did on every case where it returned.
-
-        If none does: a factor, if that is all; a pitfall that agrees up to a factor; else (None, []).
-        """
-        regular = [i for i, c in enumerate(self.cases) if not c.raises]
-        ran = [i for i in regular if not seen[i]["error"] and not seen[i]["timeout"]]
-        # Guards apart, the function is right: then the cases that must raise tell.
-        if failing and not set(failing) & set(regular):
-            ran = range(len(self.cases))
-        elif 2 * len(ran) < len(regular):
-            ran = regular
-        ran = sorted(ran, key=lambda i: i not in failing)  # there most pitfalls drop out at once
-        for pitfall in self.pitfalls:
-            if pitfall.telltale:
-                if failing and not pitfall.symptom and tells(pitfall, seen):
-                    return pitfall, failing
-            elif any(self.agrees(fn, seed, seen, expected, ran) for fn in variants(pitfall)):
-                return pitfall, ran
-        if not set(failing) & set(regular):
-            return None, []
-        given = [seen[i] for i in ran]
-
-        def of(fn):
-            return (self.known_on(i, fn, seed) for i in ran)
-
-        rights = (self.reference, *self.accept)
-        c = next(filter(None, (factor(given, of(right)) for right in rights)), None)
-        if c is not None:
-            if round(c, 3) == -1:
-                return Fault("wrong sign", "The result is off: the sign is reversed."), ran
-            says = f"The result is off: it is {c:.4g} times the right one, in every case."
-            return Fault("wrong factor", says), ran
-        for pitfall in self.pitfalls:
-            for fn in () if pitfall.telltale else variants(pitfall):
-                if factor(given, of(fn)) is not None:
-                    known = [*of(fn)]
-                    if all(factor(known, of(right)) is None for right in rights):
-                        return pitfall, ran
-        return None, []
-
-    def recognize_in_one_part(self, seed, seen, expected, earned):
-        """Whoever makes several mistakes hears of one: the pitfall that agrees on all cases of a part.
-
-        It must be wrong on two of them, and not by a 0: two single numbers may be equal by accident.
-        """
-        failed = [part for part, ok in earned.items() if not ok]
-        for part in failed[:1] if self.ladder else failed:
-            cases = [i for i, c in enumerate(self.cases) if c.part == part and not c.raises]
-            cases = [i for i in cases if not all_zero(seen[i]["out"])]
-            cases.sort(key=lambda i: alike(seen[i], expected[i]))  # most drop out at the first
-            if len(cases) < 2 or any(  # what another convention calls right tells nothing
-                all(alike(seen[i], self.known_on(i, right, seed)) for i in cases)
-                for right in self.accept
-            ):
-                continue
-            for pitfall in self.pitfalls:
-                if not pitfall.telltale and any(
-                    self.agrees(fn, seed, seen, expected, cases, 2) for fn in variants(pitfall)
-                ):
-                    return pitfall, cases
-        return None, []
-
-    def agrees(self, fn, seed, seen, expected, cases, wrong=1):
-        """Whether a pitfall does what was seen on these cases, and is wrong on some of them."""
-        return all(alike(seen[i], self.known_on(i, fn, seed)) for i in cases) and wrong <= sum(
-            not alike(self.known_on(i, fn, seed), expected[i]) for i in cases
-        )
-
     def shows(self, found, i, seed, expected):
         """Whether case i tells the mistake that was found from the right answer."""
-        if not isinstance(found, Pitfall) or found.telltale:
-            return True
-        return not alike(self.known_on(i, found.wrong, seed), expected[i])
+        wrong = None if getattr(found, "telltale", None) else getattr(found, "wrong", None)
+        return wrong is None or not alike(self.known_on(i, wrong, seed), expected[i])
 
     def smallest(self, cases, seed):
         """The case to show: a wrong result before a missing guard, then the one with the fewest numbers."""
@@ -411,7 +373,11 @@ def judge(fn, exercise=None, seed=None):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so few numbers: on a busy machine a second thread costs seconds
     try:
-        return exercise.verdict(seed, exercise.observe(fn, seed))
+
+        def observe(seed):
+            return exercise.observe(fn, seed)
+
+        return exercise.verdict(seed, observe(seed), observe)
     finally:
         torch.set_num_threads(threads)
 
@@ -433,19 +399,3 @@ def check(fn, exercise=None):
     if verdict.score == 0:
         raise CheckFailed(verdict)
     return float(min(max(verdict.score, 0.0), verdict.points))
-
-
-def all_zero(out):
-    return torch.is_tensor(out) and not out.any()
-
-
-def tells(pitfall, *seen):
-    """What a telltale cannot even read (a bool for a number) it does not recognize."""
-    try:
-        return pitfall.telltale(*seen)
-    except Exception:
-        return False
-
-
-def variants(pitfall):
-    return pitfall.wrong, *pitfall.also
