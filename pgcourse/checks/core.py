@@ -193,9 +193,10 @@ class Exercise:
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
         failing = [i for i, f in enumerate(faults) if f]
-        search = recognize.Search(self, seed, seen, expected, failing, again)
-        found, where = recognize.name(search)
         i = self.smallest(failing, seed)
+        fault = None if i is None else faults[i]
+        search = recognize.Search(self, seed, seen, expected, failing, fault, again)
+        found, where = recognize.name(search)
         if not found and failing and not faults[i].name:
             found, where = recognize.in_one_part(search, earned)
             broken = [j for j in failing if faults[j].name == "exception"]
@@ -204,7 +205,9 @@ class Exercise:
                 found, where = faults[i], []
             if not found:
                 symptoms = (
-                    p for p in self.pitfalls if p.symptom and recognize.tells(p, seen, expected)
+                    p
+                    for p in self.pitfalls
+                    if p.symptom and recognize.tells(p, self, seen, expected)
                 )
                 found, where = next(symptoms, None), failing
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]

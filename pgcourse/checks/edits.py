@@ -16,7 +16,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 TOKEN = re.compile(
     r"(?P<comment>#[^\n]*)|\"[^\"\n]*\"|'[^'\n]*'|\d[\w.]*(?:(?<=e)[+-]\d+)?|\w+|\*\*|//|[=!<>+*/-]=|\S"
@@ -162,21 +162,17 @@ def text_of(fn):
     return Text("".join(lines[:head]), "".join(lines[head:first]), body)
 
 
+@lru_cache(maxsize=10_000)
 def tokens(text):
     return [(m.start(), m.end(), m[0]) for m in TOKEN.finditer(text) if not m["comment"]]
 
 
-@cache
-def wanted(old):
-    return [token for _, _, token in tokens(old)]
-
-
 def matches(text, old):
     """[(start, end)] of the fragment's occurrences, token by token."""
-    have, want = tokens(text), wanted(old)
+    have, want = tokens(text), [token for _, _, token in tokens(old)]
     found, i = [], 0
     while i + len(want) <= len(have):
-        if [token for _, _, token in have[i : i + len(want)]] == want:
+        if have[i][2] == want[0] and [token for _, _, token in have[i : i + len(want)]] == want:
             found.append((have[i][0], have[i + len(want) - 1][1]))
             i += len(want)
         else:

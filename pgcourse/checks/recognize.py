@@ -8,6 +8,7 @@ a factor; a factor on top; an edit that nobody wrote down; two mistakes; one mis
 import ast
 import contextlib
 import itertools
+import math
 import random
 import warnings
 from dataclasses import dataclass, replace
@@ -15,10 +16,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from pgcourse.checks import drivers
-from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
+from pgcourse.checks.compare import Fault, alike, close, close_grad, difference, factor
 from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import round_to, solve, vector, with_holes
 
+FACTS = {  # differences that say all there is to know
+    "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
+    "wrong type", "wrong shape", "wrong dtype",
+}  # fmt: skip
 SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
 
 
@@ -26,6 +31,7 @@ SECOND_SEED = "once more"  # a name that was searched for must hold for these in
 class Search:
     """One wrong function: what was seen of it, and what would have been right.
 
+    fault : the difference in the smallest failing case, or None
     again : function seed -> observations of the same function, or None where it cannot be called
     """
 
@@ -34,6 +40,7 @@ class Search:
     seen: list
     expected: list
     failing: list
+    fault: object = None
     again: object = None
 
     def __post_init__(self):
@@ -57,16 +64,15 @@ class Search:
     def known(self, i, fn):
         return self.exercise.known_on(i, fn, self.seed)
 
-    def quick(self, fn, i, seed=None):
+    def quick(self, fn, i, seed=None, grad=True):
         """Result and gradients alone, without watching over inputs and global state."""
-        key = i if seed is None else (i, seed)
+        key = i, self.seed if seed is None else seed
         if key not in self.inputs:
-            self.inputs[key] = self.exercise.inputs(i, self.seed if seed is None else seed)
+            self.inputs[key] = self.exercise.inputs(*key)
         given = drivers.copy_plain(self.inputs[key])
+        wanted = self.exercise.cases[i].grad if grad else ()
         try:
-            out, grads = drivers.DRIVERS[self.exercise.driver](
-                fn, given, self.exercise.cases[i].grad
-            )
+            out, grads = drivers.DRIVERS[self.exercise.driver](fn, given, wanted)
         except drivers.TimeLimit:
             raise
         except Exception as e:
@@ -75,8 +81,14 @@ class Search:
 
     def does(self, fn, cases=None):
         """Whether fn does what was seen, in all of the cases: a candidate that was searched for."""
-        cases = self.ran if cases is None else cases
-        return all(same(self.seen[i], self.quick(fn, i)) for i in cases)
+        return all(
+            (
+                not self.exercise.cases[i].grad
+                or same(self.seen[i], self.quick(fn, i, grad=False), False)
+            )
+            and same(self.seen[i], self.quick(fn, i))
+            for i in (self.ran if cases is None else cases)
+        )
 
     def holds(self, fn):
         """Whether it differs from what is right by finite numbers, and agrees on a second seed."""
@@ -98,14 +110,17 @@ class Search:
         return bool(ok.any()) and not close(a[ok].float(), b[ok].float())
 
 
-def same(a, b):
+def same(a, b, grads=True):
     """`alike`, without inputs and global state."""
     if bool(a["error"]) or bool(b["error"]):
         return bool(a["error"]) == bool(b["error"])
     return (
         close(a["out"], b["out"])
         and close(b["out"], a["out"])
-        and all(close_grad(a["grads"].get(k), b["grads"].get(k)) for k in a["grads"] | b["grads"])
+        and all(
+            close_grad(a["grads"].get(k), b["grads"].get(k))
+            for k in (a["grads"] | b["grads"] if grads else ())
+        )
     )
 
 
@@ -126,7 +141,8 @@ def name(search):
         return found
     if not set(search.failing) & set(search.regular):
         return None, []
-    for look in (on_another_convention, with_a_factor, by_search):
+    plain = search.fault and search.fault.name in FACTS
+    for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
         found = look(search)
         if found:
             return found
@@ -137,7 +153,11 @@ def written(search):
     """One of the exercise's mistakes as it stands."""
     for m in search.exercise.pitfalls:
         if m.telltale:
-            if search.failing and not m.symptom and tells(m, search.seen):
+            if (
+                search.failing
+                and not m.symptom
+                and tells(m, search.exercise, search.seen, search.expected)
+            ):
                 return m, search.failing
         elif any(agrees(search, fn, search.ran) for fn in variants(m)):
             return m, search.ran
@@ -220,12 +240,15 @@ def fitted(search):
 def fit(search, m, version, i):
     fn, put = with_holes(m, version)
 
+    wanted = vector(search.seen[i] | {"grads": {}})
+    grad = wanted is None or len(wanted) < len(m.holes)
+
     def run(h):
         put(h)
-        seen = search.quick(fn, i)
+        seen = search.quick(fn, i, grad=grad)
         return None if seen["error"] else vector(seen)
 
-    h = solve(run, vector(search.seen[i]), [*m.holes.values()])
+    h = solve(run, vector(search.seen[i]) if grad else wanted, [*m.holes.values()])
     if h is None:
         return None
     for digits in (2, 3, 4, 7):  # the roundest number that does it
@@ -254,7 +277,8 @@ def generic(search):
 
 def generic_edits(exercise):
     """(function, Edit) for each generic edit of the reference that compiles, kept with the exercise."""
-    from pgcourse.checks.operators import edits, function_tree
+    from pgcourse.checks.operators import edits
+    from pgcourse.checks.operators.trees import function_tree
 
     if "generic" not in exercise.cached:
         reference = exercise.reference
@@ -341,10 +365,51 @@ def all_zero(out):
     return torch.is_tensor(out) and not out.any()
 
 
-def tells(pitfall, *seen):
+class Signs:
+    """What a telltale looks at: observations and right ones by the case's name, and where it is wrong."""
+
+    def __init__(self, cases, seen, expected):
+        names = [case.name for case in cases]
+        self.cases, self.seen = cases, dict(zip(names, seen, strict=True))
+        self.expected = dict(zip(names, expected, strict=True))
+
+    def __getitem__(self, name):
+        return self.seen[name]
+
+    def right(self, name):
+        return self.expected[name]
+
+    def number(self, name):
+        return number(self.seen[name])
+
+    def wrong(self, case):
+        return bool(difference(self.seen[case.name], self.expected[case.name], case))
+
+    @property
+    def wrong_parts(self):
+        """Names of the parts that are wrong, guards apart."""
+        return {case.part for case in self.cases if not case.raises and self.wrong(case)}
+
+    @property
+    def values_right(self):
+        """Whether every value is right, whatever the gradients are."""
+        regular = [case.name for case in self.cases if not case.raises]
+        return all(close(self.seen[n]["out"], self.expected[n]["out"]) for n in regular)
+
+
+def number(seen):
+    """The scalar that came out, or nan (which is neither equal to anything nor apart)."""
+    out = seen["out"]
+    scalar = type(out) in (int, float) or (torch.is_tensor(out) and out.dim() == 0)
+    return float(out) if scalar else math.nan
+
+
+def tells(pitfall, exercise, seen, expected):
     """What a telltale cannot even read (a bool for a number) it does not recognize."""
     try:
-        return pitfall.telltale(*seen)
+        if isinstance(pitfall, Mistake):
+            return pitfall.telltale(Signs(exercise.cases, seen, expected))
+        return pitfall.telltale(*([seen, expected] if pitfall.symptom else [seen]))
     except Exception:
         return False
 
