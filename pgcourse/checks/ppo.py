@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, masks, normal
 from pgcourse.checks.symptoms import differ, halves, number, paddings, part_symptom, symptom
