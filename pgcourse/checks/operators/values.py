@@ -153,6 +153,15 @@ def is_a(ops, node):
     return isinstance(node, ast.BinOp) and isinstance(node.op, ops)
 
 
+@operator("not divided by a count")
+def divided_by_a_count(node, scope):
+    """x / len(y) for x: the division that makes a mean of a sum, once too often."""
+    if isinstance(node, ast.BinOp | ast.Call) or is_data(node, scope):
+        for name in scope.arguments:
+            count = ast.Call(load("len"), [load(name)], [])
+            yield ast.BinOp(node, ast.Div(), count), f"It divides by the length of `{name}`."
+
+
 @operator("a bracket too few")
 def bracket_dropped(node, scope):
     """a * b + c for a * (b + c): a factor that acts on one term only."""
