@@ -80,7 +80,7 @@ EXERCISE = Exercise(
     },
     driver="update_policy",
     ladder=True,
-    tries=40,
+    tries=110,
     cases=[
         Case("one step on a fresh rollout", lambda g: agent(g, 2, 2), "one step"),
         Case("one step, more data", lambda g: agent(g, 6, 3, entropy_coef=0.2), "one step"),
