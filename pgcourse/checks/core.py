@@ -91,7 +91,7 @@ class Exercise:
     gate      : whether the first part is the condition for the others (no for a quiz)
     ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
                 that is wrong tells which (and a slow exercise is judged soon)
-    tries     : how many pairs of mistakes are tried
+    tries     : how many candidates each search may run; fewer than the mistakes' versions: no pairs
     pitfalls  : list of Pitfall, the older form of mistakes
     """
 
@@ -105,7 +105,7 @@ class Exercise:
     seconds: float = 5.0
     gate: bool = True
     ladder: bool = False
-    tries: int = 3000
+    tries: int = 1500
     pitfalls: list = ()
     lesson: str = field(default="", compare=False)
 
