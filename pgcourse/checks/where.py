@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import copy
 import difflib
+import html
 import inspect
 import re
 import signal
@@ -27,6 +28,7 @@ from pgcourse.checks.compare import close, close_grad, difference
 from pgcourse.checks.grafts import Pieces, grafts, own_expressions, read_locals, size
 from pgcourse.checks.operators import edits
 from pgcourse.checks.operators.trees import function_tree
+from pgcourse.checks.patch import changed
 from pgcourse.checks.sources import names_in, sources_of
 from pgcourse.checks.traces import (
     SEE,
@@ -41,7 +43,7 @@ from pgcourse.checks.traces import (
 )
 
 CANDIDATE_SECONDS = 0.1  # for one call of an edited function, and 20 times what the reference takes
-AFTER_THE_FIRST = 0.3  # CPU seconds in which a smaller change is looked for
+AFTER_THE_FIRST = 0.4  # CPU seconds in which a smaller change is looked for
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
     "the arguments of a call": 0.5,
     "an expression": 1,
@@ -69,10 +71,11 @@ EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtre
 class Located:
     """A change of the learner's text that was seen to make everything right.
 
-    line   : number of the line in its cell or file
-    text   : that line as it stands there
-    change : the change, as the lines of a small diff
-    says   : where and what, in a sentence
+    line   : number of its first line in the cell or file
+    text   : that line as it stands there; of two changes the two lines
+    change : the change, as a small diff: lines that go (-) and come (+)
+    says   : where, in a sentence
+    lines  : numbers of all lines that it changes
     """
 
     line: int
@@ -80,6 +83,17 @@ class Located:
     change: str
     says: str
     lines: tuple
+
+    def __str__(self):
+        return f"{self.says}\n{textwrap.indent(self.text, '  ')}\nThe change:\n{textwrap.indent(self.change, '  ')}"
+
+    def _repr_html_(self):
+        text, change = html.escape(self.text), html.escape(self.change)
+        return (
+            f"{html.escape(self.says)}<pre style='margin:.3em 0'>{text}</pre>"
+            "<details><summary>Show the change</summary>"
+            f"<pre style='margin:.3em 0'>{change}</pre></details>"
+        )
 
 
 def locate(fn, exercise, seed, seen, budget=2.0):
@@ -165,7 +179,7 @@ class Search:
         """[(rank, source, edits)] that are proven; after the first the search goes on for a little."""
         proven = []
         for rank, source, edit in ranked:
-            if proven and rank > proven[0][0] + 1.5:
+            if proven and rank > proven[0][0] + 2:
                 break
             if time.process_time() > until:
                 break
@@ -257,21 +271,30 @@ class Search:
         return name in self.space or hasattr(builtins, name)
 
     def located(self, proven):
-        _, source, edits = min(
-            proven,
-            key=lambda p: (
-                sum(self.guilts[id(e)] for e in p[2]),
-                sum(map(cost, p[2])),
-                p[2][-1].line if p[2][-1].kind in QUIET else -p[2][-1].line,
-            ),
-        )
+        """The smallest of the proven changes, at a wrong value rather than at a right one."""
+
+        def size_of(found):
+            last = found[2][-1]  # of changes as small the first, but a sign where it is handed on
+            order = -last.line if last.kind == "sign" else last.line
+            return sum(self.guilts[id(e)] for e in found[2]), sum(map(cost, found[2])), order
+
+        proven = sorted(proven, key=size_of)
+        _, source, edits = proven[0]
+        spans = changed(source, edits)
         lines = sorted({e.line for e in edits})
-        text = source.lines[lines[0] - 1].strip()
-        change = "\n".join(f"- {e.before}\n+ {e.after}" for e in edits)
-        others = {e.line for _, _, es in proven for e in es} - {*lines}
-        first = source.first - 1
-        says = f"{[e.kind for e in edits]} {len(proven)} {others}"
-        return Located(first + lines[0], text, change, says, tuple(first + line for line in lines))
+        as_small = [p for p in proven if size_of(p)[:2] == size_of(proven[0])[:2]]
+        others = {e.line for _, s, es in as_small if s is source for e in es if not put_in(e)}
+        others = set() if any(map(put_in, edits)) else others - {*lines}
+        return Located(
+            source.first + lines[0] - 1,
+            "\n".join(source.lines[line - 1].strip() for line in lines),
+            "\n".join(
+                "\n".join([*(f"- {x}" for x in before), *(f"+ {x}" for x in after)])
+                for _, before, after in spans
+            ),
+            sentence(source, self.sources[0], edits, lines, others),
+            tuple(source.first + line - 1 for line in lines),
+        )
 
     def proves(self, source, edit):
         """Whether everything is right after this edit of the source."""
@@ -366,6 +389,27 @@ def outer_paths(tree, path):
     """Paths of the expressions around a place, up to its statement."""
     known = {p for p in all_paths(tree)}
     return [path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in known]
+
+
+def sentence(source, asked, edits, lines, others):
+    """Where the change is, and that it is known by running."""
+    where = [
+        f"{'before line' if put_in(e) else 'line'} {source.first + e.line - 1}"
+        for e in sorted(edits, key=lambda e: e.line)
+    ]
+    where = " and ".join(dict.fromkeys(where))
+    of = f" of `{source.name}`" if source is not asked else ""
+    of += f", {source.place}" if source.place != asked.place else ""
+    how = "one change" if len(edits) == 1 else "two changes"
+    says = f"{where[0].upper()}{where[1:]}{of}: with {how} there, every case comes out right."
+    if others:
+        also = " or ".join(str(source.first + line - 1) for line in sorted(others)[:3])
+        says += f" (A change as small in line {also} would do, too.)"
+    return says
+
+
+def put_in(edit):
+    return isinstance(edit.new, list) and not edit.old
 
 
 def quick(seen, right):
