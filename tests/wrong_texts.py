@@ -174,7 +174,7 @@ SINGLES = [
     future = torch.where(terminated, torch.zeros_like(future), future)
     return rew + future
 """,
-        {3},
+        {3, 5},
     ),
     (
         "critic_loss",
