@@ -100,7 +100,12 @@ def name_for_another(node, scope):
 
 # --- arithmetic ---
 
-OTHER = {ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div, ast.Add], ast.Div: [ast.Mult]}
+OTHER = {
+    ast.Add: [ast.Sub, ast.Mult],
+    ast.Sub: [ast.Add],
+    ast.Mult: [ast.Div, ast.Add],
+    ast.Div: [ast.Mult],
+}
 OTHER |= {ast.BitAnd: [ast.BitOr], ast.BitOr: [ast.BitAnd], ast.MatMult: [ast.Mult]}
 SAYS_SIGN = "A sign is wrong in `{new}`."
 
