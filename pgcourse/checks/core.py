@@ -404,7 +404,10 @@ def find(fn, verdict, seed, seen):
         return None
     from pgcourse.checks.where import locate  # a right answer does not wait for it
 
-    return locate(fn, verdict.exercise, seed, seen)
+    try:
+        return locate(fn, verdict.exercise, seed, seen)
+    except Exception:  # whatever a learner's objects do when they are copied: the card is there
+        return None
 
 
 def check(fn, exercise=None):

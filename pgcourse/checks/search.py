@@ -51,6 +51,7 @@ OF_OTHERS = {"an expression", "an operation is missing", "one expression for ano
 QUIET = {  # edits that leave every value as it is: of gradients, of what is done to objects
     "detach dropped",
     "detach added",
+    "copied",
     "a call left out",
     "a statement is missing",
     "a statement left out",

@@ -39,11 +39,18 @@ class Located:
     says: str
     lines: tuple
 
+    @property
+    def numbered(self):
+        return "\n".join(
+            f"{n}: {x}" for n, x in zip(self.lines, self.text.split("\n"), strict=True)
+        )
+
     def __str__(self):
-        return f"{self.says}\n{textwrap.indent(self.text, '  ')}\nThe change:\n{textwrap.indent(self.change, '  ')}"
+        inner = (textwrap.indent(x, "  ") for x in (self.numbered, self.change))
+        return f"{self.says}\n{next(inner)}\nThe change:\n{next(inner)}"
 
     def _repr_html_(self):
-        text, change = html.escape(self.text), html.escape(self.change)
+        text, change = html.escape(self.numbered), html.escape(self.change)
         return (
             f"{html.escape(self.says)}<pre style='margin:.3em 0'>{text}</pre>"
             "<details><summary>Show the change</summary>"
@@ -107,11 +114,11 @@ def located(proven, asked):
 
 def sentence(source, asked, edits, lines, others):
     """Where the change is, and that it is known by running."""
-    where = [
-        f"{'before line' if put_in(e) else 'line'} {source.first + e.line - 1}"
-        for e in sorted(edits, key=lambda e: e.line)
-    ]
-    where = " and ".join(dict.fromkeys(where))
+    places = {source.first + e.line - 1: put_in(e) for e in sorted(edits, key=lambda e: e.line)}
+    if any(places.values()) or len(places) == 1:
+        where = " and ".join(f"{'before ' * new}line {n}" for n, new in places.items())
+    else:
+        where = "lines " + " and ".join(map(str, places))
     of = f" of `{source.name}`" if source is not asked else ""
     of += f", {source.place}" if source.place != asked.place else ""
     how = "one change" if len(edits) == 1 else "two changes"
