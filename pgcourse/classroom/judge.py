@@ -14,6 +14,7 @@ import random
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ import nbformat
 import pgcourse
 from pgcourse.checks import drivers, get
 from pgcourse.checks.core import VISIBLE_SEED, Verdict
-from pgcourse.classroom import intake, sandbox, wire
+from pgcourse.classroom import intake, leftovers, sandbox, wire
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
 CELL_SECONDS = 10.0  # for a cell at top level
@@ -427,11 +428,13 @@ HOME = "pgcourse-worker-"
 
 
 def remove_homes_of_the_dead():
-    """Directories of workers whose judge was killed before it could tidy up."""
-    for path in Path(tempfile.gettempdir()).glob(f"{HOME}[0-9]*-*"):
-        owner = path.name.removeprefix(HOME).split("-")[0]
-        if sys.platform == "linux" and not Path("/proc", owner).exists():
-            shutil.rmtree(path, ignore_errors=True)
+    """Directories of workers whose judge was killed before it could tidy up; never stops a start."""
+    with contextlib.suppress(Exception):
+        for path in Path(tempfile.gettempdir()).glob(f"{HOME}[0-9]*-*"):
+            owner, status = path.name.removeprefix(HOME).split("-")[0], path.lstat()
+            own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+            if sys.platform == "linux" and own and not Path("/proc", owner).exists():
+                leftovers.remove(path)
 
 
 class Worker:
@@ -568,7 +571,7 @@ class Worker:
 
     def close(self):
         self.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
+        leftovers.remove(self.home)
 
 
 PROBE = """
@@ -637,7 +640,7 @@ def write_package(target, asked):
     (target / "pgcourse" / "classroom" / "__init__.py").write_text("", encoding="utf-8")
     for path in sorted((root / "checks").glob("*drivers.py")):
         shutil.copy(path, target / "pgcourse" / "checks")
-    for name in ("worker", "wire", "sandbox"):
+    for name in ("worker", "wire", "sandbox", "leftovers"):
         shutil.copy(root / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
 
 
@@ -666,5 +669,8 @@ def fingerprint(source):
     modules |= {case.inputs.__module__ for e in exercises_in(source).values() for case in e.cases}
     files = {Path(sys.modules[name].__file__) for name in modules}
     files |= set(root.glob("checks/*drivers.py")) | {root / "checks" / "core.py"}
-    files |= {root / "classroom" / f"{name}.py" for name in ("judge", "worker", "wire", "intake")}
+    files |= {
+        root / "classroom" / f"{name}.py"
+        for name in ("judge", "worker", "wire", "intake", "sandbox")
+    }
     return f"{zlib.crc32(b''.join(p.read_bytes() for p in sorted(files))):08x}"

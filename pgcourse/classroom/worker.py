@@ -19,7 +19,6 @@ import inspect
 import linecache
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
@@ -29,7 +28,7 @@ import types
 import torch
 
 from pgcourse.checks import drivers
-from pgcourse.classroom import sandbox, wire
+from pgcourse.classroom import leftovers, sandbox, wire
 
 # ------------------------------------------------------------------------- one submission
 
@@ -269,18 +268,8 @@ def next_order(control, child, scratch):
         try:
             return socket.recv_fds(control, 1, 1)[:2]
         except TimeoutError:
-            if held_in(scratch) > sandbox.SCRATCH_BYTES:
+            if leftovers.held_in(scratch, sandbox.SCRATCH_BYTES) > sandbox.SCRATCH_BYTES:
                 os.kill(child, signal.SIGKILL)
-
-
-def held_in(folder):
-    """Bytes that a directory takes on the disk."""
-    held = 0
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            with contextlib.suppress(OSError):
-                held += 4096 + 512 * os.lstat(os.path.join(place, name)).st_blocks
-    return held
 
 
 def silence():
@@ -327,9 +316,6 @@ def children_of(pid):
 def sweep(scratch):
     """Nothing of one submission is left for the next."""
     for place in (scratch, "/dev/shm") if os.getpid() == 1 else (scratch,):
-        for entry in os.scandir(place):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    os.unlink(entry.path)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(place):
+                leftovers.remove(os.path.join(place, name))
