@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pgcourse.classroom import judge, leftovers
+from pgcourse.classroom import leftovers, warm
 
 NOBODY = 65534
 
@@ -149,29 +149,29 @@ def dead():
 
 @pytest.mark.parametrize("make", KINDS)
 def test_homes_of_the_dead_go_and_never_stop_a_start(temporary, dead, make):
-    home = temporary / f"{judge.HOME}{dead}-abc"
+    home = temporary / f"{warm.HOME}{dead}-abc"
     (home / "scratch").mkdir(parents=True)
     make(home / "scratch")
-    judge.remove_homes_of_the_dead()
+    warm.remove_homes_of_the_dead()
     assert not home.exists()
 
 
 def test_only_directories_of_one_s_own_are_homes(temporary, dead):
     (temporary / "mine").mkdir()
     (temporary / "mine" / "file").write_text("kept")
-    (temporary / f"{judge.HOME}{dead}-link").symlink_to(temporary / "mine")
-    somebody = temporary / f"{judge.HOME}{dead}-other"
+    (temporary / f"{warm.HOME}{dead}-link").symlink_to(temporary / "mine")
+    somebody = temporary / f"{warm.HOME}{dead}-other"
     somebody.mkdir()
     if os.getuid() == 0:
         os.chown(somebody, NOBODY, NOBODY)
-    living = temporary / f"{judge.HOME}{os.getpid()}-abc"
+    living = temporary / f"{warm.HOME}{os.getpid()}-abc"
     living.mkdir()
-    judge.remove_homes_of_the_dead()
+    warm.remove_homes_of_the_dead()
     assert (temporary / "mine" / "file").read_text() == "kept"
     assert living.exists()
     assert somebody.exists() == (os.getuid() == 0)
 
 
 def test_tidying_that_fails_stops_no_start(temporary, monkeypatch):
-    monkeypatch.setattr(judge.Path, "glob", lambda *a: 1 / 0)
-    judge.remove_homes_of_the_dead()
+    monkeypatch.setattr(warm.Path, "glob", lambda *a: 1 / 0)
+    warm.remove_homes_of_the_dead()

@@ -126,7 +126,7 @@ def autograde(directory, lesson):
     """Grade every submission of a lesson that is in the course directory."""
     from pgcourse.classroom.grade import grade_class
     from pgcourse.classroom.gradebook import ClassError
-    from pgcourse.classroom.judge import NoIsolation
+    from pgcourse.classroom.warm import NoIsolation
 
     try:
         grade_class(directory, lesson)

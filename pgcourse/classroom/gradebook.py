@@ -31,7 +31,8 @@ from traitlets import Bool, Integer, Unicode
 
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
-from pgcourse.classroom.judge import Limits, fingerprint, grade_submission
+from pgcourse.classroom.judge import fingerprint, grade_submission
+from pgcourse.classroom.warm import Limits
 
 # nbgrader calls alembic by name when it makes a gradebook
 os.environ["PATH"] = os.pathsep.join(
