@@ -722,8 +722,9 @@ plt.show()
 #
 # ### Exercise: `normalize_advantage` (12 minutes, ●●●)
 #
-# With a mask, the filling stays out of the mean and the standard deviation, and is 0 in the result. And
-# what if all advantages are equal? On CartPole, that happens.
+# With a mask, the padding stays out of the mean and the standard deviation, and is 0 in the result. And
+# what if all advantages are equal? It happens: before the first reward all returns are 0, and in lesson 7
+# all answers to a prompt may earn the same score.
 #
 # <details><summary>Hint 1</summary>
 #
