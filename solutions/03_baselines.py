@@ -936,8 +936,8 @@ for k, (stage, agents) in enumerate(stages.items()):
     for i, name in enumerate(names):
         ratios = [agent[name][0] for agent in agents]
         x, height = k + 0.3 * (i - 1), sum(ratios) / len(ratios)
-        bar = plt.bar(x, height, 0.28, color=plots.COLORS[i], label=name if k == 0 else None)
-        plt.bar_label(bar, fmt="%.2f", fontsize=9, padding=6)
+        plt.bar(x, height, 0.28, color=plots.COLORS[i], label=name if k == 0 else None)
+        plt.text(x, max(ratios) + 0.02, f"{height:.2f}", ha="center", fontsize=9)
         plt.plot([x] * len(ratios), ratios, ".", color=plots.BLACK, ms=4)
 plt.xticks(range(3), list(stages))
 plt.ylabel("variance ratio\n(1 = no baseline)")
@@ -967,8 +967,8 @@ assert mean["trained, a learned V(s)"] > 0.7 * mean["trained, the mean return"],
 assert mean["trained, a mean for each time step"] < mean["trained, a learned V(s)"] / 2, figures
 
 # %% [markdown]
-# Explained variance does not tell what a baseline is worth: the constant has 0 and removes half of the
-# variance or more, the trained agent's $V(s)$ has about 0 too and removes nearly all of it. While the
+# Explained variance does not tell what a baseline is worth: the constant has 0 and removes from half to nine
+# tenths of the variance; the trained agents' $V(s)$ explains little more and removes no more either. While the
 # agent learns, how long the pole will stand depends on the state, and $V(s)$ is the best of the three.
 # For the trained agent it depends on the clock.
 #
@@ -1076,7 +1076,8 @@ left.legend(fontsize=10)
 plt.show()
 
 # %% [markdown]
-# It fixes the length of the step. Its precision is that of the baseline, give or take a tenth: dividing makes the
+# (On the left, “no baseline” lies under “mean of the others”: a baseline does not change the mean.) Normalizing fixes
+# the length of the step. Its precision is that of the baseline, give or take a tenth: dividing makes the
 # signal and the noise smaller together. (What did subtracting the mean was the baseline's part of the formula.)
 #
 # And if the optimizer is Adam? It divides each step by the size of the recent gradients itself, so a *fixed* unit

@@ -288,7 +288,7 @@ WITH_BASELINE = Exercise(
             "gradient into the value",
             "A gradient flows from the advantage into the values: detach them.",
             baseline_not_detached,
-            "The policy's loss would train the value to make actions look good, not to be right.",
+            "The policy's loss would push every value up, whatever the returns were.",
         ),
         Pitfall(
             "next state's value",
@@ -1509,7 +1509,7 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
             "equal returns left out",
             "It leaves out every sample with the same RETURN as one's own; only one's own sample goes.",
             others_unlike,
-            "Where rewards are 0 or 1 that leaves out half the batch, and the baseline looks at the result.",
+            "Where rewards are 0 or 1 that leaves out all that did as well, and the baseline looks at the result.",
         ),
         symptom(
             lambda: LEAVE_ONE_OUT_BASELINE,
