@@ -795,10 +795,10 @@ import statistics
 figures = {}
 for lr in (0.01, 0.02, 0.04):
     for learned in (False, True):
-        config = dict(total_steps=50_000, n_envs=8, lr=lr, baseline_lr=0.03, baseline_epochs=10)
+        same = dict(total_steps=50_000, n_envs=8, lr=lr, baseline_lr=0.03, baseline_epochs=10)
         ends = [
             reinforce.train(
-                reinforce.Config(seed=seed, baseline=learned, **config), progress=False
+                reinforce.Config(seed=seed, baseline=learned, **same), progress=False
             ).history["return"][-1]
             for seed in range(5)
         ]
@@ -857,7 +857,7 @@ plt.show()
 def play(actor, episodes, seed):
     """Whole episodes of CartPole: the rollout, and the return from each of its steps."""
     data = Collector("CartPole-v1", episodes, seed).collect_episodes(actor)
-    return data, discounted_returns(data["rew"], data["ended"], config.gamma)
+    return data, discounted_returns(data["rew"], data["ended"], reinforce.Config.gamma)
 
 
 def fit_value(data, ret, steps=200):

@@ -896,9 +896,8 @@ for seed in range(5):
 #
 # <details><summary>The answer</summary>
 #
-# See the picture: in these settings $\lambda = 0$ is by far the slowest. The critic starts out knowing
-# nothing, and a single step of its own opinion is nearly all bias. Between 0.9 and 1 there is much
-# less to choose.
+# In these settings $\lambda = 0$ is by far the slowest, and between 0.9 and 1 there is much less to choose. That
+# fits the section above: the critic starts out knowing nothing, where small $\lambda$ has the largest bias.
 #
 # </details>
 #
@@ -948,9 +947,12 @@ assert all(at and at < 20_000 for at in figures["λ = 0.9"]), figures
 assert all(figures["λ = 1.0"]), figures
 
 # %% [markdown]
-# With these settings $\lambda = 0$ is nowhere near within the time that the others need. (`actor_critic_step` is
-# $\lambda = 0$ as well; it got there with settings of its own, among them a third of the actor's learning rate, in four
-# to ten times as many steps. So $\lambda = 0$ does not have to fail. It is slower here.)
+# With these settings $\lambda = 0.9$ solves CartPole on every seed, and $\lambda = 0$ on none. (`actor_critic_step` is
+# $\lambda = 0$ as well; it got there with settings of its own, among them a third of the actor's learning rate, in
+# four to ten times as many steps. So $\lambda = 0$ does not have to fail. It is slower here.)
+#
+# Neither of the two better ones keeps what it has gained: the greedy policy stands at 500 and falls again within a few
+# thousand steps. Lesson 5 is about that.
 #
 # ### Solved, and by whom?
 #
@@ -958,7 +960,7 @@ assert all(figures["λ = 1.0"]), figures
 # $\pi$; the mean return of that policy is $J(\pi)$, the thing that is being climbed. The test's greedy policy is
 # another one.
 #
-# **Predict first:** at the first test that reaches 475, what is $J(\pi)$ of the same network? About 475, about 400,
+# **Predict first:** when a test first reaches 475, what is $J(\pi)$ of the same network? About 475, about 400,
 # or below 350? And what do 100 *other* episodes say about the greedy one?
 #
 # Three agents at that moment, each with five seeds: lesson 3's baseline, with lesson 3's settings; your `actor_critic_step`;
@@ -1010,7 +1012,7 @@ plt.legend(loc="lower left", fontsize=10)
 plt.show()
 
 # %% claim="solved_is_said_of_the_greedy_policy" slow=true
-# At the first test of 475, J(π) of A2C is below 400 on five seeds; the greedy policy holds 450 on 100 others, for all three.
+# At the first test of 475, J(π) of A2C is below 350 on five seeds; the greedy policy holds 450 on 100 others, for all three.
 figures = {}
 for name, train, make in [
     (
@@ -1037,7 +1039,7 @@ for name, train, make in [
 for rows in figures.values():
     assert all(greedy > 450 for _, greedy, _ in rows), figures
     assert all(drawn < greedy for _, greedy, drawn in rows), figures
-assert all(drawn < 400 for _, _, drawn in figures["A2C"]), figures
+assert all(drawn < 350 for _, _, drawn in figures["A2C"]), figures
 by_name = {
     name: [sum(column) / 5 for column in zip(*rows, strict=True)] for name, rows in figures.items()
 }
@@ -1046,9 +1048,10 @@ assert by_name["A2C"][0] < by_name["lesson 3"][0] and by_name["A2C"][2] < by_nam
 )
 
 # %% [markdown]
-# "Solved" was said of the greedy policy. The one that the gradient is about still falls, often long before the 500 steps are
-# over. Under one test, A2C gets there in fewer steps than lesson 3's baseline, and at that moment its $J(\pi)$ is
-# lower on average. Which agent is ahead depends on which of the two you ask about, so say which.
+# "Solved" was said of the greedy policy. The policy that the gradient climbs for is behind it in every run: for A2C
+# $J(\pi)$ is below 350 on each seed. Under one test, A2C gets there in fewer steps than lesson 3's baseline, and at that
+# moment its $J(\pi)$ is lower on average. Which agent is ahead depends on which of the two policies you ask about, so say
+# which.
 #
 # The blue dots come from other episodes than those of the test. A test that *ends* a training is picked for having
 # gone well, so its own number tends to flatter; report another one. (`evaluate` with another `seed`.)
@@ -1172,7 +1175,7 @@ for workers in (1, 2, 4):
 #
 # <details><summary>The answer</summary>
 #
-# That between the learning rates, by far. One update of lateness, with steps of this size, costs next to nothing here.
+# That between the learning rates. One update of lateness, with steps of this size, costs little here.
 #
 # </details>
 #
@@ -1213,22 +1216,25 @@ plt.title("CartPole-v1: one process, or two without locks")
 plt.show()
 
 # %% claim="the_learning_rate_and_not_the_lateness" slow=true
-# Steps to a mean of 100: the learning rate makes a factor of 1.3 or more, asynchrony one below 1.2.
+# Steps to a mean of 100: the learning rate makes a factor of 1.25 or more, asynchrony one that is smaller, on average of five seeds.
 figures = {}
 for actor_lr in (3e-3, 1.5e-3):
     pairs = [beside(actor_lr, seed, 30_000) for seed in range(5)]
     for name, results in zip(("A2C", "A3C"), zip(*pairs, strict=True), strict=True):
         figures[f"{name}, {actor_lr:g}"] = [reached(result, 100) for result in results]
 mean = {name: sum(steps) / 5 for name, steps in figures.items()}
-for name in ("A2C", "A3C"):
-    assert mean[f"{name}, 0.0015"] > 1.3 * mean[f"{name}, 0.003"], figures
-for actor_lr in ("0.003", "0.0015"):
-    assert 1 / 1.2 < mean[f"A3C, {actor_lr}"] / mean[f"A2C, {actor_lr}"] < 1.2, figures
+by_rate = [mean[f"{name}, 0.0015"] / mean[f"{name}, 0.003"] for name in ("A2C", "A3C")]
+by_lateness = [mean[f"A3C, {rate}"] / mean[f"A2C, {rate}"] for rate in ("0.003", "0.0015")]
+figures["factor of the rate"] = [round(x, 2) for x in by_rate]
+figures["factor of lateness"] = [round(x, 2) for x in by_lateness]
+assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_lateness) > 0.8, figures
 
 # %% [markdown]
-# What separates the curves is the learning rate. Two workers that are one update late learn as much from a step as A2C
-# does. OpenAI, whose [post of 2017](https://openai.com/index/openai-baselines-acktr-a2c/) made the synchronous
-# version known as **A2C**, reported the same: equal performance.
+# Up to a mean of 100 the learning rate separates the curves: at 0.003 both get there sooner than either does at
+# 0.0015. Being one update late makes a smaller difference. (Further on the curves cross, since at 0.003 what was
+# gained is lost again, and five seeds do not tell them apart.) OpenAI, whose [post of
+# 2017](https://openai.com/index/openai-baselines-acktr-a2c/) released the synchronous version, **A2C**,
+# found that it gives equal performance.
 #
 # On the clock it depends on the machine, see the steps per second above: $n$ workers can at best multiply them by $n$,
 # and only with a processor core for each. Against that stands a synchronous loop whose environments step as one array,
