@@ -2,8 +2,7 @@
 
 import os
 import shutil
-import sys
-from pathlib import Path
+from importlib import metadata
 
 import nbformat
 import pytest
@@ -87,9 +86,14 @@ def test_without_a_notebook_a_name_error_is_as_always(tmp_path, monkeypatch):
     assert [notebook.saved_cells(name) for name in ("", "none.ipynb", "broken.ipynb")] == [[]] * 3
 
 
-def test_every_kernel_of_the_environment_loads_it(root):
-    installed = Path(sys.prefix, "etc", "ipython", "ipython_config.py")
-    assert installed.read_text() == (root / "pgcourse" / "ipython_config.py").read_text()
+def test_installing_touches_nothing_of_the_environments_own():
+    """Only the package, its metadata and its command: no configuration that others have too."""
+    places = {file.parts[0] for file in metadata.files("pgcourse") if file.parts[0] != ".."}
+    outside = [file.name for file in metadata.files("pgcourse") if file.parts[0] == ".."]
+    assert all("pgcourse" in place for place in places) and set(outside) <= {
+        "pgcourse",
+        "pgcourse.exe",
+    }
 
 
 def test_without_the_package_the_first_cell_says_how_to_get_it(root, tmp_path, monkeypatch):
