@@ -639,8 +639,8 @@ assert seen["Q(s, a)"][1] == min(variance for _, variance in seen.values())
 # %% [markdown]
 # ## Any advantage, one loss
 #
-# The policy's loss does not care where its weights come from: lesson 4 and, at its end, lesson 7 compute
-# the advantage in other ways and keep the loss. It also gets a **mask**, because real batches are ragged:
+# The policy's loss does not care where its weights come from: lesson 4 computes the advantage in another
+# way and keeps the loss. It also gets a **mask**, because real batches are ragged:
 # episodes and answers of different lengths are stored in a rectangle, and what fills it up, the
 # **padding**, must not count. With $m_t = 1$ for a step that counts and 0 for padding,
 #
@@ -714,7 +714,7 @@ assert abs(rows["mean of row means"][0] - rows["yours"][0]) > 0.05
 # %% [markdown]
 # ## The lineage: REINFORCE with a baseline
 #
-# This is lesson 2's loop, and all that changes in it. Lessons 4 and 5 go on in the same way.
+# This is lesson 2's loop, and all that changes in it. The next lessons go on in the same way.
 #
 # ```diff
 #   data = collector.collect_episodes(actor)
@@ -738,7 +738,41 @@ assert abs(rows["mean of row means"][0] - rows["yours"][0]) > 0.05
 #
 # The order matters. A value fitted to this very batch before it is subtracted has seen the returns, and
 # so the actions: it would be a baseline of the forbidden kind.
-#
+
+# %% claim="the_lineage_is_complete"
+# The lines of the diff, written out with torch's own optimizer, make the updates of the package's loop.
+for trial in range(5):
+    setting = reinforce.Config(seed=trial, total_steps=800, n_envs=8, baseline=True)
+    package = reinforce.train(
+        setting,
+        advantage=with_baseline,
+        loss=policy_gradient_loss,
+        value_loss=value_regression_loss,
+        progress=False,
+    )
+    torch.manual_seed(trial)
+    by_hand = Collector("CartPole-v1", setting.n_envs, trial)
+    hand_actor = networks.make_actor(by_hand.env, setting.hidden)
+    hand_critic = networks.make_critic(by_hand.env, setting.hidden)
+    actor_opt = torch.optim.Adam(hand_actor.parameters(), setting.lr)
+    critic_opt = torch.optim.Adam(hand_critic.parameters(), setting.baseline_lr)
+    while by_hand.steps < setting.total_steps:
+        batch = by_hand.collect_episodes(hand_actor)
+        counts = batch["mask"]
+        hand_ret = discounted_returns(batch["rew"], batch["ended"], setting.gamma)[counts]
+        obs, act = batch["obs"][counts], batch["act"][counts]
+        hand_adv = with_baseline(hand_ret, hand_critic(obs))
+        actor_opt.zero_grad()
+        policy_gradient_loss(hand_actor.evaluate(obs, act)[0], hand_adv).backward()
+        actor_opt.step()
+        for _ in range(setting.baseline_epochs):
+            critic_opt.zero_grad()
+            value_regression_loss(hand_critic(obs), hand_ret).backward()
+            critic_opt.step()
+    for theirs, mine in zip(package.policy.parameters(), hand_actor.parameters(), strict=True):
+        assert torch.allclose(theirs, mine, atol=1e-4)
+
+# %% [markdown]
 # ## The same CartPole, in fewer steps
 #
 # Your functions inside the training loop: five seeds of plain REINFORCE, five with the learned baseline,
@@ -839,14 +873,14 @@ plt.show()
 # `value_regression_loss`; and a mean return for each time step $t$, which looks at nothing but the clock.
 #
 # **Predict first:** a constant predicts nothing, so its explained variance is 0. Is its variance ratio
-# then 1? And which of the three is best for a *trained* agent, which balances for all 500 steps nearly
-# every time?
+# then 1? And which of the three is best for a *trained* agent, most of whose episodes last all 500 steps?
 #
 # <details><summary>The answer</summary>
 #
-# No: subtracting a constant can remove most of the variance, as the parabola above showed. And for the trained agent the clock wins: if every episode lasts 500 steps, the return
-# that is left depends only on how many steps the clock still allows, and CartPole's observation (position,
-# speed, angle, angular speed) does not contain it. $V(s)$ cannot know it, so it does no better than the constant.
+# No: subtracting a constant can remove most of the variance, as the parabola above showed. And for the
+# trained agent the clock wins: if every episode lasts 500 steps, the return that is left depends only on
+# how many steps the clock still allows, and CartPole's observation (position, speed, angle, angular speed)
+# does not contain it. $V(s)$ cannot know it, so it does no better than the constant.
 #
 # </details>
 #
@@ -947,7 +981,7 @@ plt.legend()
 plt.show()
 
 # %% claim="explained_variance_is_not_the_ratio" slow=true
-# A constant has explained variance 0 and still removes half or more; V(s) is best while learning; at the end the clock is.
+# A constant explains nothing and still removes a quarter or more; V(s) beats it while learning; at the end the clock does.
 figures = {}
 for seed in range(5):
     config = reinforce.Config(**settings | {"seed": seed, "total_steps": 50_000, "baseline": True})
@@ -1011,14 +1045,16 @@ assert mean["trained, a mean for each time step"] < mean["trained, a learned V(s
 # %% exercise="pgcourse.estimators.normalize_advantage"
 
 # %% [markdown]
-# **Predict first:** thirty advantages, all 37.7. What does the bare formula make of them: 0, tiny numbers, or about 1?
+# **Predict first:** thirty advantages, all 37.7. What does the bare formula make of them: 0, tiny numbers,
+# or about 1?
 #
 # <details><summary>The answer</summary>
 #
-# About 1. In 32 bits the mean of thirty times 37.7 is not exactly 37.7, all thirty differ from it by the same rounding
-# error, and their "standard deviation" is that error. Next to it the $10^{-8}$ is small. Thirty samples that say nothing
-# then all push with full weight, in whichever direction the rounding went. So the package's version asks first whether
-# all advantages are equal. (The check accepts yours either way.)
+# About 1. In 32 bits the mean of thirty times 37.7 is not exactly 37.7, all thirty differ from it by the
+# same rounding error, and their "standard deviation" is that error. Next to it the $10^{-8}$ is small.
+# Thirty samples that say nothing then all push with full weight, in whichever direction the rounding went.
+# So the package's version asks first whether all advantages are equal. (The check accepts yours either
+# way.)
 #
 # </details>
 
@@ -1076,13 +1112,15 @@ left.legend(fontsize=10)
 plt.show()
 
 # %% [markdown]
-# (On the left, “no baseline” lies under “mean of the others”: a baseline does not change the mean.) Normalizing fixes
-# the length of the step. Its precision is that of the baseline, give or take a tenth: dividing makes the
-# signal and the noise smaller together. (What did subtracting the mean was the baseline's part of the formula.)
+# (On the left, “no baseline” lies under “mean of the others”: a baseline does not change the mean.)
+# Normalizing fixes the length of the step. Its precision is that of the baseline, give or take a tenth:
+# dividing makes the signal and the noise smaller together. (What did subtracting the mean was the
+# baseline's part of the formula.)
 #
-# And if the optimizer is Adam? It divides each step by the size of the recent gradients itself, so a *fixed* unit
-# cancels anyway. What normalizing then still does: it evens out batches of different scale, and it fixes what the
-# policy's loss weighs against a term beside it, such as the entropy bonus of lesson 5.
+# And if the optimizer is Adam? It divides each step by the size of the recent gradients itself, so a
+# *fixed* unit cancels anyway. What normalizing then still does: it evens out batches of different scale,
+# and it fixes what the policy's loss weighs against a term beside it, such as the entropy bonus of lesson
+# 5.
 
 # %% claim="normalizing_is_a_matter_of_scale"
 # Its length does not depend on the unit, its precision is the baseline's within 10 %, and Adam cancels a fixed unit.
@@ -1110,7 +1148,8 @@ assert torch.allclose(*moved, rtol=1e-4)
 #
 # <details><summary>Hint</summary>
 #
-# For `episodes`: the error of a mean of $N$ is $\sqrt{\mathrm{Var}/N}$. Which $N$ keeps it when $\mathrm{Var}$ shrinks?
+# For `episodes`: the error of a mean of $N$ is $\sqrt{\mathrm{Var}/N}$. Which $N$ keeps it when
+# $\mathrm{Var}$ shrinks?
 #
 # </details>
 
@@ -1155,8 +1194,9 @@ plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_step
 # </details>
 # <details><summary>A friend reports: "with my baseline the loss is much smaller". Is that the point?</summary>
 #
-# No. The value of a policy gradient's loss does not say how good the policy is: adding a constant to all returns
-# changes it, and not the policy. Compare the variance of the gradients, or the steps until the task is solved.
+# No. The value of a policy gradient's loss does not say how good the policy is: adding a constant to all
+# returns changes it, and not the policy. Compare the variance of the gradients, or the steps until the task
+# is solved.
 #
 # </details>
 #
@@ -1173,7 +1213,8 @@ plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_step
 # - Williams (1992), [*Simple statistical gradient-following algorithms for connectionist reinforcement
 #   learning*](https://doi.org/10.1007/BF00992696): the baseline, from the beginning.
 # - Greensmith, Bartlett & Baxter (2004), [*Variance reduction techniques for gradient estimates in
-#   reinforcement learning*](https://www.jmlr.org/papers/v5/greensmith04a.html): the best baseline, and how far the value is from it.
+#   reinforcement learning*](https://www.jmlr.org/papers/v5/greensmith04a.html): the best baseline, and how
+#   far the value is from it.
 # - Kool, van Hoof & Welling (2019), [*Buy 4 REINFORCE samples, get a baseline for
 #   free!*](https://openreview.net/forum?id=r1lgTGL5DE): leave one out.
 # - Tucker et al. (2018), [*The mirage of action-dependent baselines in reinforcement

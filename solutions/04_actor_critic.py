@@ -144,10 +144,10 @@ print(td_target(torch.ones(2), torch.full((2,), 8.0), terminated=both, gamma=0.5
 # ### Why the target is held constant
 #
 # What happens without `detach()`? Take the smallest world with a coin toss in it. From **A** you go to
-# **B** or **C**, half of the time each, for no reward. B then pays 1 and ends; C pays 0 and ends. The values are
-# clear: $V(A) = 0.5$, $V(B) = 1$, $V(C) = 0$. Two critics learn them by gradient descent from the same
-# four transitions: one with your loss, and one whose target is not detached, so that the gradient flows
-# through the target as well (the "residual gradient").
+# **B** or **C**, half of the time each, for no reward. B then pays 1 and ends; C pays 0 and ends. The
+# values are clear: $V(A) = 0.5$, $V(B) = 1$, $V(C) = 0$. Two critics learn them by gradient descent from
+# the same four transitions: one with your loss, and one whose target is not detached, so that the gradient
+# flows through the target as well (the "residual gradient").
 
 # %%
 A, B, C = 0, 1, 2
@@ -376,15 +376,16 @@ assert matrices["your losses"][0, 1] == matrices["your losses"][1, 0] == 0
 #
 # The mistake has a precise effect. With $A = y - V(s)$ not detached, the derivative of
 # $-\log \pi(a \mid s)\,(y - V(s))$ with respect to $V(s)$ is $\log \pi(a \mid s)$: **the target does not
-# appear in it**. It is negative for every action (unless the policy is certain), so descending it pushes every value *up*, whatever
-# happened, by $-\log \pi$; on average by the policy's entropy $H(s)$. The critic's own loss pulls back with
-# $c\,(V(s) - y)$, where $c$ is 2 (or 1, if your loss has a factor ½). Both balance where
+# appear in it**. It is negative for every action (unless the policy is certain), so descending it pushes
+# every value *up*, whatever happened, by $-\log \pi$; on average by the policy's entropy $H(s)$. The
+# critic's own loss pulls back with $c\,(V(s) - y)$, where $c$ is 2 (or 1, if your loss has a factor ½).
+# Both balance where
 #
 # $$V(s) = \mathbb{E}[y] + \tfrac{1}{c}\, H(s),$$
 #
 # that is, where the critic has learned the value of another game, one that pays $H(s)/c$ on top at every
-# step. A prediction that we can test: an MDP with known values, a fixed policy, and a critic trained on the sum of
-# the two losses.
+# step. A prediction that we can test: an MDP with known values, a fixed policy, and a critic trained on the
+# sum of the two losses.
 #
 # **Predict first:** what will the training curve of that sum look like, with the mistake in it?
 #
@@ -590,10 +591,10 @@ assert all(figures["solved after"]), figures
 # $$A^{(n)}_t = \delta_t + \gamma\, \delta_{t+1} + \dots + \gamma^{n-1} \delta_{t+n-1}, \qquad
 #   \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
 #
-# Small $n$ trusts the critic: little noise, but its errors become **bias**. Large $n$ trusts what happened: no
-# bias, but the noise of many rewards, **variance**. **Generalized advantage estimation** (GAE) averages
-# all $n$ with weights $(1 - \lambda) \lambda^{n-1}$. In the average, $\delta_{t+l}$ appears in every $A^{(n)}$ with
-# $n > l$; the weights of those add up to $\lambda^l$, so
+# Small $n$ trusts the critic: little noise, but its errors become **bias**. Large $n$ trusts what happened:
+# no bias, but the noise of many rewards, **variance**. **Generalized advantage estimation** (GAE) averages
+# all $n$ with weights $(1 - \lambda) \lambda^{n-1}$. In the average, $\delta_{t+l}$ appears in every
+# $A^{(n)}$ with $n > l$; the weights of those add up to $\lambda^l$, so
 #
 # $$A^{\text{GAE}}_t = \sum_{l \ge 0} (\gamma\lambda)^l\, \delta_{t+l}
 #   \qquad\Longleftrightarrow\qquad
@@ -643,8 +644,9 @@ print("lambda = 1:", gae(r, v, nv, no, no, 0.5, lam=1.0).tolist(), "=", (to_go -
 # with known answers: 10 steps, three states in each, two actions that decide the reward and where to go next.
 # The critic is $\hat V = (1 - q)\, V^\pi$: for $q = 0$ it is perfect, for $q = 1$ it knows nothing.
 #
-# - The **bias** is exact. The average of your advantage solves the equation of an action value with $\delta$ for a
-#   reward and $\gamma\lambda$ for a discount, so the oracle of lesson 1 gives it without sampling.
+# - The **bias** is exact. The average of your advantage solves the equation of an action value with
+#   $\delta$ for a reward and $\gamma\lambda$ for a discount, so the oracle of lesson 1 gives it without
+#   sampling.
 # - The **variance** is measured, with your `gae`, over thousands of episodes.
 
 # %%
@@ -729,9 +731,10 @@ fig.legend(*axes[0].get_legend_handles_labels(), ncols=4, loc="outside upper cen
 plt.show()
 
 # %% [markdown]
-# In this task, with a perfect critic, nothing is gained by looking further: $\lambda = 0$ has no bias and the least
-# noise. The worse the critic, the larger the bias at small $\lambda$, and the further the best $\lambda$ moves to the
-# right. At $\lambda = 1$ the bias is gone for *every* critic, since then it is only a baseline (lesson 3).
+# In this task, with a perfect critic, nothing is gained by looking further: $\lambda = 0$ has no bias and
+# the least noise. The worse the critic, the larger the bias at small $\lambda$, and the further the best
+# $\lambda$ moves to the right. At $\lambda = 1$ the bias is gone for *every* critic, since then it is only
+# a baseline (lesson 3).
 #
 # **Predict first:** with ten times as many episodes per update, should $\lambda$ be larger or smaller? Then
 # move the sliders: the critic's error $q$, and the number of episodes per update.
@@ -835,7 +838,7 @@ episodes, s, a, rew, s2, last, scores = kept_episodes
 # | `gae` | $\lambda$ chooses between the critic's bias and the rewards' noise; $\lambda = 1$ is the old line |
 # | `ret = adv + val` | the critic's target bootstraps as well: TD instead of Monte Carlo |
 # | `normalize_advantage` | the actor's loss no longer depends on the unit of the reward |
-# | the clipped norm | one batch with a huge gradient cannot throw a network far |
+# | the clipped norm | one batch with a huge gradient cannot dominate Adam's running averages |
 #
 # The two losses are the same formulas as before. (The package's loop also has an entropy bonus, which is
 # switched off until lesson 5.)
@@ -889,15 +892,16 @@ for seed in range(5):
 # %% [markdown]
 # ### One dial turned: λ
 #
-# Your `gae`, `actor_loss` and `critic_loss` now train the agent, five seeds each with $\lambda$ = 0, 0.9 and 1, and
-# nothing else changed.
+# Your `gae`, `actor_loss` and `critic_loss` now train the agent, five seeds each with $\lambda$ = 0, 0.9
+# and 1, and nothing else changed.
 #
 # **Predict first:** which of the three learns fastest, and which slowest?
 #
 # <details><summary>The answer</summary>
 #
-# In these settings $\lambda = 0$ is by far the slowest, and between 0.9 and 1 there is much less to choose. That
-# fits the section above: the critic starts out knowing nothing, where small $\lambda$ has the largest bias.
+# In these settings $\lambda = 0$ is by far the slowest, and between 0.9 and 1 there is much less to choose.
+# That fits the section above: the critic starts out knowing nothing, where small $\lambda$ has the largest
+# bias.
 #
 # </details>
 #
@@ -947,24 +951,26 @@ assert all(at and at < 20_000 for at in figures["λ = 0.9"]), figures
 assert all(figures["λ = 1.0"]), figures
 
 # %% [markdown]
-# With these settings $\lambda = 0.9$ solves CartPole on every seed, and $\lambda = 0$ on none. (`actor_critic_step` is
-# $\lambda = 0$ as well; it got there with settings of its own, among them a third of the actor's learning rate, in
-# four to ten times as many steps. So $\lambda = 0$ does not have to fail. It is slower here.)
+# With these settings $\lambda = 0.9$ solves CartPole on every seed, and $\lambda = 0$ on none.
+# (`actor_critic_step` is $\lambda = 0$ as well; it got there with settings of its own, among them a third
+# of the actor's learning rate, in four to ten times as many steps. So $\lambda = 0$ does not have to fail.
+# It is slower here.)
 #
-# Neither of the two better ones keeps what it has gained: the greedy policy stands at 500 and falls again within a few
-# thousand steps. Lesson 5 is about that.
+# Neither of the two better ones keeps what it has gained: the greedy policy stands at 500 and falls again
+# within a few thousand steps. Lesson 5 is about that.
 #
 # ### Solved, and by whom?
 #
-# The two panels show two policies. In training, and in the policy gradient theorem, actions are *drawn* from
-# $\pi$; the mean return of that policy is $J(\pi)$, the thing that is being climbed. The test's greedy policy is
-# another one.
+# The two panels show two policies. In training, and in the policy gradient theorem, actions are *drawn*
+# from $\pi$; the mean return of that policy is $J(\pi)$, the thing that is being climbed. The test's greedy
+# policy is another one.
 #
 # **Predict first:** when a test first reaches 475, what is $J(\pi)$ of the same network? About 475, about 400,
 # or below 350? And what do 100 *other* episodes say about the greedy one?
 #
-# Three agents at that moment, each with five seeds: lesson 3's baseline, with lesson 3's settings; your `actor_critic_step`;
-# A2C with $\lambda = 0.9$. They differ in nearly every setting, so this compares agents and not single ideas.
+# Three agents at that moment, each with five seeds: lesson 3's baseline, with lesson 3's settings; your
+# `actor_critic_step`; A2C with $\lambda = 0.9$. They differ in nearly every setting, so this compares
+# agents and not single ideas.
 #
 # *About ten seconds.*
 
@@ -1048,13 +1054,14 @@ assert by_name["A2C"][0] < by_name["lesson 3"][0] and by_name["A2C"][2] < by_nam
 )
 
 # %% [markdown]
-# "Solved" was said of the greedy policy. The policy that the gradient climbs for is behind it in every run: for A2C
-# $J(\pi)$ is below 350 on each seed. Under one test, A2C gets there in fewer steps than lesson 3's baseline, and at that
-# moment its $J(\pi)$ is lower on average. Which agent is ahead depends on which of the two policies you ask about, so say
-# which.
+# "Solved" was said of the greedy policy. The policy that the gradient climbs for is behind it in every run:
+# for A2C $J(\pi)$ is below 350 on each seed. Under one test A2C gets there in fewer steps than lesson 3's
+# baseline, on average, and at that moment its $J(\pi)$ is lower. Which agent is ahead depends on which of
+# the two policies you ask about, so say which.
 #
-# The blue dots come from other episodes than those of the test. A test that *ends* a training is picked for having
-# gone well, so its own number tends to flatter; report another one. (`evaluate` with another `seed`.)
+# The blue dots come from other episodes than those of the test. A test that *ends* a training is picked for
+# having gone well, so its own number tends to flatter; report another one. (`evaluate` with another
+# `seed`.)
 
 # %%
 plots.animate(by_lambda["λ = 0.9"][0].policy, "CartPole-v1", max_steps=fast(200, 20))
@@ -1083,7 +1090,8 @@ plots.animate(by_lambda["λ = 0.9"][0].policy, "CartPole-v1", max_steps=fast(200
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# A gradient is in `p.grad`, and it is `None` for a parameter that the loss did not reach. `x.clone()` is a copy.
+# A gradient is in `p.grad`, and it is `None` for a parameter that the loss did not reach. `x.clone()` is a
+# copy.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -1095,19 +1103,20 @@ plots.animate(by_lambda["λ = 0.9"][0].policy, "CartPole-v1", max_steps=fast(200
 # %% exercise="pgcourse.a3c.a3c_push_gradients"
 
 # %% [markdown]
-# Your function, in real processes that train one network: one, two, and four of them. A thin wrapper counts, for
-# each gradient of the actor, how many updates the *other* workers have made since this one pulled. (An update is two
-# pushes, the actor's and then the critic's; the actor's are counted.) The counts lie in shared memory, or this process would never see
-# them.
+# Your function, in real processes that train one network: one, two, and four of them. A thin wrapper
+# counts, for each gradient of the actor, how many updates the *other* workers have made since this one
+# pulled. (An update is two pushes, the actor's and then the critic's; the actor's are counted.) The counts
+# lie in shared memory, or this process would never see them.
 #
 # **Predict first:** with $n$ workers, how many updates late is a gradient on average?
 #
 # <details><summary>The answer</summary>
 #
-# Nearly $n - 1$, on any machine. A worker pulls again as soon as it has pushed, so the time from a pull to its
-# push is nearly all of its round; and while it makes one round, each other worker makes one too, on average. How the
-# lateness *spreads* around that mean depends on the machine: with a processor core for each worker nearly every gradient
-# is late by the mean, on a busy one some workers make several rounds in a row.
+# Nearly $n - 1$, on any machine. A worker pulls again as soon as it has pushed, so the time from a pull to
+# its push is nearly all of its round; and while it makes one round, each other worker makes one too, on
+# average. How the lateness *spreads* around that mean depends on the machine: with a processor core for
+# each worker most gradients are late by about the mean; on a busy one a worker may make several rounds in a
+# row while another waits.
 #
 # </details>
 #
@@ -1166,9 +1175,10 @@ for workers in (1, 2, 4):
 # %% [markdown]
 # ### Beside A2C: in steps, and on the clock
 #
-# Who needs fewer **steps**? For a fair answer both get the same number of environments (8, or 8 for each worker), the same 32 steps per
-# update and the same learning rates; one thing differs, whether updates may be late. And since these settings may
-# suit one of them better, all of it at two learning rates of the actor. Five seeds each, with your functions inside.
+# Who needs fewer **steps**? For a fair answer both get the same number of environments (8, or 8 for each
+# worker), the same 32 steps per update and the same learning rates; one thing differs, whether updates may
+# be late. And since these settings may suit one of them better, all of it at two learning rates of the
+# actor. Five seeds each, with your functions inside.
 #
 # **Predict first:** which of the two differences will be larger, that between A2C and A3C, or that between
 # the learning rates?
@@ -1179,7 +1189,8 @@ for workers in (1, 2, 4):
 #
 # </details>
 #
-# *Up to a minute. With more than one worker a run of A3C is not repeatable: who comes first is up to the machine.*
+# *Up to a minute. With more than one worker a run of A3C is not repeatable: who comes first is up to the
+# machine.*
 
 
 # %%
@@ -1230,15 +1241,16 @@ figures["factor of lateness"] = [round(x, 2) for x in by_lateness]
 assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_lateness) > 0.8, figures
 
 # %% [markdown]
-# Up to a mean of 100 the learning rate separates the curves: at 0.003 both get there sooner than either does at
-# 0.0015. Being one update late makes a smaller difference. (Further on the curves cross, since at 0.003 what was
-# gained is lost again, and five seeds do not tell them apart.) OpenAI, whose [post of
+# Up to a mean of 100 the learning rate separates the curves: at 0.003 both get there sooner than either
+# does at 0.0015. Being one update late makes a smaller difference. (Further on the curves cross, since at
+# 0.003 what was gained is lost again, and five seeds do not tell them apart.) OpenAI, whose [post of
 # 2017](https://openai.com/index/openai-baselines-acktr-a2c/) released the synchronous version, **A2C**,
 # found that it gives equal performance.
 #
-# On the clock it depends on the machine, see the steps per second above: $n$ workers can at best multiply them by $n$,
-# and only with a processor core for each. Against that stands a synchronous loop whose environments step as one array,
-# as here: simpler, and repeatable. PPO (lesson 5) collects its data in that way.
+# On the clock it depends on the machine, see the steps per second above: $n$ workers can at best multiply
+# them by $n$, and only with a processor core for each. Against that stands a synchronous loop whose
+# environments step as one array, as here: simpler, and repeatable. PPO (lesson 5) collects its data in that
+# way.
 
 # %% [markdown]
 # ## The quiz
@@ -1256,22 +1268,42 @@ assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_latene
 
 # %% exercise="pgcourse.checks.actor_critic.quiz_actor_or_critic"
 
+# %% claim="explained_variance_misses_an_offset"
+# Values that are all too high by a constant explain as much variance as the right ones.
+from pgcourse.record import explained_variance
+
+for trial in range(5):
+    draw_pair = torch.Generator().manual_seed(trial)
+    true_returns = 10 * torch.randn(100, generator=draw_pair)
+    guesses = true_returns + torch.randn(100, generator=draw_pair)
+    assert (
+        abs(
+            explained_variance(guesses, true_returns)
+            - explained_variance(guesses + 50, true_returns)
+        )
+        < 1e-4
+    )
+    assert (
+        explained_variance(torch.full((100,), 7.0), true_returns) == 0
+    )  # and a constant explains nothing
+
 # %% [markdown]
 # ## Ask yourself
 #
 # <details><summary>Could actor and critic be one network with two heads?</summary>
 #
-# Yes. In [Mnih et al. 2016](https://arxiv.org/abs/1602.01783) they share all layers but the last. The shared body is then
-# trained by both losses, and their relative size becomes a setting to be tuned. The advantage stays a constant: the actor's loss may
-# change the shared body, but no gradient flows through $A$.
+# Yes. In [Mnih et al. 2016](https://arxiv.org/abs/1602.01783) they share all layers but the last. The
+# shared body is then trained by both losses, and their relative size becomes a setting to be tuned. The
+# advantage stays a constant: the actor's loss may change the shared body, but no gradient flows through
+# $A$.
 #
 # </details>
 # <details><summary>Why does the critic's loss not measure how good the critic is?</summary>
 #
 # The target moves with the critic, and it contains the noise of one step's reward. A critic that says 0
-# everywhere has a small TD error where rewards are rare. Explained variance (lesson 3) against such a target has the same
-# weakness, and a second one: it does not notice a constant offset, such as the values that the actor's loss inflates. Compare with
-# the returns of whole episodes, and look at the error itself.
+# everywhere has a small TD error where rewards are rare. Explained variance (lesson 3) against such a
+# target has the same weakness, and a second one: it does not notice a constant offset, such as the values
+# that the actor's loss inflates. Compare with the returns of whole episodes, and look at the error itself.
 #
 # </details>
 # <details><summary>With a perfect critic, λ = 0 is best. Why not simply wait until the critic is good?</summary>
@@ -1291,19 +1323,22 @@ assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_latene
 # ## What was left out
 #
 # Critics for $Q(s, a)$ rather than $V(s)$ (lesson 6 has two), corrections for data from an older policy
-# (importance weights, [V-trace](https://arxiv.org/abs/1802.01561)), eligibility traces, which do GAE forward in time without storing the steps,
-# and the theory of "compatible" critics, with which a policy gradient has no bias although the critic is
-# approximate.
+# (importance weights, [V-trace](https://arxiv.org/abs/1802.01561)), eligibility traces, which do GAE
+# forward in time without storing the steps, and the theory of "compatible" critics, with which a policy
+# gradient has no bias although the critic is approximate.
 #
 # ## Papers
 #
-# - Sutton & Barto (2018), [*Reinforcement Learning: An Introduction*](http://incompleteideas.net/book/the-book-2nd.html),
-#   chapters 6 (TD), 11.5 (the residual gradient and the world of A, B and C) and 13.5 (actor-critic).
+# - Sutton & Barto (2018), [*Reinforcement Learning: An
+#   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), chapters 6 (TD), 11.5 (the residual
+#   gradient and the world of A, B and C) and 13.5 (actor-critic).
 # - Schulman, Moritz, Levine, Jordan & Abbeel (2016), [*High-dimensional continuous control using generalized
 #   advantage estimation*](https://arxiv.org/abs/1506.02438).
-# - Mnih et al. (2016), [*Asynchronous methods for deep reinforcement learning*](https://arxiv.org/abs/1602.01783): A3C.
+# - Mnih et al. (2016), [*Asynchronous methods for deep reinforcement
+#   learning*](https://arxiv.org/abs/1602.01783): A3C.
 # - OpenAI (2017), [*OpenAI Baselines: ACKTR & A2C*](https://openai.com/index/openai-baselines-acktr-a2c/): A2C.
-# - Recht, Ré, Wright & Niu (2011), [*Hogwild!*](https://arxiv.org/abs/1106.5730): when steps without locks may overlap.
+# - Recht, Ré, Wright & Niu (2011), [*Hogwild!*](https://arxiv.org/abs/1106.5730): when steps without locks
+#   may overlap.
 # - Pardo, Tavakoli, Levdik & Kormushev (2018), [*Time limits in reinforcement
 #   learning*](https://arxiv.org/abs/1712.00378).
 # - Baird (1995), *Residual algorithms*, and Sutton & Barto's answer to it in section 11.5.
