@@ -23,7 +23,7 @@
 # - measure what a baseline buys as a ratio of variances, and turn it into episodes,
 # - derive the best constant baseline, and the baseline that needs no network at all,
 # - recognize a "baseline" that looks at the action, and show what it does to training,
-# - train a value network beside the policy, and solve CartPole in fewer steps.
+# - train a value network beside the policy, and learn CartPole in fewer steps.
 #
 # **You need** lessons 1 and 2. About 80 minutes; training and measuring near the end take about a minute,
 # every other cell a few seconds.
@@ -74,7 +74,7 @@ plots.style()
 #   = b(s)\, \nabla \sum_a \pi(a \mid s) = b(s)\, \nabla 1 = 0.$$
 #
 # The first step takes $b(s)$ out of the sum, which is allowed because it is *the same number for
-# every action*. Keep that step in mind: everything that goes wrong with baselines goes wrong there.
+# every action*. Keep that step in mind: a baseline that looks at the action goes wrong there.
 #
 # With the value of the state as the baseline, what is left is called the **advantage**: how much
 # better the action turned out than the policy does on average from there,
@@ -850,8 +850,8 @@ assert spreads["baseline, lr 0.04"] < spreads["plain, lr 0.04"] / 2, figures
 # %% [markdown]
 # How well does the value predict? **Explained variance** is the part of the returns' variance that the
 # value predicted, *before* it was fitted to them: 1 is all of it, 0 is no better than a constant, and
-# below 0 it is worse than the best constant. It measures a prediction. Whether a baseline helps the gradient is
-# another question, and comes next.
+# below 0 it is worse than the best constant. It measures a prediction. Whether a baseline helps the
+# gradient is another question, and comes next.
 
 # %%
 plots.learning_curves(
@@ -981,7 +981,7 @@ plt.legend()
 plt.show()
 
 # %% claim="explained_variance_is_not_the_ratio" slow=true
-# A constant explains nothing and still removes a quarter or more; V(s) beats it while learning; at the end the clock does.
+# A constant explains nothing and still removes about half or more; V(s) beats it while learning; at the end the clock does.
 figures = {}
 for seed in range(5):
     config = reinforce.Config(**settings | {"seed": seed, "total_steps": 50_000, "baseline": True})
@@ -994,7 +994,7 @@ for stage in ("untrained", "some training", "trained"):
     for (reduced, predicted), below in zip(
         figures[f"{stage}, the mean return"], ratio[f"{stage}, a learned V(s)"], strict=True
     ):
-        assert abs(predicted) < 0.05 and reduced < 0.75, figures
+        assert abs(predicted) < 0.05 and reduced < 0.6, figures
         assert stage == "trained" or below < reduced, figures
 mean = {name: sum(ratios) / 5 for name, ratios in ratio.items()}
 assert mean["trained, a learned V(s)"] > 0.7 * mean["trained, the mean return"], figures
@@ -1002,9 +1002,9 @@ assert mean["trained, a mean for each time step"] < mean["trained, a learned V(s
 
 # %% [markdown]
 # Explained variance does not tell what a baseline is worth: the constant has 0 and removes from half to nine
-# tenths of the variance; the trained agents' $V(s)$ explains little more and removes no more either. While the
-# agent learns, how long the pole will stand depends on the state, and $V(s)$ is the best of the three.
-# For the trained agent it depends on the clock.
+# tenths of the variance. While the agent learns, how long the pole will stand depends on the state, and
+# $V(s)$ is the best of the three. For a trained agent that stands all 500 steps it depends on the clock:
+# $V(s)$ explains nothing either, and removes about as much as the constant.
 #
 # Read a bar of 0.2 as: *one episode with the baseline is worth five without.* The ratio is itself an
 # estimate from 32 episodes, and the dots show how far agents differ.
@@ -1158,9 +1158,10 @@ assert torch.allclose(*moved, rtol=1e-4)
 # %% [markdown]
 # ## The agent
 #
-# Your agents with a learned baseline, on 100 new episodes each, in two ways: **greedy**, always taking the most
-# probable action, and drawing actions from the policy. The mean of the second is what the policy gradient
-# theorem calls $J(\pi)$; the first is another policy. (Lesson 4 looks at the difference.)
+# Your agents with a learned baseline, on 100 new episodes each, in two ways: **greedy**, always taking the
+# most probable action, and drawing actions from the policy. The mean of the second is what the policy
+# gradient theorem calls $J(\pi)$ (here without the discount); the first is another policy. Lesson 4 looks
+# at the difference.
 
 # %%
 for seed, result in zip(seeds, runs["with a learned baseline"], strict=True):
