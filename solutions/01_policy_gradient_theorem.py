@@ -828,8 +828,8 @@ assert sorted(mean, key=mean.get) == list(ways), mean
 #   smoothed over a width of $\sigma$. Networks have been trained in this way (Salimans et al. 2017), and language models
 #   of billions of parameters fine-tuned by a relative of it (Malladi et al. 2023).
 # - What the policy gradient adds is **credit**. A nudge moves all parameters at once and gets one number for it.
-#   The policy gradient knows which action was taken, in which state, and what came after it. In the picture that is the
-#   distance between the curves: fewer episodes for the same angle.
+#   The policy gradient knows which action was taken, in which state, and what came after it. In the picture, crediting
+#   each action with what came after it, in place of the whole return, needs fewer episodes for the same angle.
 
 # %% claim="weighted_nudges_are_the_gradient_of_a_smoothed_J"
 # One step of the corridor, by numerical integration: E[G nudge / sigma^2] is the derivative of E[J(theta + nudge)].
@@ -896,6 +896,7 @@ learners = {  # each with the best of its settings; see the text
         subtracting(policy_gradient), 10.0, seed
     ),
 }
+plt.figure(figsize=(10, 3.5))
 for (name, learner), dashes in zip(learners.items(), (":", "--", "--", "-", "-"), strict=True):
     curves = torch.stack([learner(seed) for seed in range(fast(5, 2))])
     x = torch.linspace(0, 3000, curves.shape[1])
@@ -911,7 +912,7 @@ plt.show()
 # %% [markdown]
 # <details><summary>What to read off</summary>
 #
-# Without a mean subtracted, the policy gradient ends ahead of the evolution strategy, thanks to its credit, and *behind* hill
+# Without a mean subtracted, the policy gradient ends ahead of the evolution strategy and *behind* hill
 # climbing. With the mean of the others subtracted, both come close to the best policy within a few hundred episodes. So the
 # large difference in this experiment is not between random actions and random parameters. It is between
 # estimates with much noise and with little.

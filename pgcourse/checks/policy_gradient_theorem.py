@@ -166,7 +166,7 @@ SOFTMAX = Exercise(
             "softmax twice",
             "It applies softmax to probabilities: the preferences pass through it twice.",
             softmax_twice,
-            "The result is almost uniform: with two actions no preference gets beyond 0.73.",
+            "With two actions no probability gets beyond 0.73.",
         ),
         Pitfall(
             "normalized over the whole table",
@@ -182,7 +182,7 @@ SOFTMAX = Exercise(
             "overflow",
             "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
             softmax_overflows,
-            "Preferences grow while a policy learns, so this breaks a run that was going well.",
+            "Preferences can grow while a policy learns, so this may break a run that was going well.",
             also=(softmax_overflows_later,),
         ),
         Pitfall(
