@@ -93,7 +93,7 @@ def reinforce_surrogate_gradient(theta, episodes, gamma):
 
 
 def gradient_variance(grads):
-    """Total variance of per-sample gradients: how far one sample lies from the truth.
+    """Total variance of per-sample gradients: how far one sample lies from their mean.
 
         V = sum_p 1/(N-1) sum_n (g_np - mean_p)^2
 
@@ -109,7 +109,7 @@ def gradient_variance(grads):
 
 
 def standard_error(grads):
-    """How far the mean of N gradient samples lies from the true gradient, typically.
+    """How far the mean of N independent samples of an unbiased estimate lies from the truth, typically.
 
         se = sqrt( V / N ),   V = total variance of one sample
 
