@@ -45,7 +45,7 @@ def worker(request):
 def tried(worker, code):
     """What code does in a worker: None, or the type of the error that stopped it."""
     cells = [{"kind": "answer", "name": "cell", "source": code}]
-    run = judge.Run(worker, cells, {"cell": 1}, time.monotonic() + 60)
+    run = judge.Run(worker, cells, {"cell": 1}, 60)
     try:
         error = run.prepare("cell")
     except judge.Ended as end:
@@ -139,7 +139,7 @@ def test_a_worker_that_dies_is_replaced(worker):
 
 
 def test_the_whole_tree_ends_with_the_worker(worker):
-    run = judge.Run(worker, [], {}, time.monotonic() + 60)
+    run = judge.Run(worker, [], {}, 60)
     run.session = worker.start()
     wire.send(run.session, {"number": 1, "op": "load", "cells": [], "alone": ""})
     wire.receive(run.session, time.monotonic() + 20)

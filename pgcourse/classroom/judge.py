@@ -8,6 +8,8 @@ writes into its messages, there is nothing in it to learn from.
 """
 
 import contextlib
+import hashlib
+import hmac
 import signal
 import sys
 import threading
@@ -21,7 +23,7 @@ import nbformat
 
 import pgcourse
 from pgcourse.checks import drivers, get
-from pgcourse.checks.core import VISIBLE_SEED, Verdict
+from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Verdict
 from pgcourse.classroom import intake, wire
 from pgcourse.classroom.warm import DEFAULT, warm_worker
 
@@ -51,27 +53,37 @@ def grade_one(data, source, seed, limits):
     started = time.monotonic()
     cells, notes = intake.read_cells(data)
     asked = exercises_in(source)
-    source = nbformat.reads(source, as_version=4)
-    submission = intake.match(cells, source)
+    secret = own_seed(seed, source, data)
+    submission = intake.match(cells, nbformat.reads(source, as_version=4))
     steps, checks = submission.steps()
     exercises = {name: asked[name] for name in checks if name in asked}
-    worker = warm_worker(tuple(asked), tuple(intake.imports(source)), limits)
-    run = Run(worker, steps, checks, started + limits.seconds)
-    verdicts = run.judge(exercises, seed)
-    # what is wrong is judged once more, where no other answer's cell can be to blame
-    unclear = [n for n, v in verdicts.items() if not v.passed and v.pitfall not in NOBODY_ELSE]
-    again = run.judge({n: exercises[n] for n in unclear}, seed, alone=True)
-    verdicts |= {n: v for n, v in again.items() if v.score > verdicts[n].score}
-    verdicts = {n: replace(v, traceback="", example="") for n, v in verdicts.items()}
-    unnamed = {n: exercises[n] for n, v in verdicts.items() if needs_words(v)}
-    for name, spoken in run.judge(unnamed, VISIBLE_SEED, alone=True).items():
-        verdicts[name] = in_words(verdicts[name], spoken)
+    modules = intake.imports(nbformat.reads(source, as_version=4))
+    worker = warm_worker(tuple(asked), tuple(modules), limits)
+    try:
+        # words first: what runs for them comes before every secret number of this submission
+        spoken = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, VISIBLE_SEED)
+        verdicts = spoken
+        if secret != VISIBLE_SEED:
+            points = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, secret)
+            verdicts = {name: in_words(v, spoken[name]) for name, v in points.items()}
+    finally:
+        for known in [known for known in KNOWN if known[2] == secret != VISIBLE_SEED]:
+            del KNOWN[known]  # nobody else gets these numbers
     return {
         "exercises": {name: as_plain(verdict) for name, verdict in verdicts.items()},
         "notes": notes + submission.notes,
         "isolation": worker.isolation,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def own_seed(seed, source, data):
+    """What the inputs of one submission are made from: who learns them learns nothing of any other's,
+    nor of the same student's next. A learner's own run is on the numbers that the notebook shows."""
+    if seed == VISIBLE_SEED:
+        return seed
+    about = hashlib.sha256(source.encode()).digest() + hashlib.sha256(data).digest()
+    return hmac.new(seed.encode(), about, "sha256").hexdigest()
 
 
 @cache
@@ -86,15 +98,18 @@ def exercises_in(source):
     return found
 
 
-def needs_words(verdict):
-    """Whether the message may hold something that came from the submission or the secret inputs."""
-    fixed = {p.name for p in verdict.exercise.pitfalls} | {"endless loop", "not written", *SAYS}
-    return not verdict.passed and verdict.pitfall not in fixed
-
-
 def in_words(secret, visible):
-    """The points of the secret run, in the words of the visible one."""
+    """The points of the secret run in fixed words, or in those of the visible run.
+
+    What a submission writes, and how it dies, may tell what it saw: of the secret run only the names of
+    pitfalls and the sentences of SAYS are kept.
+    """
+    fixed = (secret.pitfall, secret.message) in {(p.name, p.says) for p in secret.exercise.pitfalls}
+    if secret.passed or fixed or secret.pitfall in ("endless loop", "not written"):
+        return replace(secret, traceback="", example="")
     if visible.passed or visible.score > secret.score:
+        if secret.pitfall in SAYS:
+            return replace(secret, traceback="", example="")
         says = (
             "It is right on the numbers that the notebook shows, and wrong on others of the same "
             "kind. Is something written down that should be computed?"
@@ -123,35 +138,45 @@ def as_plain(v):
 # ---------------------------------------------------------------------------------- one run of it
 
 SAYS = {  # what ends a function for good: {name: sentence}
-    "killed": "The process that ran it died ({how}): was it memory, recursion without end, os._exit?",
+    "killed": "The process that ran it died{how}: was it memory, recursion without end, os._exit?",
     "cell stalls": "Its cell does not come to an end.",
-    "cell killed": "Its cell ended the process ({how}).",
+    "cell killed": "Its cell ended the process{how}.",
     "too much": "What it returned is too large, or of a kind that no exercise asks for.",
     "not an answer": "What came back was no answer of a function.",
     "no time left": "The time for this submission was used up before its turn.",
-    "not a function": "Expected a function called {how}; there is none after its cell has run.",
+    "not a function": "Expected a function called {name}; there is none after its cell has run.",
 }
-NOBODY_ELSE = ("not written", "syntax error", "cell stalls", "endless loop", "no time left")
+NOBODY_ELSE = ("not written", "syntax error", "no time left")
 
 
 class Run:
     """A submission's steps, run in a worker as often as its deaths require."""
 
-    def __init__(self, worker, steps, checks, deadline):
-        self.worker, self.steps, self.checks, self.deadline = worker, steps, checks, deadline
+    def __init__(self, worker, steps, checks, seconds):
+        self.worker, self.steps, self.checks = worker, steps, checks
+        self.deadline = time.monotonic() + seconds
         self.broken = {}  # number of a step: (name, how) of what it did to the process
         self.session, self.done, self.asked, self.alone = None, 0, 0, ""
+        self.died = False  # whether a session ended before its time
+
+    def judge_fairly(self, exercises, seed):
+        """Like `judge`; what is wrong is judged once more, where no other answer's cell can be to blame."""
+        verdicts = self.judge(exercises, seed)
+        unclear = [n for n, v in verdicts.items() if not v.passed and v.pitfall not in NOBODY_ELSE]
+        again = self.judge({n: exercises[n] for n in unclear}, seed, alone=True)
+        return verdicts | {n: v for n, v in again.items() if v.score >= verdicts[n].score}
 
     def judge(self, exercises, seed, alone=False):
         """{name: Verdict} for every exercise, from inputs made from the seed, in a fresh process.
 
-        alone : each in a process of its own, in which no answer has run that it does not use
+        alone : each in a process of its own, in which no answer has run that it does not use; once a
+                process has ended before its time, that holds for the rest, too
         """
         self.hang_up()
-        self.alone, self.broken, verdicts = "", {}, {}
+        self.alone, self.broken, self.died, verdicts = "", {}, False, {}
         try:
             for name in sorted(exercises, key=self.checks.get):
-                if alone:
+                if alone or self.died:
                     self.hang_up()
                     self.alone = name
                 verdicts[name] = self.judge_one(exercises[name], seed)
@@ -178,7 +203,7 @@ class Run:
                     seconds=exercise.seconds,
                 )
                 if isinstance(reply, dict) and "nothing" in reply:
-                    fault = ("not a function", exercise.name)
+                    fault = ("not a function", "")
                     break
                 seen.append(checked(reply))
         except Ended as end:
@@ -189,7 +214,8 @@ class Run:
         elif fault and cell_error:
             return nothing(exercise, *describe_cell_error(cell_error))
         elif fault:
-            return nothing(exercise, fault[0], SAYS[fault[0]].format(how=fault[1]))
+            how = f" ({fault[1]})" if fault[1] and seed == VISIBLE_SEED else ""
+            return nothing(exercise, fault[0], SAYS[fault[0]].format(how=how, name=exercise.name))
         try:
             verdict = exercise.verdict(seed, seen)
         except (
@@ -251,13 +277,12 @@ class Run:
             if type(reply) is not dict or reply.get("number") != self.asked:
                 raise wire.WireError("an answer to another question")
             reply = reply.get("reply")
-        except wire.Late:
-            self.hang_up()
-            raise Ended("stalled", "") from None
-        except wire.Closed:
-            raise Ended("killed", how_it_died(self.hang_up())) from None
-        except wire.WireError:
-            self.hang_up()
+        except wire.WireError as error:
+            self.died, status = True, self.hang_up()
+            if isinstance(error, wire.Late):
+                raise Ended("stalled", "") from None
+            if isinstance(error, wire.Closed):
+                raise Ended("killed", how_it_died(status)) from None
             raise Ended("not an answer", "") from None
         if type(reply) is dict and "too much" in reply:
             raise Ended("too much", "")
