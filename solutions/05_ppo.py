@@ -14,7 +14,7 @@
 # Because after the first one the data is *old*: it shows what another policy did, in the states to which
 # another policy went. Push on regardless, and the policy may walk off a cliff (below, one does).
 # **Proximal policy optimization** (PPO) pushes on as well, but takes from each sample its reason to push
-# once the probability of its action has changed by a fifth. It is a workhorse of reinforcement learning,
+# once the probability of its action has changed by a fifth in the direction that pays. It is a workhorse of reinforcement learning,
 # and lesson 7 fine-tunes a language model with the function that you write here.
 #
 # **You will be able to**
@@ -159,7 +159,8 @@ assert (torch.stack(relative).diff() > 0).all() and relative[-1] > 3 * relative[
 # The left one is exact for any two policies (Kakade & Langford 2002;
 # the derivation is short: along an episode of the new policy the terms $r_t + \gamma V_{\text{old}}(s_{t+1}) - V_{\text{old}}(s_t)$
 # telescope). The right one is the surrogate: its actions are the new policy's, thanks to $\rho$, and its states the old one's.
-# At $\pi = \pi_{\text{old}}$ both are 0 and have the same gradient; farther away they may differ as much as the visits do.
+# At $\pi = \pi_{\text{old}}$ both are 0 and have the same gradient; farther away they may differ as much as the visits do. (PPO's mean over a rollout also leaves
+# out the $\gamma^t$ in $d$, as A2C's did: lesson 2.)
 #
 # A walk beside a cliff, small enough to compute both sums exactly. Eight cells; the episode begins in the leftmost one. Each step to
 # the right pays 1; the step to the right from the last cell is a fall: it costs 10, and the episode is over. A step to the left pays
@@ -265,7 +266,7 @@ assert abs(slopes[0] - slopes[1]) < 1e-6, slopes  # the same gradient at the sta
 # is the half-width of the window. The clamp is constant outside the window, so its gradient is zero
 # there. The minimum decides where it counts. Four cases:
 #
-# | | $\rho > 1 + \varepsilon$: the action became much more probable | $\rho < 1 - \varepsilon$: much less probable |
+# | | $\rho > 1 + \varepsilon$: the action became clearly more probable | $\rho < 1 - \varepsilon$: clearly less probable |
 # |---|---|---|
 # | $A > 0$, a good action | gain taken; **gradient zero** | a step back happened; gradient *lives*, it repairs |
 # | $A < 0$, a bad action | a step back happened; gradient *lives*, it repairs | gain taken; **gradient zero** |
