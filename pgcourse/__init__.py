@@ -11,7 +11,7 @@ A map of the house. Each row may import the rows above it, never one below
 
     networks transformer optim  small MLPs, actor-critic, twin Q; a small causal transformer
     envs rollout replay         vectorized Gymnasium environments, collection, memory
-    record crew                 history and checkpoints of a training; worker processes
+    record crew fingerprint     history and checkpoints of a training; worker processes; what is stale
     votes language              the corpus of lesson 7 and the people's ratings behind it
 
     reinforce a2c a3c ppo sac   one readable loop each: Config and train(...)

@@ -13,6 +13,7 @@ COMMANDS = {
         "What is installed, what is missing, what to do.",
     ),
     "build": ("pgcourse.classroom.build", "command", "Build the notebooks from solutions/*.py."),
+    "claims": ("pgcourse.classroom.claims", "command", "Run what shows a lesson's sentences."),
     "train": (
         "pgcourse.runs",
         "train_command",

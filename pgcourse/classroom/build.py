@@ -3,10 +3,11 @@
     solutions/NN_name.py  ->  solutions/NN_name.ipynb   solved: an nbgrader source
                           ->  course/NN_name.ipynb      the learner's: its nbgrader release
 
-A lesson is a jupytext py:percent file. Three cell options are ours:
+A lesson is a jupytext py:percent file. Four cell options are ours:
 
     # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text; its check follows
     # %% solution="plot_clip"                       ungraded; BEGIN/END SOLUTION in place
+    # %% claim="clip_keeps_the_kl_small"            shows what the prose says; in neither notebook (claims.py)
     # %% tags=["setup"]                             the cell that imports; FIRST and LAST go around it
 
 The learner's cell keeps the signature, the docstring and the guards (leading calls of
@@ -75,12 +76,13 @@ class Lesson:
 # ------------------------------------------------------------------------------------- build
 
 
-def build_lesson(source, name, get=None):
+def build_lesson(source, name, get=None, claims=()):
     """Build one lesson.
 
     source  : text of the py:percent file
     name    : "05_ppo", for messages
     get     : name -> Exercise; by default pgcourse.checks.get
+    claims  : {name: text of a cell} of the claims that the solved notebook shall hold, in their places
     returns : Lesson
     raises  : BuildError
     """
@@ -92,12 +94,17 @@ def build_lesson(source, name, get=None):
     solved, learner, answers, exercises = [], [], {}, {}
     for i, cell in enumerate(authored.cells):
         where = f"{name}, cell {i + 1}"
-        options = {k: v for k, v in cell.metadata.items() if k in ("exercise", "solution")}
+        options = {k: v for k, v in cell.metadata.items() if k in ("exercise", "solution", "claim")}
         metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
-        unknown = set(cell.metadata) - set(options) - set(metadata) - {"lines_to_next_cell"}
+        unknown = set(cell.metadata) - set(options) - set(metadata) - {"lines_to_next_cell", "slow"}
         if unknown or len(options) > 1:
             raise BuildError(f"{where}: cell options {sorted(cell.metadata)} are not understood.")
-        if "exercise" in options:
+        if "claim" in options:
+            if options["claim"] in claims:
+                solved.append(
+                    plain_cell("code", claims[options["claim"]], {"claim": options["claim"]})
+                )
+        elif "exercise" in options:
             fn, exercise = find_exercise(options["exercise"], get, where)
             if cell.source.strip():
                 raise BuildError(
