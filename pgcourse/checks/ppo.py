@@ -1227,7 +1227,7 @@ PPO_CLIP_LOSS = Exercise(
             "It uses the clipped ratio alone. Outside the window the gradient is always zero, "
             "also where it should pull the policy back.",
             loss_of(clip_no_min),
-            "A step that went wrong could never be undone.",
+            "A step that went wrong has no gradient that would undo it; in this lesson's experiment the KL then runs off.",
         ),
         Pitfall(
             "maximum",
@@ -4848,8 +4848,8 @@ QUIZ_CLINIC = Exercise(
             "actions blamed for advantages",
             "A",
             7,
-            "Patient A's explained variance falls back to 0: its critic's targets (adv + val) are wrong, too. "
-            "Resampled actions would leave the critic alone.",
+            "Patient A's ratio is 1 before its first step (first ratio error 0), as it has to be: its actions "
+            "are those of the rollout.",
         ),
         mistaken(
             quiz_clinic,
@@ -4871,7 +4871,7 @@ QUIZ_CLINIC = Exercise(
             "end of training taken for a bug",
             "C",
             8,
-            "Patient C's explained variance falls only when the returns hardly vary any more: nothing is left to explain.",
+            "Patient C's explained variance falls when the returns hardly vary any more: little is left to explain.",
         ),
         mistaken(
             quiz_clinic,
@@ -4885,7 +4885,7 @@ QUIZ_CLINIC = Exercise(
             "KL overlooked",
             "E",
             1,
-            "Patient E's KL is ten to a hundred times that of the others, in most updates.",
+            "Patient E's KL is many times that of patients C and H, from the first update on.",
         ),
         mistaken(
             quiz_clinic,
@@ -4907,8 +4907,8 @@ QUIZ_CLINIC = Exercise(
             "advantages blamed for actions",
             "G",
             4,
-            "Patient G's critic explains most of the returns, so advantages and returns belong to the right "
-            "steps. What about the actions?",
+            "Patient G's ratio is not 1 before its first step (first ratio error), though no weight has moved. "
+            "Are the two log-probabilities those of the same actions?",
         ),
         mistaken(
             quiz_clinic,
