@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pgcourse.checks import drivers
+from pgcourse.checks import drivers, showing
+from pgcourse.checks.guards import guards_refuse
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
+MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 
 
@@ -152,7 +154,7 @@ class Exercise:
         }
         earned["clean"] = not unclean
         if self.gate and not earned[next(iter(self.parts))]:
-            earned = dict.fromkeys(earned, False)
+            earned = dict.fromkeys(earned, None) | {next(iter(self.parts)): False}
         score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
@@ -172,9 +174,16 @@ class Exercise:
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         name, says, why = found.name, found.says, getattr(found, "why", "")
+        if name == "no ValueError" and self.guarded(i, seed):
+            says += " The line that was given at the top does that: keep it first."
+        if name == "not written" and str(seed) == VISIBLE_SEED:
+            says += (
+                " If you have written it already, run its cell (Shift+Enter), then this one again."
+            )
         example = ""
         if i is not None and str(seed) == VISIBLE_SEED:
-            example = self.example(i, seed, seen[i], expected[i])
+            args = self.inputs(i, seed)
+            example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
@@ -274,32 +283,17 @@ class Exercise:
             return True
         return not alike(self.known_on(i, found.wrong, seed), expected[i])
 
+    def guarded(self, i, seed):
+        """Whether the lines that are given at the top of the learner's cell refuse case i."""
+        return self.driver in drivers.PLAIN and guards_refuse(
+            self.reference, self.inputs(i, seed).values()
+        )
+
     def smallest(self, cases, seed):
         """The case to show: a wrong result before a missing guard, then the one with the fewest numbers."""
         return min(
             cases, key=lambda i: (self.cases[i].raises, size(self.inputs(i, seed))), default=None
         )
-
-    def example(self, i, seed, seen, expected):
-        """The smallest case that shows it, with shortened arrays."""
-        lines = [f"In the case of {self.cases[i].name}:"]
-        lines += [f"  {name} = {show(value)}" for name, value in self.inputs(i, seed).items()]
-        if self.cases[i].raises:
-            lines += ["expected: a ValueError", f"yours   : {show(seen['out'])}"]
-        elif seen["error"]:
-            lines += [f"yours raised {seen['error']['type']}: {seen['error']['message']}"]
-        elif self.driver == "entry":  # a quiz does not tell its answers
-            lines += [f"yours   : {show(seen['out'])}"]
-        elif not close(seen["out"], expected["out"]):
-            lines += [f"expected: {show(expected['out'])}", f"yours   : {show(seen['out'])}"]
-        else:
-            for name, grad in expected["grads"].items():
-                if not close_grad(seen["grads"].get(name), grad):
-                    lines += [
-                        f"expected gradient into {name}: {show(grad)}",
-                        f"yours                {' ' * len(name)}: {show(seen['grads'].get(name))}",
-                    ]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, repr=False)
@@ -310,7 +304,7 @@ class Verdict:
     score   : float, 0 … points
     pitfall : name of the mistake (a Pitfall of the exercise, or a general one), None if passed or unknown
     message : the sentence for the learner
-    earned  : {part: bool}
+    earned  : {part: True, False, or None where it was not counted: the first part is wrong}
     example : the smallest case that shows it; "" in a graded run, whose inputs are secret
     """
 
@@ -337,7 +331,7 @@ class Verdict:
     def __str__(self):
         if self.passed:
             return self.headline
-        parts = "  ".join(f"{'✓' if ok else '✗'} {part}" for part, ok in self.earned.items())
+        parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
         lines = [self.headline, self.message, self.example, self.why, f"Parts: {parts}"]
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
 
@@ -354,7 +348,7 @@ class Verdict:
             if self.why:
                 rows.append(f"<i>{html.escape(self.why)}</i>")
             parts = " &nbsp; ".join(
-                f"{'✓' if ok else '✗'} {html.escape(part)}" for part, ok in self.earned.items()
+                f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
             )
             rows.append(
                 f"<small>{parts} &nbsp;·&nbsp; Read: {html.escape(self.exercise.read)}</small>"
@@ -398,7 +392,7 @@ def judge(fn, exercise=None, seed=None):
     seed = os.environ.get("PGCOURSE_SEED", VISIBLE_SEED) if seed is None else seed
     if not callable(fn):
         says = f"Expected a function; got {type(fn).__name__}. Run the cell that defines it first."
-        nothing = dict.fromkeys(exercise.parts, False)
+        nothing = dict.fromkeys(exercise.parts)
         return Verdict(exercise, False, 0.0, "not a function", says, nothing)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so few numbers: on a busy machine a second thread costs seconds
@@ -557,7 +551,7 @@ def difference(seen, expected, case):
         came = f"raised {error['type']}" if error else f"returned {describe(out)}"
         return Fault(
             "no ValueError",
-            f"Expected a ValueError for {case.name}; it {came}. Keep the guard line.",
+            f"Expected a ValueError for {case.name}; it {came}.",
         )
     if error:
         where = f" ({error['line']})" if error["line"] else ""
@@ -642,6 +636,8 @@ def grad_difference(name, grad, right):
         return Fault("gradient into a constant", says)
     if grad.isnan().any():
         return Fault("gradient not a number", f"The gradient into `{name}` contains nan.")
+    if (grad.isinf() & ~right.isinf()).any():
+        return Fault("infinite gradient", f"The gradient into `{name}` contains inf.")
     return Fault(None, f"The gradient into `{name}` is off: {relation(grad, right)}.")
 
 
@@ -674,7 +670,7 @@ def relation(a, b):
 
 
 def is_round(c):
-    return (
+    return math.isfinite(c) and (
         any(math.isclose(abs(c) * k, round(abs(c) * k), rel_tol=1e-3) for k in (1, 2, 3)) and c != 0
     )
 
@@ -686,23 +682,3 @@ def size(args):
     if isinstance(args, dict):
         return sum(map(size, args.values()))
     return sum(map(size, args)) if isinstance(args, list | tuple) else 1
-
-
-def show(x, limit=8):
-    """Plain data as a short line: numbers rounded to 4 digits, long arrays cut."""
-    if torch.is_tensor(x):
-        if x.dim() == 0:
-            return show(x.item())
-        shape = "" if x.dim() == 1 and len(x) <= limit else f"  (shape {list(x.shape)})"
-        return show_list(x, limit) + shape
-    if isinstance(x, dict):
-        return "{" + ", ".join(f"{k}: {show(v, limit)}" for k, v in list(x.items())[:6]) + "}"
-    if isinstance(x, list | tuple):
-        fewer = max(2, limit // 2)  # the layers of a network, say, of which few numbers are enough
-        return "[" + ", ".join(show(v, fewer) for v in x[:3]) + (", …" if len(x) > 3 else "") + "]"
-    return f"{x:.4g}" if isinstance(x, float) else str(x)
-
-
-def show_list(x, limit):
-    items = [show_list(v, min(limit, 4)) if v.dim() else show(v) for v in x[:limit]]
-    return "[" + ", ".join(items) + (", …" if len(x) > limit else "") + "]"

@@ -65,6 +65,7 @@ def detached(fn, args, grad):
 
 
 DRIVERS = {"call": call, "with_mdp": with_mdp, "whole": whole, "detached": detached}
+PLAIN = ("call", "whole", "detached")  # these give the case's arguments to the function as they are
 
 
 def driver(fn):
