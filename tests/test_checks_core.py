@@ -374,3 +374,28 @@ def right_at_length(x):
 
 def right_dict(x):
     return {k: float(i) for i, k in enumerate("abcdefgh")}
+
+
+def test_a_quiz_answers_in_the_words_of_the_quiz():
+    quiz = get("quiz_actor_or_critic")
+    right = quiz.reference()
+    key = next(k for k, x in right.items() if isinstance(x, int | float))
+
+    def card(answer):
+        return judge(lambda: right | {key: answer}, quiz)
+
+    assert judge(lambda: right | {key: f" {right[key]} "}, quiz).passed  # a number in quotes
+    assert card("b").message == f"“{key}” asks for a number; 'b' is a word or letter."
+    assert f"“{key}”: 12345 is not the right answer." == card(12345).message
+    for nothing in (None, ""):
+        assert f"“{key}” has no answer yet" in card(nothing).message
+    assert (
+        "has no answer yet"
+        in judge(lambda: {k: x for k, x in right.items() if k != key}, quiz).message
+    )
+    letters = get("quiz_baselines")
+    for odd in (None, 3, 2.5, ["a", 3], [None], {"a": 1}):
+        verdict = judge(lambda odd=odd: letters.reference() | {"unbiased": odd}, letters)
+        assert not verdict.passed and "line" not in verdict.message and "join" not in str(verdict)
+    verdict = judge(lambda: None, letters)
+    assert verdict.message == "Expected a dict of answers; got NoneType."

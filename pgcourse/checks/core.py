@@ -206,7 +206,11 @@ class Exercise:
 
     def compare(self, seen, expected):
         pairs = zip(self.cases, seen, expected, strict=True)
-        return expected, [difference(s, e, case) for case, s, e in pairs]
+        faults = [difference(s, e, case) for case, s, e in pairs]
+        if self.driver == "entry":
+            rows = enumerate(zip(faults, seen, expected, strict=True))
+            faults = [f and quiz_fault(self.inputs(i, "")["key"], f, s, e) for i, (f, s, e) in rows]
+        return expected, faults
 
     def recognize(self, seed, seen, expected, failing):
         """(mistake, cases): the pitfall that does what the function did on every case where it returned.
@@ -553,6 +557,8 @@ def difference(seen, expected, case):
             "no ValueError",
             f"Expected a ValueError for {case.name}; it {came}.",
         )
+    if error and error["type"] == drivers.NotAnAnswer.__name__:
+        return Fault("wrong type", f"{error['message'][:1].upper()}{error['message'][1:]}.")
     if error:
         where = f" ({error['line']})" if error["line"] else ""
         says = f"It raised {error['type']}: {error['message']}{where}."
@@ -567,6 +573,29 @@ def difference(seen, expected, case):
         if fault:
             return fault
     return None
+
+
+def quiz_fault(key, fault, seen, expected):
+    """A wrong answer in the words of the quiz; the right one is not told."""
+    out, right = seen["out"], expected["out"]
+    if seen["error"] or seen["timeout"]:
+        return fault
+    if out is None or out == "":
+        return Fault("no answer", f"“{key}” has no answer yet.")
+    asked = next(name for kinds, name in KINDS if isinstance(right, kinds))
+    given = next((name for kinds, name in KINDS if isinstance(out, kinds)), type(out).__name__)
+    if asked != given:
+        says = f"“{key}” asks for {asked}; {showing.value(out, ())} is {given}."
+        return Fault("another kind of answer", says)
+    return Fault(None, f"“{key}”: {showing.value(out, ())} is not the right answer.")
+
+
+KINDS = (
+    (bool, "True or False"),
+    ((int, float), "a number"),
+    (str, "a word or letter"),
+    (list, "names"),
+)
 
 
 def describe(x):
