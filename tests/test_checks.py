@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pgcourse.checks import LESSONS, all_exercises, judge, lesson_exercises
-from pgcourse.checks.core import alike
+from pgcourse.checks.compare import alike
 
 SEEDS = ("0", "a secret", "another")
 EXERCISES = [pytest.param(e, id=e.name) for e in all_exercises().values()]
@@ -28,7 +28,7 @@ RIGHT = [
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_reference_and_accepted_conventions_are_right(exercise):
-    for fn in (exercise.reference, *exercise.accept):
+    for fn in exercise.rights:
         for seed in SEEDS:
             verdict = judge(fn, exercise, seed)
             assert verdict.passed and verdict.score == exercise.points, verdict

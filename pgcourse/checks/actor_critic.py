@@ -17,7 +17,8 @@ from pgcourse.checks.baselines import (
     score_symptoms,
     standardized,
 )
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, normal
 from pgcourse.checks.symptoms import apart, few_digits, part_symptom, symptom, where_symptom

@@ -6,7 +6,8 @@ from functools import wraps
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, integers, masks, normal
 from pgcourse.checks.symptoms import (

@@ -2,7 +2,8 @@
 
 import torch
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, normal
 from pgcourse.distributions import grad_log_softmax, softmax

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, masks, normal
 from pgcourse.checks.symptoms import differ, halves, number, paddings, part_symptom, symptom
@@ -4167,7 +4168,7 @@ PPO_UPDATE = Exercise(
         ),
         Pitfall(
             "no step",
-            "The gradients are computed, but optimizer.step() is never called.",
+            "No step is taken: optimizer.step() is never called, and the networks stay as they were.",
             updating(step=step_never),
         ),
         Pitfall(
@@ -4320,7 +4321,8 @@ PPO_UPDATE = Exercise(
         ),
         Pitfall(
             "value not clipped",
-            "config.value_clip does not enter the value loss.",
+            "config.value_clip limits nothing: the value loss does without it, or measures the moves "
+            "from the critic's values of now; rollout['val'] holds those from which they count.",
             updating(value=value_not_clipped),
             also=(updating(value=value_against_itself),),
         ),
@@ -4600,7 +4602,7 @@ PPO_UPDATE = Exercise(
         update_symptom(
             "right for one step only",
             "One step on fresh data is right; several, or on data of an older policy, are not: "
-            "look at what is kept, zeroed and recomputed, and at the gradient's limit.",
+            "look at what is kept, zeroed and recomputed, at the gradient's limit and at the clips of ratio and value.",
             updating(step=step_limited_to(lambda config: 0.7 * config.max_grad_norm)),
             lambda wrong: not wrong("one step") and wrong("epochs on frozen data"),
         ),

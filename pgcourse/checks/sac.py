@@ -6,7 +6,8 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, alike, close, close_grad
+from pgcourse.checks.compare import alike, close, close_grad
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, normal
 from pgcourse.distributions import squashed_gaussian_logp

@@ -114,6 +114,15 @@ def index_of_difference(out, right):
     return tuple(off.nonzero()[0].tolist()) if off.any() else (0,) * right.dim()
 
 
+def size(args):
+    """Number of elements in plain data: the smallest case is the one to show."""
+    if torch.is_tensor(args):
+        return args.numel()
+    if isinstance(args, dict):
+        return sum(map(size, args.values()))
+    return sum(map(size, args)) if isinstance(args, list | tuple) else 1
+
+
 # --- one value, one line ---
 
 
