@@ -100,7 +100,7 @@ class Exercise:
     seconds: float = 5.0
     gate: bool = True
     ladder: bool = False
-    tries: int = 3000
+    tries: int = 1500
     pitfalls: list = ()
     lesson: str = field(default="", compare=False)
 

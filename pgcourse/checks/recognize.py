@@ -50,7 +50,7 @@ class Search:
         # Guards apart, the function is right: then the cases that must raise tell.
         self.only_guards = bool(self.failing) and not set(self.failing) & set(self.regular)
         if self.only_guards:
-            ran = range(len(cases))
+            ran = sorted({*self.regular, *self.failing})
         elif 2 * len(ran) < len(self.regular):
             ran = self.regular
         # A failing case with many numbers first: there nearly everything drops out at once.
@@ -225,7 +225,7 @@ def by_search(search):
 
 def fitted(search):
     """A mistake with numbers that are solved from what was seen, and said."""
-    cases = [i for i in search.ran if search.tells_apart(i)][:3]
+    cases = [i for i in search.ran if search.tells_apart(i)][:2]
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
         versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
@@ -317,23 +317,47 @@ def both(search, one, other, *mistakes):
 
 def two_mistakes(search):
     """Two of the exercise's mistakes at once: both are said, in the order of the list."""
-    passing = [i for i in search.ran if i not in search.failing]
-    passing = sorted(passing, key=lambda i: -search.size(i))[:4]
+    passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
+    failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []
     for m, version in edit_versions(search):
         fn = both(search, version, (), m)
         # What is right in a case must not be spoiled there by either of the two.
         if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
-            candidates.append((m, version))
-    pairs = itertools.combinations(candidates, 2)
-    for (a, first), (b, second) in itertools.islice(pairs, search.exercise.tries):
-        if a is b:
-            continue
+            does = [search.quick(fn, i) for i in failing]
+            changes = [not same(search.expected[i], d) for i, d in zip(failing, does, strict=True)]
+            agrees = [same(search.seen[i], d) for i, d in zip(failing, does, strict=True)]
+            candidates.append((m, version, [*zip(changes, agrees, strict=True)]))
+    pairs = (
+        (a, first, b, second)
+        for (a, first, one), (b, second, other) in itertools.combinations(candidates, 2)
+        if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
+    )
+    for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
         fn = both(search, first, second, a, b)
         if fn and search.does(fn) and search.holds(fn):
             why = " ".join(filter(None, (a.why, b.why)))
             return Found(f"{a.name}, and {b.name}", f"{a.says} And: {b.says}", why, fn), search.ran
     return None
+
+
+def may_add_up(one, other):
+    """Whether two mistakes together may do what was seen in a case: each (changes it, does what was seen).
+
+    What only one of them changes, that one alone must explain.
+    """
+    if one[0] and other[0]:
+        return True
+    return one[1] if one[0] else other[1] if other[0] else False
+
+
+def one_a_part(search, cases):
+    """The first two of these cases, and the first one of each other part."""
+    chosen = cases[:2]
+    for i in cases[2:]:
+        if search.exercise.cases[i].part not in {search.exercise.cases[j].part for j in chosen}:
+            chosen.append(i)
+    return chosen
 
 
 def in_one_part(search, earned):
@@ -389,6 +413,11 @@ class Signs:
     def wrong_parts(self):
         """Names of the parts that are wrong, guards apart."""
         return {case.part for case in self.cases if not case.raises and self.wrong(case)}
+
+    @property
+    def random(self):
+        """Whether it draws random numbers."""
+        return drivers.uses_random_numbers(self.seen.values())
 
     @property
     def values_right(self):

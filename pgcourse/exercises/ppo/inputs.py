@@ -76,8 +76,8 @@ def of_the_sequence_if_any(logp, logp_old, how, axis):
     return of_the_sequence(logp, logp_old, how, axis) if d.dim() > 1 else d
 
 
-def ratio_mistakes(of="", whole=()):
-    """of: the helper that holds the ratio; whole: edits after which it sees whole rows, masked later."""
+def ratio_mistakes(of=""):
+    """of: the helper that holds the ratio."""
 
     def ratio(new, old=RATIO, use=()):
         return edit(old, new, of=of, use=use)
@@ -86,7 +86,7 @@ def ratio_mistakes(of="", whole=()):
         return ratio(new, DIFFERENCE, use)
 
     rows = [
-        (*whole, log_ratio(f"{f.__name__}(logp, logp_old, '{how}', {axis})", use=(of_the_sequence, f)))
+        log_ratio(f"{f.__name__}(logp, logp_old, '{how}', {axis})", use=(of_the_sequence, f))
         for f, how, axis in (
             (of_the_sequence, "sum", -1), (of_the_sequence, "sum", 0),
             (of_the_sequence_if_any, "sum", -1), (of_the_sequence_if_any, "sum", 0),
@@ -105,11 +105,11 @@ def ratio_mistakes(of="", whole=()):
                 ratio("logp / logp_old.detach()"), also=(log_ratio("logp / logp_old.detach()"),)),
         mistake("ratio of the whole sequence",
                 "All steps of a row share one ratio, that of the sequence; PPO's ratio is that of one action.",
-                *rows[0], also=tuple(rows[1:])),
+                rows[0], also=tuple(rows[1:])),
         mistake("one ratio for the batch", "It takes the mean first: all actions share one ratio.",
                 log_ratio("(logp - logp_old.detach()).mean().expand(logp.shape)"),
                 also=(ratio("torch.exp(logp - logp_old.detach()).mean().expand(logp.shape)"),
-                      (*whole, log_ratio("(logp - logp_old.detach()).mean().expand(logp.shape)")))),
+                      )),
         mistake("always one", "The ratio compares a policy with itself: it is 1 whatever changed, and never clipped.",
                 log_ratio("logp - logp.detach()"), also=(log_ratio("logp_old - logp_old.detach()"),),
                 why="That is A2C, repeated over several epochs without any limit."),
