@@ -55,12 +55,12 @@ def mutants(exercise):
     tree = function_tree(inspect.getsource(reference))
     seen, found = {ast.unparse(tree)}, []
     for edit in [*edits(tree), *clamps(tree)]:
-        text = ast.unparse(edit.tree)
-        if text in seen:
-            continue
-        seen.add(text)
         space = dict(reference.__globals__)
         try:
+            text = ast.unparse(edit.tree)
+            if text in seen:
+                continue
+            seen.add(text)
             with warnings.catch_warnings(action="ignore"):
                 exec(compile(ast.Module([edit.tree], []), "<mutant>", "exec"), space)
         except (SyntaxError, TypeError, ValueError):
