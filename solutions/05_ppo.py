@@ -554,7 +554,7 @@ for name, results in runs.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.ppo.quiz_clip"
+# %% exercise="pgcourse.exercises.ppo.quiz_clip.quiz_clip"
 
 # %% [markdown]
 # ## Your PPO solves CartPole and Acrobot
@@ -693,7 +693,7 @@ for letter, curves in patients.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.ppo.quiz_clinic"
+# %% exercise="pgcourse.exercises.ppo.quiz_clinic.quiz_clinic"
 
 # %% [markdown]
 # ### The treatment

@@ -86,7 +86,7 @@ class Exercise:
     gate      : whether the first part is the condition for the others (no for a quiz)
     ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
                 that is wrong tells which (and a slow exercise is judged soon)
-    tries     : how many pairs of mistakes are tried
+    tries     : how many candidates each search may run; fewer than the mistakes' versions: no pairs
     pitfalls  : list of Pitfall, the older form of mistakes
     """
 

@@ -115,12 +115,12 @@ def mistake(name, says, *versions, why="", also=()):
 
 
 def telltale(name, says, wrong, sign, why=""):
-    """A Mistake that is recognized by sign(observations); `wrong` (edits or a function) is an example."""
+    """A Mistake that is recognized by sign(Signs); `wrong` (edits or a function) is an example."""
     return replace(mistake(name, says, *as_versions(wrong), why=why), telltale=sign)
 
 
 def symptom(name, says, wrong, sign):
-    """A Mistake known by a sign that many share: sign(observations, right ones), each by its case's name."""
+    """A Mistake known by a sign that many share, looked at last."""
     return replace(mistake(name, says, *as_versions(wrong)), telltale=sign, symptom=True)
 
 
@@ -221,7 +221,7 @@ def compiled(reference, edits, filename="", space=()):
 
 def run_text(text, reference, own=(), filename=""):
     """The function that a text defines, in a copy of the reference's namespace."""
-    space = {**reference.__globals__, **dict(own)}
+    space = {**inspect.unwrap(reference).__globals__, **dict(own)}
     if filename:
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     exec(compile(text, filename or f"<{reference.__name__}>", "exec", dont_inherit=True), space)

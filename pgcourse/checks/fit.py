@@ -7,7 +7,7 @@ import torch
 
 from pgcourse.checks.edits import compiled, fill
 
-SCALES = (1, 0.1, 0.3, 0.6, 1.7, 3, 10, 100, 1e-3, -1)  # of the example, to start from
+SCALES = (1, 0.1, 0.3, 0.6, 1.7, 3, 10, 100, 1e-3, 1e3, -1)  # of the example, to start from
 BEST, STEPS = 2, 10  # starts that are followed, and how far
 
 

@@ -300,15 +300,16 @@ class Settings:
 def update_policy(fn, args, grad):
     """Call fn(policy, optimizer, rollout, config, loss, generator) once.
 
-    args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator), and
+    args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator),
+           left_over (bool: the parameters hold old gradients), and
            keep: "weights" (what the update made of the networks, whose actions it scored, and
            whether the given optimizer took the steps) or "log" (what it returned, and which of it
            still carries the graph)
     """
     policy = Agent(args["actor"], args["critic"], args["rollout"])
     optimizer = Descent(policy.parameters(), args["lr"])
-    for p in policy.parameters():
-        p.grad = torch.ones_like(p)  # left over from whatever came before
+    for p in policy.parameters() if args["left_over"] else ():
+        p.grad = torch.ones_like(p)
     generator = torch.Generator().manual_seed(args["seed"])
     config = Settings(args["config"])
     start = nn.utils.parameters_to_vector(policy.parameters()).detach().clone()

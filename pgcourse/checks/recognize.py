@@ -200,8 +200,11 @@ def with_a_factor(search):
 
 def on_another_convention(search):
     """A written mistake in a function that follows another right convention, itself an edit."""
-    for convention in search.exercise.accept_edits:
-        for m, version in edit_versions(search):
+    conventions, versions = search.exercise.accept_edits, [*edit_versions(search)]
+    if len(conventions) * len(versions) > search.exercise.tries:
+        return None
+    for convention in conventions:
+        for m, version in versions:
             fn = both(search, convention, version, m)
             if fn and search.does(fn) and search.holds(fn):
                 return Found(m.name, m.says, m.why, fn), search.ran
@@ -225,7 +228,8 @@ def by_search(search):
 
 def fitted(search):
     """A mistake with numbers that are solved from what was seen, and said."""
-    cases = [i for i in search.ran if search.tells_apart(i)][:2]
+    cases = [i for i in search.ran if search.tells_apart(i)]
+    cases = cases[: 1 if search.exercise.tries < len(search.exercise.pitfalls) else 2]
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
         versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
@@ -283,8 +287,9 @@ def generic_edits(exercise):
     if "generic" not in exercise.cached:
         reference = exercise.reference
         tree = function_tree(text_of(reference).head + text_of(reference).body)
+        few = itertools.islice(edits(tree), exercise.tries)
         exercise.cached["generic"] = [
-            (fn, e) for e in edits(tree) if (fn := runs(reference, e.tree)) is not None
+            (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
         ]
     return exercise.cached["generic"]
 
@@ -317,6 +322,8 @@ def both(search, one, other, *mistakes):
 
 def two_mistakes(search):
     """Two of the exercise's mistakes at once: both are said, in the order of the list."""
+    if search.exercise.tries < len(search.exercise.pitfalls):
+        return None
     passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
     failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []

@@ -319,6 +319,7 @@ def update_words(args):
         *networks(args, "actor", "critic"),
         ("config", Plain(", ".join(config))),
         ("learning rate", args["lr"]),
+        *([("gradients before the call", Plain("1 everywhere"))] if args["left_over"] else []),
         *arrays,
     ]
 

@@ -229,3 +229,16 @@ def divided_by_rows(x, mask):
 def averaged_after_masking(by):
     """Edits that look at every position and average with the mask at the end: right in itself."""
     return by(masked_mean)
+
+
+# --- questions ---
+
+
+def answered(quiz, name, key, answer, says, why="", also=()):
+    """One wrong answer of a quiz, whatever the others are; `also` are other forms of it."""
+    place, answers = [*quiz()].index(key), (answer, *also)
+
+    def given(at):
+        return at[at.cases[place].name]["out"] in answers
+
+    return telltale(name, says, lambda: quiz() | {key: answer}, given, why=why)

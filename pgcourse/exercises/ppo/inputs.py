@@ -121,9 +121,7 @@ def ratio_mistakes(of=""):
                 why="In language models log-probabilities of -20 and less are common."),
         mistake("small number in the denominator",
                 "The {eps:.0e} added to the denominator spoils the ratio of rare actions. Subtract the logs first.",
-                ratio("torch.exp(logp) / (torch.exp(logp_old.detach()) + {eps=1e-8})"),
-                also=tuple(ratio(f"torch.exp(logp) / (torch.exp(logp_old.detach()) + {eps})")
-                           for eps in ("1e-10", "1e-12", "1e-6", "1e-5"))),
+                ratio("torch.exp(logp) / (torch.exp(logp_old.detach()) + {eps=1e-8})")),
         mistake("old policy left out", "It is the probability under the new policy; it is not divided by the old one.",
                 log_ratio("logp")),
         mistake("log ratio limited",

@@ -41,6 +41,7 @@ def right_to_two_digits(at):
     return near and not all(close(out, right) for out, right in pairs)
 
 
+# fmt: off
 EXERCISE = Exercise(
     reference=probability_ratio,
     parts={"values": 1, "constants": 1, "rare actions": 1, "shapes": 1, "clean": 1},
@@ -48,31 +49,20 @@ EXERCISE = Exercise(
         Case("three actions", three_actions, "values", ("logp",)),
         Case("time and environments", lambda g: log_probs(g, 5, 4), "values", ("logp",)),
         Case("float64", lambda g: log_probs(g, 6, dtype=F64), "values", ("logp",)),
-        Case(
-            "a big step",
-            lambda g: dict(logp=torch.tensor([-0.1, -4.0]), logp_old=torch.tensor([-3.0, -0.2])),
-            "values",
-            ("logp",),
-        ),
+        Case("a big step",
+             lambda g: dict(logp=torch.tensor([-0.1, -4.0]), logp_old=torch.tensor([-3.0, -0.2])),
+             "values", ("logp",)),
         Case("a very big step", lambda g: far_apart(g, 4), "values", ("logp",)),
         Case("old log-probs with a graph", lambda g: log_probs(g, 4), "constants", ("logp_old",)),
         Case("very rare actions", two_rare_actions, "rare actions", ("logp",)),
-        Case(
-            "four very rare actions",
-            lambda g: {k: logp - 200 for k, logp in log_probs(g, 4).items()},
-            "rare actions",
-            ("logp",),
-        ),
+        Case("four very rare actions", lambda g: {k: logp - 200 for k, logp in log_probs(g, 4).items()},
+             "rare actions", ("logp",)),
         Case("an enormous step", lambda g: far_apart(g, 4, far=40), "rare actions", ("logp",)),
         Case(BROKEN, lambda g: broken(four_steps, "logp"), "rare actions"),
-        Case(
-            "logp [3] and logp_old [3, 1]",
-            lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()),
-            "shapes",
-            raises=True,
-        ),
+        Case("logp [3] and logp_old [3, 1]",
+             lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()), "shapes",
+             raises=True),
     ],
-    # fmt: off
     mistakes=[
         *ratio_mistakes(),
         mistake(
@@ -129,6 +119,5 @@ EXERCISE = Exercise(
             edit(GUARD, ""),
         ),
     ],
-    # fmt: on
     read="lesson 5, “How far has the policy moved?”; Schulman et al. 2017, section 3",
 )
