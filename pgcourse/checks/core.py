@@ -16,18 +16,13 @@ from functools import cached_property
 
 import torch
 
-from pgcourse.checks import drivers, recognize
-from pgcourse.checks.compare import (
-    alike,
-    close,
-    close_grad,
-    difference,
-    state_fault,
-)
+from pgcourse.checks import drivers, recognize, showing
+from pgcourse.checks.compare import alike, close, difference, quiz_fault, state_fault
 from pgcourse.checks.edits import compiled
-from pgcourse.checks.show import show, size
+from pgcourse.checks.guards import guards_refuse
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
+MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 
 
@@ -188,7 +183,7 @@ class Exercise:
         }
         earned["clean"] = not unclean
         if self.gate and not earned[next(iter(self.parts))]:
-            earned = dict.fromkeys(earned, False)
+            earned = dict.fromkeys(earned, None) | {next(iter(self.parts)): False}
         score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
@@ -209,15 +204,22 @@ class Exercise:
                     for p in self.pitfalls
                     if p.symptom and recognize.tells(p, self, seen, expected)
                 )
-                found, where = next(symptoms, None), failing
+                found, where = next(symptoms, None), self.first_part(failing)
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
         i = self.smallest(shown, seed) if shown else i
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         name, says, why = found.name, found.says, getattr(found, "why", "")
+        if name == "no ValueError" and self.guarded(i, seed):
+            says += " The line that was given at the top does that: keep it first."
+        if name == "not written" and str(seed) == VISIBLE_SEED:
+            says += (
+                " If you have written it already, run its cell (Shift+Enter), then this one again."
+            )
         example = ""
         if i is not None and str(seed) == VISIBLE_SEED:
-            example = self.example(i, seed, seen[i], expected[i])
+            args = self.inputs(i, seed)
+            example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
@@ -240,39 +242,35 @@ class Exercise:
 
     def compare(self, seen, expected):
         pairs = zip(self.cases, seen, expected, strict=True)
-        return expected, [difference(s, e, case) for case, s, e in pairs]
+        faults = [difference(s, e, case) for case, s, e in pairs]
+        if self.driver == "entry":
+            rows = enumerate(zip(faults, seen, expected, strict=True))
+            faults = [f and quiz_fault(self.inputs(i, "")["key"], f, s, e) for i, (f, s, e) in rows]
+        return expected, faults
+
+    def first_part(self, failing):
+        """Of the cases that fail those of the first part that has any: a symptom speaks of these."""
+        part = next(part for part in self.parts if any(self.cases[i].part == part for i in failing))
+        return [i for i in failing if self.cases[i].part == part]
 
     def shows(self, found, i, seed, expected):
         """Whether case i tells the mistake that was found from the right answer."""
         wrong = None if getattr(found, "telltale", None) else getattr(found, "wrong", None)
         return wrong is None or not alike(self.known_on(i, wrong, seed), expected[i])
 
+    def guarded(self, i, seed):
+        """Whether the lines that are given at the top of the learner's cell refuse case i."""
+        return self.driver in drivers.PLAIN and guards_refuse(
+            self.reference, self.inputs(i, seed).values()
+        )
+
     def smallest(self, cases, seed):
         """The case to show: a wrong result before a missing guard, then the one with the fewest numbers."""
         return min(
-            cases, key=lambda i: (self.cases[i].raises, size(self.inputs(i, seed))), default=None
+            cases,
+            key=lambda i: (self.cases[i].raises, showing.size(self.inputs(i, seed))),
+            default=None,
         )
-
-    def example(self, i, seed, seen, expected):
-        """The smallest case that shows it, with shortened arrays."""
-        lines = [f"In the case of {self.cases[i].name}:"]
-        lines += [f"  {name} = {show(value)}" for name, value in self.inputs(i, seed).items()]
-        if self.cases[i].raises:
-            lines += ["expected: a ValueError", f"yours   : {show(seen['out'])}"]
-        elif seen["error"]:
-            lines += [f"yours raised {seen['error']['type']}: {seen['error']['message']}"]
-        elif self.driver == "entry":  # a quiz does not tell its answers
-            lines += [f"yours   : {show(seen['out'])}"]
-        elif not close(seen["out"], expected["out"]):
-            lines += [f"expected: {show(expected['out'])}", f"yours   : {show(seen['out'])}"]
-        else:
-            for name, grad in expected["grads"].items():
-                if not close_grad(seen["grads"].get(name), grad):
-                    lines += [
-                        f"expected gradient into {name}: {show(grad)}",
-                        f"yours                {' ' * len(name)}: {show(seen['grads'].get(name))}",
-                    ]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, repr=False)
@@ -283,7 +281,7 @@ class Verdict:
     score   : float, 0 … points
     pitfall : name of the mistake (a Pitfall of the exercise, or a general one), None if passed or unknown
     message : the sentence for the learner
-    earned  : {part: bool}
+    earned  : {part: True, False, or None where it was not counted: the first part is wrong}
     example : the smallest case that shows it; "" in a graded run, whose inputs are secret
     """
 
@@ -310,7 +308,7 @@ class Verdict:
     def __str__(self):
         if self.passed:
             return self.headline
-        parts = "  ".join(f"{'✓' if ok else '✗'} {part}" for part, ok in self.earned.items())
+        parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
         lines = [self.headline, self.message, self.example, self.why, f"Parts: {parts}"]
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
 
@@ -327,7 +325,7 @@ class Verdict:
             if self.why:
                 rows.append(f"<i>{html.escape(self.why)}</i>")
             parts = " &nbsp; ".join(
-                f"{'✓' if ok else '✗'} {html.escape(part)}" for part, ok in self.earned.items()
+                f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
             )
             rows.append(
                 f"<small>{parts} &nbsp;·&nbsp; Read: {html.escape(self.exercise.read)}</small>"
@@ -371,7 +369,7 @@ def judge(fn, exercise=None, seed=None):
     seed = os.environ.get("PGCOURSE_SEED", VISIBLE_SEED) if seed is None else seed
     if not callable(fn):
         says = f"Expected a function; got {type(fn).__name__}. Run the cell that defines it first."
-        nothing = dict.fromkeys(exercise.parts, False)
+        nothing = dict.fromkeys(exercise.parts)
         return Verdict(exercise, False, 0.0, "not a function", says, nothing)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so few numbers: on a busy machine a second thread costs seconds

@@ -30,7 +30,6 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = 'raise NotImplementedError("Your turn: replace this line.")'
-GUARDS = {"same_shape"}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 FIRST = """\
 from importlib.util import find_spec
@@ -166,13 +165,13 @@ def find_exercise(path, get, where):
 
 def split_function(fn):
     """(head, body) of a function's text: signature, docstring and guards; and all that is below."""
+    from pgcourse.checks.guards import count_guards
+
     text = textwrap.dedent(inspect.getsource(fn)).rstrip()
     definition = ast.parse(text).body[0]
     if ast.get_docstring(definition) is None:
         raise BuildError(f"{fn.__name__} has no docstring: it is the exercise's statement.")
-    given = 1
-    while given < len(definition.body) and is_guard(definition.body[given]):
-        given += 1
+    given = 1 + count_guards(definition)
     if given == len(definition.body):
         raise BuildError(
             f"{fn.__name__}: nothing is left to write below the docstring and the guards."
@@ -193,14 +192,6 @@ def broken(exercise, name, where):
             f"own text; there are: {', '.join(mistakes)}."
         )
     return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
-
-
-def is_guard(statement):
-    """A leading call of `same_shape`, or an `if` that does nothing but raise."""
-    if isinstance(statement, ast.If):
-        return not statement.orelse and all(isinstance(line, ast.Raise) for line in statement.body)
-    call = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in GUARDS
 
 
 def cut_solution(source, where):

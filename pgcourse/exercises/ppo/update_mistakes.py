@@ -211,7 +211,10 @@ MISTAKES = [
     mistake("zeroed after the backward pass",
             "optimizer.zero_grad() comes between backward() and step(): it wipes out what the step should apply.",
             edit(ZERO, ""), edit("total.backward()", f"total.backward()\n{ZERO}")),
-    mistake("no step", "The gradients are computed, but optimizer.step() is never called.", edit(STEP, "")),
+    mistake("zeroed after the step",
+            "optimizer.zero_grad() comes after step(): what the parameters held before the call "
+            "is added to the first gradient.", edit(ZERO, ""), edit(STEP, f"{STEP}\n{ZERO}")),
+    mistake("no step", "No step is taken: optimizer.step() is never called, the networks stay as they were.", edit(STEP, "")),
     mistake("two steps for one gradient", "optimizer.step() is called twice for each gradient.", edit(STEP, f"{STEP}\n{STEP}")),
     mistake("gradients not limited",
             "The gradient's norm is not limited to max_grad_norm (or only when the step is over).", edit(LIMIT, "")),
@@ -288,7 +291,9 @@ MISTAKES = [
             edit(V, 'masked_mean(torch.nn.functional.smooth_l1_loss(val, batch["ret"], reduction="none"), mask)')),
     mistake("value loss summed", "The value loss is a sum over the steps; it should be their mean.",
             edit(V, '((val - batch["ret"])[slice(None) if mask is None else mask] ** 2).sum()')),
-    mistake("value not clipped", "config.value_clip does not enter the value loss.",
+    mistake("value not clipped",
+            "config.value_clip limits nothing: the value loss does without it, or measures the moves "
+            "from the critic's values of now; rollout['val'] holds those from which they count.",
             edit("config.value_clip", "math.inf"), also=(edit('val, batch["val"],', "val, val.detach(),"),)),
     mistake("one clip for ratio and value",
             "The value loss uses config.clip, which is for the ratio; its own is config.value_clip.",
