@@ -233,6 +233,8 @@ def fitted(search):
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
         versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
+        if not slow:  # the same mistake on top of another right convention
+            versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
             found = fit(search, m, version, cases[: 1 if slow else 4])
             if found:
@@ -242,7 +244,10 @@ def fitted(search):
 
 def fit(search, m, version, cases):
     """The mistake with its numbers solved from results (not gradients) of these cases, or None."""
-    fn, put = with_holes(m, version)
+    try:
+        fn, put = with_holes(m, version)
+    except (ValueError, SyntaxError):  # it does not go together with the convention
+        return None
     wanted = [vector(search.seen[i] | {"grads": {}}) for i in cases]
     if not cases or any(w is None for w in wanted):
         return None
@@ -387,10 +392,18 @@ def in_one_part(search, earned):
             )
         ):
             continue
-        for m in exercise.pitfalls:
-            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m)):
-                return m, cases
+        fit = [
+            m
+            for m in exercise.pitfalls
+            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
+        ]
+        if fit:  # of several that look alike in this part, the one that says least is true of all
+            return min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1), cases
     return None, []
+
+
+def made_of_edits(m):
+    return isinstance(m, Mistake) and isinstance(m.versions[0], tuple)
 
 
 def all_zero(out):
