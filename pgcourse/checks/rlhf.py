@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse.checks.core import Case, Exercise, Pitfall
-from pgcourse.checks.make_inputs import integers, masks, normal
+from pgcourse.checks.make_inputs import integers, masks, normal, steps_3_by_4, times
 from pgcourse.distributions import categorical_logp, token_logp
 from pgcourse.estimators import (
     gae,
@@ -832,6 +832,10 @@ def hand_mask(*rows):
     return torch.tensor(rows, dtype=torch.bool)
 
 
+# first and last row, first and last column hold both values of the mask, whatever the seed
+AT_THE_RIM = hand_mask([1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1])
+LARGE_VALUES = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1)
+
 SEQUENCE_SCORE = Exercise(
     reference=sequence_score,
     parts={"values": 2, "padding": 1, "shapes": 1, "clean": 1},
@@ -877,6 +881,12 @@ SEQUENCE_SCORE = Exercise(
             lambda g: one_longer(marked(g, 2, 4), "mask"),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large values, answers at both rims",
+            lambda g: dict(values=LARGE_VALUES, mask=AT_THE_RIM),
+            "values",
+            ("values",),
         ),
     ],
     pitfalls=[
@@ -1237,6 +1247,20 @@ KL_SHAPED_REWARDS = Exercise(
                 raises=True,
             )
             for name in ("logp", "logp_ref", "mask")
+        ),
+        Case(
+            "far from the reference, answers at both rims",
+            lambda g: dict(
+                score=torch.tensor([3000.0, -2000.0, 1000.0], dtype=F64),
+                logp=steps_3_by_4(*range(-14, -2), times=30.0),
+                logp_ref=steps_3_by_4(
+                    -2, -20, -4, -18, -6, -16, -8, -14, -10, -12, -1, -20, times=30.0
+                ),
+                mask=AT_THE_RIM,
+                beta=0.5,
+            ),
+            "values",
+            SHAPED,
         ),
     ],
     pitfalls=[
@@ -1788,6 +1812,18 @@ RLHF_ADVANTAGES = Exercise(
                 raises=True,
             )
             for name in ("rew", "val", "mask")
+        ),
+        Case(
+            "large values, answers at both rims",
+            lambda g: dict(
+                rew=torch.where(AT_THE_RIM, LARGE_VALUES.flip(0), 0.0),
+                val=LARGE_VALUES,
+                mask=AT_THE_RIM,
+                gamma=0.5,
+                lam=0.5,
+            ),
+            "values",
+            ("val",),
         ),
     ],
     pitfalls=[
@@ -2668,6 +2704,7 @@ RLOO_ADVANTAGES = Exercise(
         Case("many answers", lambda g: group_scores(g, 6, 5), "values"),
         Case("float64", lambda g: group_scores(g, 4, 2, F64), "values"),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
+        Case("scores in the thousands", lambda g: times(1e4, hand_scores(g), "score"), "values"),
     ],
     pitfalls=[
         Pitfall(
@@ -2844,6 +2881,7 @@ GRPO_ADVANTAGES = Exercise(
             "equal scores",
         ),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
+        Case("scores in the thousands", lambda g: times(1e4, hand_scores(g), "score"), "values"),
     ],
     pitfalls=[
         Pitfall(

@@ -31,6 +31,7 @@ from nbgrader.preprocessors import (
 from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
+from pgcourse.checks.core import MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
 from pgcourse.classroom.judge import fingerprint, grade_submission
@@ -205,7 +206,7 @@ def headline(name, v):
 
 
 def parts(v):
-    return [f"{'✓' if ok else '✗'} {part}" for part, ok in v["parts"]]
+    return [f"{MARKS[ok]} {part}" for part, ok in v["parts"]]
 
 
 def card_text(name, v):
