@@ -5,7 +5,8 @@
 The actor is the policy and learns by the policy gradient; the critic is the value and learns by TD.
 They are two networks with two optimizers, and no gradient crosses over.
 
-source : Mnih et al. 2016, arXiv:1602.01783 (there asynchronous: `pgcourse.a3c`)
+source : OpenAI 2017, openai.com/index/openai-baselines-acktr-a2c; asynchronous (`pgcourse.a3c`): Mnih et al.
+         2016, arXiv:1602.01783
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pgcourse.estimators import gae, normalize_advantage, td_target
 from pgcourse.losses import actor_loss, critic_loss
 from pgcourse.networks import ActorCritic, make_actor, make_critic
 from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.record import BaseConfig, Recorder, explained_variance
+from pgcourse.record import BaseConfig, Recorder, explained_variance, seed_all
 from pgcourse.rollout import Collector
 
 
@@ -140,8 +141,8 @@ def train(
     callback, start : see `pgcourse.record.Recorder`
     returns         : `pgcourse.record.Result`
     """
-    torch.manual_seed(config.seed)
-    collector = Collector(config.env, config.n_envs, config.seed)
+    seed_all(config.seed)
+    collector = Collector(config.env, config.n_envs, config.seed, **config.env_kwargs)
     actor = make_actor(collector.env, config.hidden, config.log_std)
     policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
     optimizers = (

@@ -21,7 +21,7 @@ from pgcourse.envs import make_vector
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.networks import ActorCritic, make_actor, make_critic
 from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.record import BaseConfig, Recorder
+from pgcourse.record import BaseConfig, Recorder, seed_all
 from pgcourse.rollout import Collector
 
 
@@ -31,7 +31,7 @@ class Config(BaseConfig):
     n_workers: int = 2
     n_envs: int = 8  # of each worker
     n_steps: int = 32  # per environment and update
-    actor_lr: float = 1.5e-3  # half of A2C's: gradients come late, when the weights have moved on
+    actor_lr: float = 1.5e-3
     critic_lr: float = 1e-2
     gamma: float = 0.97
     lam: float = 0.9
@@ -70,8 +70,10 @@ def a3c_push_gradients(local, shared, optimizer):
 
 def work(index, crew, config, shared, optimizers, push, advantage, actor_loss, critic_loss):
     """One worker's life: algorithm S3, until all workers together have made enough steps."""
-    torch.manual_seed(config.seed + index)
-    collector = Collector(config.env, config.n_envs, config.seed + 1000 * index)
+    seed_all(config.seed + index)
+    collector = Collector(
+        config.env, config.n_envs, config.seed + 1000 * index, **config.env_kwargs
+    )
     local = copy.deepcopy(shared)
     while crew.goes_on(index):
         local.load_state_dict(shared.state_dict())
@@ -113,8 +115,8 @@ def train(
     returns         : `pgcourse.record.Result`
     raises          : RuntimeError if a worker fails or dies; no process is left behind
     """
-    torch.manual_seed(config.seed)
-    env = make_vector(config.env, 1)
+    seed_all(config.seed)
+    env = make_vector(config.env, 1, **config.env_kwargs)
     actor = make_actor(env, config.hidden, config.log_std)
     shared = ActorCritic(actor, make_critic(env, config.hidden))
     optimizers = {

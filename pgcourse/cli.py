@@ -29,6 +29,11 @@ COMMANDS = {
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
     "grade": ("pgcourse.classroom.grade", "command", "Grade a class: parallel, sandboxed."),
+    "export": (
+        "pgcourse.classroom.export",
+        "command",
+        "Grades as Canvas, Moodle, a sheet take them.",
+    ),
     "report": ("pgcourse.classroom.report", "command", "Scores and mistakes of a class."),
 }
 

@@ -5,47 +5,201 @@ reinforcement learning systems"): an agent that fails probe 1 has a broken criti
 passes 1 to 4 and fails 5 does not connect observation, action and reward.
 """
 
+import copy
+import inspect
+import warnings
+from importlib import import_module
+from typing import SupportsFloat
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import TimeLimit
+
+LONGEST = 5_000  # steps of an episode, where a task has no time limit of its own
 
 
-def make_vector(name, n_envs, **kwargs):
-    """`n_envs` copies of a Gymnasium environment that step as one.
+def make_vector(env, n_envs, **kwargs):
+    """`n_envs` copies of a Gymnasium environment that step as one, whatever it is made from.
 
     Ours of CartPole, Pendulum and Acrobot, else Gymnasium's SyncVectorEnv; all of them begin the
-    next episode within the step that ended the last one. Keywords go to the environment.
-    raises : ValueError, in plain words, for an unknown name or a space no algorithm here supports
+    next episode within the step that ended the last one. Observations come out as arrays of numbers
+    (Discrete, Dict, Tuple and so on flattened as Gymnasium does); a task without a time limit is cut
+    after LONGEST steps, with a warning where that happens.
+
+    env    : an id; "module:id" or "module:function", the module imported first; a function or class
+             that makes one; or an environment, which is copied
+    kwargs : go to what makes the environment
+    raises : ValueError, in plain words: unknown, broken, or of spaces that no algorithm here supports
     """
-    name = FASTER.get(name, name)
-    try:
-        vectorized = gym.spec(name).vector_entry_point is not None
-        if not vectorized:
-            again = {"autoreset_mode": AutoresetMode.SAME_STEP}
-            kwargs = {"disable_env_checker": True, "vector_kwargs": again, **kwargs}
-        env = gym.make_vec(name, num_envs=n_envs, **kwargs)
-    except gym.error.DependencyNotInstalled as error:
-        raise ValueError(f"{name} needs a package that is not installed: {error}") from error
-    except gym.error.Error as error:
-        raise ValueError(f"Gymnasium has no environment {name!r}: {error}") from error
-    check_spaces(name, env.single_observation_space, env.single_action_space)
+    vector = vectorized(env, kwargs)
+    if vector is not None:
+        return gym.make_vec(vector, num_envs=n_envs, **kwargs)
+    make, again = maker(env, kwargs), AutoresetMode.SAME_STEP
+    try_out(name_of(env), make)
+    return SyncVectorEnv([lambda: plain(make(), name_of(env))] * n_envs, autoreset_mode=again)
+
+
+def make_one(env, **kwargs):
+    """One environment as `make_vector` makes many, to look at and to draw."""
+    return plain(maker(env, kwargs)(), name_of(env))
+
+
+def name_of(env):
+    """What an environment is called in messages and folders."""
+    if isinstance(env, gym.Env):
+        return env.spec.id if env.spec else type(env.unwrapped).__name__
+    return env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+
+
+def vectorized(env, kwargs):
+    """The id of a version that steps many at once and knows all of the keywords, or None."""
+    vector = FASTER.get(env, env) if isinstance(env, str) else None
+    spec = gym.registry.get(vector)
+    if spec is None or not isinstance(spec.vector_entry_point, str):
+        return None
+    module, _, name = spec.vector_entry_point.partition(":")
+    known = inspect.signature(getattr(import_module(module), name)).parameters
+    return vector if set(kwargs) <= set(known) else None
+
+
+def maker(env, kwargs):
+    """A function that makes one environment. raises: ValueError if nothing can be made from `env`"""
+    name = name_of(env)
+
+    def make():
+        try:
+            if isinstance(env, gym.Env):
+                return copy.deepcopy(env)
+            if not isinstance(env, str):
+                return env(**kwargs)
+            module, _, attribute = env.partition(":")
+            found = getattr(import_module(module), attribute, None) if attribute else None
+            return (
+                found(**kwargs)
+                if callable(found)
+                else gym.make(env, disable_env_checker=True, **kwargs)
+            )
+        except gym.error.DependencyNotInstalled as error:
+            raise ValueError(f"{name} needs a package that is not installed: {error}") from error
+        except gym.error.Error as error:
+            raise ValueError(f"Gymnasium has no environment {name!r}: {error}") from error
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{name}: there is no module {error.name!r} here.") from error
+        except Exception as error:
+            raise ValueError(
+                f"{name} could not be made: {type(error).__name__}: {error}"
+            ) from error
+
+    if not isinstance(env, str | gym.Env) and not callable(env):
+        raise ValueError(
+            "expected an environment's id, a function that makes one, or an environment; "
+            f"got {type(env).__name__}."
+        )
+    return make
+
+
+def plain(env, name):
+    """The environment with observations that are arrays of numbers, and an end."""
+    space = env.observation_space
+    if not isinstance(space, spaces.Box) and space.is_np_flattenable:
+        env = gym.wrappers.FlattenObservation(env)
+    if env.spec is None or env.spec.max_episode_steps is None:
+        layer = env
+        while isinstance(layer, gym.Wrapper) and not isinstance(layer, TimeLimit):
+            layer = layer.env
+        if not isinstance(layer, TimeLimit):
+            env = LastResort(env, name)
     return env
 
 
-def check_spaces(name, obs_space, act_space):
-    """Raise ValueError unless observations are a Box and actions a Discrete or a float Box."""
-    if not isinstance(obs_space, spaces.Box):
+class LastResort(TimeLimit):
+    """Cuts an episode that has not ended after LONGEST steps, and says so."""
+
+    def __init__(self, env, name):
+        super().__init__(env, LONGEST)
+        self.name = name
+
+    def step(self, action):
+        obs, rew, terminated, truncated, info = super().step(action)
+        if truncated and self._elapsed_steps >= LONGEST:
+            warnings.warn(
+                f"{self.name} has no time limit; an episode was cut after {LONGEST:,} steps.",
+                stacklevel=2,
+            )
+        return obs, rew, terminated, truncated, info
+
+
+def try_out(name, make):
+    """One reset and one step of an environment. raises: ValueError that says how it breaks Gymnasium's rules"""
+    env = make()
+    if not isinstance(env, gym.Env):
         raise ValueError(
-            f"{name}: observations are {obs_space}; only Box (arrays of numbers) is supported. "
-            "Wrap it, for example with gymnasium.wrappers.FlattenObservation."
+            f"{name} is a {type(env).__module__}.{type(env).__name__}, no gymnasium.Env: "
+            "environments of the older package gym need a wrapper (see shimmy)."
+        )
+
+    def ask(what, call):
+        try:
+            return call()
+        except Exception as error:
+            raise ValueError(f"{name}: {what} raised {type(error).__name__}: {error}") from error
+
+    def expect(right, words):
+        if not right:
+            raise ValueError(f"{name}: {words}")
+
+    for kind in ("observation_space", "action_space"):
+        space = getattr(env, kind, None)
+        expect(isinstance(space, spaces.Space), f"its {kind} is {space!r}, no gymnasium space.")
+    check_spaces(name, env.observation_space, env.action_space)
+    first = ask("reset()", lambda: env.reset(seed=0))
+    two = isinstance(first, tuple) and len(first) == 2 and isinstance(first[1], dict)
+    expect(two, "reset() must return (observation, info); Gymnasium's rule since version 0.26.")
+    fits(name, "reset()", env.observation_space, first[0])
+    step = ask("step()", lambda: env.step(env.action_space.sample()))
+    five = isinstance(step, tuple) and len(step) == 5
+    got = f"{len(step)} values" if isinstance(step, tuple) else type(step).__name__
+    expect(
+        five, f"step() must return (obs, reward, terminated, truncated, info); it returned {got}."
+    )
+    obs, rew, terminated, truncated, _ = step
+    fits(name, "step()", env.observation_space, obs)
+    number = isinstance(rew, SupportsFloat) and np.size(rew) == 1
+    expect(number, f"the reward must be a number; step() returned {rew!r}.")
+    for flag, value in (("terminated", terminated), ("truncated", truncated)):
+        is_flag = isinstance(value, bool | np.bool_ | int) and value in (0, 1)
+        expect(is_flag, f"{flag} must be True or False; it is {value!r}.")
+    env.close()
+
+
+def fits(name, where, space, obs):
+    """Raise ValueError unless an observation has the shape of its space (its bounds may be off)."""
+    right = space.contains(obs)
+    if not right and isinstance(space, spaces.Box):
+        right = np.shape(obs) == space.shape and np.asarray(obs).dtype.kind in "biuf"
+    if not right:
+        raise ValueError(f"{name}: {where} returned {obs!r}, which is no element of {space}.")
+
+
+def check_spaces(name, obs_space, act_space):
+    """Raise ValueError unless observations become numbers, and actions are a kind that some algorithm learns."""
+    if not obs_space.is_np_flattenable:
+        raise ValueError(
+            f"{name}: observations are {obs_space}; only what Gymnasium can flatten to an array "
+            "of numbers is supported."
         )
     continuous = isinstance(act_space, spaces.Box) and np.issubdtype(act_space.dtype, np.floating)
-    if not continuous and not isinstance(act_space, spaces.Discrete):
+    if not continuous and not isinstance(act_space, DISCRETE):
         raise ValueError(
-            f"{name}: actions are {act_space}; only Discrete and Box (real numbers) are supported."
+            f"{name}: actions are {act_space}; Discrete, MultiDiscrete, MultiBinary and Box of "
+            "real numbers are supported."
         )
+
+
+DISCRETE = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
 class NumpyVector(VectorEnv):

@@ -11,9 +11,11 @@ from pgcourse.tensors import same_shape
 
 
 def reinforce_loss(logp, ret):
-    """REINFORCE as a loss: its gradient is minus the Monte-Carlo policy gradient.
+    """REINFORCE as a loss: its gradient is minus the mean of return times score.
 
         L = -mean_t( logp_t * G_t ),   G held constant
+
+    Two usual shortcuts: no gamma^t, and the mean over steps, which is a ratio where their number varies.
 
     logp    : float, log pi(a_t | s_t), nats, [T] or [T, B]
     ret     : float, returns, same shape; no gradient flows into them

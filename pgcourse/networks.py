@@ -64,6 +64,44 @@ class CategoricalActor(nn.Module):
         return act.numpy() + self.start
 
 
+class MultiCategoricalActor(nn.Module):
+    """Several independent choices at once, each by a softmax of its own; calling it gives all logits.
+
+        log pi(a | s) = sum over choices i of log pi_i(a_i | s)
+
+    sizes : how many options each of the D choices has; an action is an int tensor [..., D]
+    shape : of an action in the environment; start: the number of each choice's first option
+    """
+
+    def __init__(self, n_obs, sizes, hidden, shape, start=0):
+        super().__init__()
+        self.net = mlp([n_obs, *hidden, sum(sizes)], last_gain=0.01)
+        self.sizes, self.shape, self.start = list(sizes), shape, start
+
+    def forward(self, obs):
+        return self.net(obs)
+
+    def noise(self, shape, generator=None):
+        return -torch.empty(*shape, sum(self.sizes)).exponential_(generator=generator).log()
+
+    def act(self, obs, deterministic=False, noise=None):
+        logits = self(obs)
+        if not deterministic:
+            logits = logits + (self.noise(logits.shape[:-1]) if noise is None else noise)
+        return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, dim=-1)], dim=-1)
+
+    def evaluate(self, obs, act):
+        logp = ent = 0.0
+        for part, chosen in zip(self(obs).split(self.sizes, dim=-1), act.unbind(-1), strict=True):
+            each = F.log_softmax(part, dim=-1)
+            logp = logp + each.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+            ent = ent - (each.exp() * each).sum(-1)
+        return logp, ent
+
+    def to_env(self, act):
+        return act.numpy().reshape(-1, *self.shape) + self.start
+
+
 class GaussianActor(nn.Module):
     """A Gaussian policy with one learned spread per dimension; calling it gives the mean [..., D].
 
@@ -131,12 +169,19 @@ class SquashedActor(nn.Module):
         return self.bounds.to_env(act)
 
 
+UNBOUNDED = 1e6  # nobody means a larger bound to be reached
+
+
 class Bounds:
-    """From [-1, 1] to the range of a Box, each dimension for itself; unbounded ones are kept."""
+    """From [-1, 1] to the range of a Box, each dimension for itself.
+
+    A dimension without two bounds is left as it is, and so is one whose bounds are only the largest
+    numbers there are: its actions are in the environment's own units.
+    """
 
     def __init__(self, space):
-        bounded = np.isfinite(space.low) & np.isfinite(space.high)
-        low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+        self.bounded = (np.abs(space.low) < UNBOUNDED) & (np.abs(space.high) < UNBOUNDED)
+        low, high = np.where(self.bounded, space.low, -1.0), np.where(self.bounded, space.high, 1.0)
         self.low, self.high = space.low, space.high
         self.center = ((low + high) / 2).astype(space.dtype)
         self.half = ((high - low) / 2).astype(space.dtype)
@@ -206,6 +251,11 @@ def make_actor(env, hidden, log_std=0.0):
     n_obs, space = math.prod(env.single_observation_space.shape), env.single_action_space
     if isinstance(space, spaces.Discrete):
         return CategoricalActor(n_obs, int(space.n), hidden, int(space.start))
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes = space.nvec.reshape(-1).tolist()
+        return MultiCategoricalActor(n_obs, sizes, hidden, space.shape, space.start)
+    if isinstance(space, spaces.MultiBinary):
+        return MultiCategoricalActor(n_obs, [2] * math.prod(space.shape), hidden, space.shape)
     return GaussianActor(n_obs, space, hidden, log_std)
 
 

@@ -156,30 +156,36 @@ AXES = {
 }
 
 
-def record_episode(policy, env, seed=0, max_steps=500):
-    """Play one deterministic episode and keep a picture of every step.
+def record_episode(policy, env, seed=0, max_steps=500, **kwargs):
+    """Play one whole deterministic episode and keep a picture of each of its first `max_steps` steps.
 
-    policy  : has act(obs, deterministic) and to_env(act)
-    returns : list of uint8 arrays [height, width, 3], and the episode's return
+    policy      : has act(obs, deterministic) and to_env(act)
+    env, kwargs : what `pgcourse.envs.make_vector` takes; it must know render_mode="rgb_array"
+    returns     : list of uint8 arrays [height, width, 3], the whole episode's return, and its length
     """
-    import gymnasium as gym
     import torch
 
+    from pgcourse.envs import make_one
+
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window, also where there is no screen
-    world = gym.make(env, render_mode="rgb_array")
+    world = make_one(env, render_mode="rgb_array", **kwargs)
     obs, _ = world.reset(seed=seed)
-    frames, total = [world.render()], 0.0
-    for _ in range(max_steps):
+    frames, total, steps, over = [world.render()], 0.0, 0, False
+    while not over:
         row = torch.as_tensor(np.asarray(obs, dtype=np.float32).reshape(1, -1))
         with torch.inference_mode():
             act = policy.to_env(policy.act(row, deterministic=True))[0]
         obs, rew, terminated, truncated, _ = world.step(act)
-        frames.append(world.render())
-        total += float(rew)
-        if terminated or truncated:
-            break
+        total, steps, over = total + float(rew), steps + 1, terminated or truncated
+        if steps <= max_steps:
+            frames.append(world.render())
     world.close()
-    return frames, total
+    return frames, total, steps
+
+
+def shown(steps, max_steps=500):
+    """What to add where an episode is longer than its animation."""
+    return f" ({steps} steps, the first {max_steps} are shown)" if steps > max_steps else ""
 
 
 def save_animation(frames, path, fps=30, width=360):
@@ -206,11 +212,11 @@ def animate(policy, env, seed=0, max_steps=300, every=2, fps=25, width=360):
     """
     from IPython.display import HTML
 
-    frames, total = record_episode(policy, env, seed, max_steps)
+    frames, total, steps = record_episode(policy, env, seed, max_steps)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "episode.webp"
         data = base64.b64encode(save_animation(frames[::every], path, fps, width).read_bytes())
-    text = f"{env}, one episode without exploration: return {total:.0f}"
+    text = f"{env}, one episode without exploration: return {total:.0f}{shown(steps, max_steps)}"
     return HTML(
         f'<figure><img src="data:image/webp;base64,{data.decode()}" alt="{text}">'
         f"<figcaption>{text}</figcaption></figure>"

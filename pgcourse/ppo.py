@@ -19,7 +19,7 @@ from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.losses import approx_kl, clipped_value_loss, ppo_clip_loss
 from pgcourse.networks import ActorCritic, make_actor, make_critic
 from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.record import BaseConfig, Recorder, explained_variance
+from pgcourse.record import BaseConfig, Recorder, explained_variance, seed_all
 from pgcourse.rollout import Collector
 from pgcourse.tensors import masked_mean
 
@@ -161,8 +161,8 @@ def train(
     callback, start : see `pgcourse.record.Recorder`
     returns         : `pgcourse.record.Result`
     """
-    torch.manual_seed(config.seed)
-    collector = Collector(config.env, config.n_envs, config.seed)
+    seed_all(config.seed)
+    collector = Collector(config.env, config.n_envs, config.seed, **config.env_kwargs)
     actor = make_actor(collector.env, config.hidden, config.log_std)
     policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
     actor_group = {"params": policy.actor.parameters()}

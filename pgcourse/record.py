@@ -1,6 +1,8 @@
 """What every training loop shares: the configuration, the progress bar, the history, the result."""
 
 import dataclasses
+import math
+import random
 import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,13 +11,44 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from pgcourse.envs import name_of
+
+ABOVE_0 = {"clip", "value_clip", "max_grad_norm", "target_kl", "alpha", "updates_per_step"}
+ABOVE_0 |= {"reward_scale", "tau"}
+
+
+def sensible(name, value):
+    """What a setting should have been, in words, or None where it makes sense."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if name == "hidden" and not all(isinstance(n, int) and n > 0 for n in numbers):
+        return "sizes of layers, at least 1 each"
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if name in ("gamma", "lam", "tau") and not 0 <= value <= 1:
+        return "between 0 and 1"
+    if name.endswith("lr") and not 0 < value < math.inf:
+        return "a finite number above 0"
+    if name in ABOVE_0 and not value > 0:
+        return "above 0"
+    if name.endswith("coef") and not 0 <= value < math.inf:
+        return "a finite number, at least 0"
+    return "a number" if math.isnan(value) else None
+
+
+def seed_all(seed):
+    """Seed torch's global generator, and those that an environment of somebody's own may draw from."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
 
 @dataclass
 class BaseConfig:
     """What to train on and for how long. Each loop adds its own settings, which solve CartPole-v1
     (SAC: Pendulum-v1); `Config.tuned(env)` gives those found for a task, to solve it soonest."""
 
-    env: str = "CartPole-v1"
+    env: Any = "CartPole-v1"  # an id, a function that makes one, an environment: see make_vector
+    env_kwargs: dict = dataclasses.field(default_factory=dict)  # for what makes the environment
     seed: int = 0
     total_steps: int = 100_000  # environment steps
     threads: int = 1  # for networks this small a second thread costs more than it brings
@@ -28,9 +61,13 @@ class BaseConfig:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type in (int, "int") and value < (0 if field.name == "seed" else 1):
-                raise ValueError(f"expected {field.name} to be at least 1; got {value}.")
+            value, least = getattr(self, field.name), 0 if field.name == "seed" else 1
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            words = sensible(field.name, value)
+            if field.type in (int, "int") and not (whole and value >= least):
+                words = f"a whole number, at least {least}"
+            if words:
+                raise ValueError(f"expected {field.name} to be {words}; got {value!r}.")
 
 
 @dataclass
@@ -70,7 +107,7 @@ class Recorder:
         self.bar = tqdm(
             total=config.total_steps,
             initial=min(self.steps, config.total_steps),
-            desc=f"{type(config).__module__.rpartition('.')[2]} {config.env}",
+            desc=f"{type(config).__module__.rpartition('.')[2]} {name_of(config.env)}",
             unit=" steps",
             unit_scale=True,
             disable=not progress,
@@ -89,7 +126,16 @@ class Recorder:
         return self.stopped or self.steps >= self.config.total_steps
 
     def record(self, **numbers):
-        """Note one iteration; `return` is the mean of the last 20 training episodes."""
+        """Note one iteration; `return` is the mean of the last 20 training episodes.
+
+        raises : ValueError if a loss is no finite number: nothing of that iteration is kept
+        """
+        for key, x in numbers.items():
+            if "loss" in key and not math.isfinite(x):
+                raise ValueError(
+                    f"{key} is {float(x)} after environment step {self.steps:,}: training has broken down "
+                    "and stops here. A smaller learning rate or a smaller reward_scale may help."
+                )
         self.episodes += self.collector.finished()
         recent = [ret for _, ret in self.episodes[-20:]]
         mean = float(np.mean(recent)) if recent else float("nan")
@@ -101,7 +147,14 @@ class Recorder:
             self.stopped = True
 
     def checkpoint(self):
-        """Everything needed to go on later, as plain data."""
+        """Everything needed to go on later, as plain data. raises: ValueError if a weight is not finite"""
+        for name, part in self.parts.items():
+            for key, x in part.state_dict().items() if isinstance(part, torch.nn.Module) else ():
+                if not torch.isfinite(x).all():
+                    raise ValueError(
+                        f"{name}.{key} holds {x[~x.isfinite()][0].item()} after environment step "
+                        f"{self.steps:,}: training has broken down and stops here; nothing of it is saved."
+                    )
         return {
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
             "rows": list(self.rows),
@@ -120,5 +173,9 @@ class Recorder:
 
 
 def explained_variance(val, ret):
-    """How much of the returns' variance the values explain: 1 is all of it, 0 none."""
+    """How much of the returns' variance the values explain: 1 - Var(ret - val) / Var(ret).
+
+    1 is all of it, 0 as little as a constant does, below 0 less. It is about the prediction, not about
+    the gradient, whose variance a constant can lower too; and it does not see a constant offset in val.
+    """
     return (1 - (ret - val).var() / ret.var().clamp(min=1e-8)).item()

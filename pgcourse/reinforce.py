@@ -5,19 +5,19 @@
 A time limit is part of the task here: a Monte-Carlo return is what the episode paid, and there is
 no value of the cut-off state to add (lesson 4 has one).
 
+As is usual, the loss leaves out gamma^t and is a mean over all steps of the batch; lesson 2 shows what that does.
+
 source : Williams 1992; Sutton & Barto 2018, sec. 13.3 and 13.4
 """
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from pgcourse.estimators import discounted_returns, normalize_advantage, with_baseline
 from pgcourse.losses import reinforce_loss, value_regression_loss
 from pgcourse.networks import make_actor, make_critic
 from pgcourse.optim import Adam
-from pgcourse.record import BaseConfig, Recorder, explained_variance
+from pgcourse.record import BaseConfig, Recorder, explained_variance, seed_all
 from pgcourse.rollout import Collector
 
 
@@ -51,8 +51,8 @@ def train(
     callback, start : see `pgcourse.record.Recorder`
     returns         : `pgcourse.record.Result`
     """
-    torch.manual_seed(config.seed)
-    collector = Collector(config.env, config.n_envs, config.seed)
+    seed_all(config.seed)
+    collector = Collector(config.env, config.n_envs, config.seed, **config.env_kwargs)
     actor = make_actor(collector.env, config.hidden)
     critic = make_critic(collector.env, config.hidden)
     actor_opt = Adam(actor.parameters(), config.lr)

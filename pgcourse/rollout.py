@@ -1,4 +1,4 @@
-"""Collecting experience from vectorized environments, and an honest evaluation.
+"""Collecting experience from vectorized environments, and evaluation.
 
 A rollout is a dict of time-major tensors, [T, B]: T steps of B environments.
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
-from pgcourse.envs import make_vector
+from pgcourse.envs import make_vector, name_of
 
 
 class Collector:
@@ -27,9 +27,9 @@ class Collector:
     the episodes that have ended since the list was last taken by `finished`).
     """
 
-    def __init__(self, env_name, n_envs, seed):
-        self.env = make_vector(env_name, n_envs)
-        self.n_envs = n_envs
+    def __init__(self, env, n_envs, seed, **kwargs):
+        self.env = make_vector(env, n_envs, **kwargs)
+        self.name, self.n_envs = name_of(env), n_envs
         self.mode = self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         self.generator = torch.Generator().manual_seed(seed)
         self.obs = self.flat(self.env.reset(seed=seed)[0])
@@ -73,7 +73,22 @@ class Collector:
     def collect(self, actor, n_steps):
         """`n_steps` steps of every environment, from where the last call stopped."""
         noise = actor.noise((n_steps, self.n_envs), self.generator)  # of all decisions at once
-        return stack([self._act(actor, noise[t]) for t in range(n_steps)])
+        return self.sound(stack([self._act(actor, noise[t]) for t in range(n_steps)]))
+
+    def sound(self, rollout):
+        """The rollout. raises: ValueError that names the first NaN or infinity in what the environment gave."""
+        for key, what in (("next_obs", "the observation"), ("rew", "the reward")):
+            bad = ~rollout[key].isfinite()
+            if bad.any():
+                t, column = bad.nonzero()[0, :2].tolist()
+                came = rollout[key][t, column]
+                came = came if came.dim() == 0 else came[~came.isfinite()][0]
+                step = self.steps - int(rollout["mask"][t + 1 :].sum())
+                raise ValueError(
+                    f"{self.name}: {what} is {came.item()} at environment step {step:,} "
+                    f"(environment {column} of {self.n_envs}); training stops before it learns from that."
+                )
+        return rollout
 
     def collect_episodes(self, actor, deterministic=False):
         """One whole episode of every environment, from a fresh start; what follows it is masked.
@@ -90,7 +105,7 @@ class Collector:
             row["mask"] &= ~over
             over |= row["ended"]
             rows.append(row)
-        rollout = stack(rows)
+        rollout = self.sound(stack(rows))
         self.return_so_far[:] = 0.0
         returns = (rollout["rew"] * rollout["mask"]).sum(0)
         self.episodes = [(self.steps, ret) for ret in returns.tolist()]
@@ -118,13 +133,20 @@ def stack(rows):
     return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]}
 
 
-def evaluate(policy, env_name, episodes=20, seed=10_000):
-    """Returns of `episodes` fresh episodes without exploration: an honest measure.
+def evaluate(policy, env, episodes=20, seed=10_000, deterministic=True, **kwargs):
+    """Returns of whole episodes that the policy does not learn from.
 
-    Not the returns seen in training: those come from older policies, with noise in their actions.
-    policy  : has act(obs, deterministic) and to_env(act)
-    returns : numpy array [episodes]
+    Not the returns seen in training: those come from older policies.
+
+    policy        : has act(obs, deterministic) and to_env(act)
+    env, kwargs   : what `make_vector` takes
+    episodes      : how many, one in each of as many environments
+    seed          : of the start states and the drawn actions. The same seed begins the same episodes: tests
+                    with one seed can be compared; an agent that was picked by them needs another one.
+    deterministic : True: the policy's best guess at every step, without exploration;
+                    False: actions drawn from the policy, so that the mean estimates J(pi)
+    returns       : numpy array [episodes]
     """
-    collector = Collector(env_name, episodes, seed)
-    collector.collect_episodes(policy, deterministic=True)
+    collector = Collector(env, episodes, seed, **kwargs)
+    collector.collect_episodes(policy, deterministic)
     return np.array([ret for _, ret in collector.finished()])

@@ -12,13 +12,18 @@ import io
 import json
 import os
 import platform
+import re
+import sys
 import time
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+
+from pgcourse.envs import name_of
 
 ALGORITHMS = ("reinforce", "a2c", "a3c", "ppo", "sac")
 
@@ -53,9 +58,13 @@ def save(recorder, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = recorder.config
+    settings = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     about = {
         "algorithm": type(config).__module__.rpartition(".")[2],
-        "config": dataclasses.asdict(config),
+        "config": {**settings, "env": name_of(config.env)},
+        "env_by_name": isinstance(
+            config.env, str
+        ),  # else it was made in Python, and is not in the file
         "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "steps": recorder.steps,
         "versions": {
@@ -88,20 +97,30 @@ def write(path, data):
     os.replace(beside, path)
 
 
-def read(folder):
-    """The algorithm's name, the configuration and the checkpoint of a saved run."""
+def read(folder, env=None):
+    """The algorithm's name, the configuration and the checkpoint of a saved run.
+
+    env    : for a run on an environment that was made in Python: that environment again
+    raises : ValueError if there is no run, or it needs an `env`
+    """
     folder = Path(folder)
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} is not a saved run: it has no config.json.")
     about = json.loads((folder / "config.json").read_text())
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in about["config"].items()}
+    if env is None and not about.get("env_by_name", True):
+        raise ValueError(
+            f"{folder} was trained on {settings['env']}, an environment made in Python: "
+            "give it again, load(folder, env=…)."
+        )
+    settings["env"] = settings["env"] if env is None else env
     checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
     return about["algorithm"], algorithm(about["algorithm"]).Config(**settings), checkpoint
 
 
-def load(folder):
-    """A saved run as a `Result`: policy, history and returns, as `train` had returned it."""
-    name, config, checkpoint = read(folder)
+def load(folder, env=None):
+    """A saved run as a `Result`: policy, history and returns, as `train` had returned it; see `read`."""
+    name, config, checkpoint = read(folder, env)
     reached = dataclasses.replace(config, total_steps=max(1, checkpoint["steps"]))
     result = algorithm(name).train(reached, progress=False, start=checkpoint)  # takes no step
     return dataclasses.replace(result, config=config)
@@ -118,22 +137,55 @@ def folders(paths):
 def parse(config_class, text):
     """`lr=0.01` as {"lr": 0.01}, by the type of the setting."""
     name, equals, value = text.partition("=")
-    fields = {field.name: field.default for field in dataclasses.fields(config_class)}
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    fields = {k: f for k, f in fields.items() if k not in ("env", "env_kwargs")}
     if not equals or name not in fields:
         raise ValueError(
             f"expected NAME=VALUE with a NAME among {', '.join(fields)}; got {text!r}."
         )
-    default = fields[name]
-    if isinstance(default, bool):
-        return {name: value.lower() in ("1", "true", "yes")}
-    if isinstance(default, tuple):
-        return {name: tuple(int(part) for part in value.split(","))}
-    return {name: type(default)(value)}
+    default, hint = fields[name].default, str(fields[name].type)
+    try:
+        if isinstance(default, bool):
+            return {name: {"true": True, "false": False, "1": True, "0": False}[value.lower()]}
+        if isinstance(default, tuple):
+            return {name: tuple(int(part) for part in value.split(","))}
+        if "None" in hint and value.lower() == "none":
+            return {name: None}
+        return {name: int(value) if "int" in hint else float(value)}
+    except (ValueError, KeyError):
+        kind = "true or false" if isinstance(default, bool) else f"like {default!r} ({hint})"
+        raise ValueError(f"expected {name} {kind}; got {value!r}.") from None
+
+
+def keywords(text):
+    """A JSON object, `{"g": 9.8}`, as keywords for an environment."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"""expected --env-kwargs like '{{"g": 9.8}}' (JSON); got {text!r}.""")
+    return found
+
+
+def tell(message, *_, **__):
+    """A warning in one line, without the place in the code that gave it."""
+    typer.echo(f"pgcourse: {message}", err=True)
 
 
 def train_command(
     algo: Annotated[str, typer.Argument(help=f"One of {', '.join(ALGORITHMS)}.")],
-    env: Annotated[str, typer.Option(help="Any Gymnasium environment, by name.")] = "",
+    env: Annotated[
+        str,
+        typer.Option(
+            help="A Gymnasium environment by its id; module:id or module:function, found from the current "
+            "folder, for one of your own. Observations: whatever Gymnasium flattens to numbers. Actions: "
+            "Discrete, MultiDiscrete, MultiBinary or Box of real numbers (SAC: Box with bounds)."
+        ),
+    ] = "",
+    env_kwargs: Annotated[
+        str, typer.Option(help="Keywords for the environment, as JSON: '{\"g\": 9.8}'.")
+    ] = "",
     steps: Annotated[int, typer.Option(help="Environment steps; 0: as tuned.")] = 0,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(help="How many seeds, one after another.")] = 1,
@@ -147,16 +199,18 @@ def train_command(
     """Train an agent; each seed becomes a run folder that can be resumed, loaded and plotted."""
     from pgcourse.rollout import evaluate
 
+    sys.path.insert(0, os.getcwd())  # as `python -m` does: an environment of one's own lies there
+    warnings.showwarning = tell
     try:
         module = algorithm(algo)
-        changes = {}
+        changes = {"env_kwargs": keywords(env_kwargs)} if env_kwargs else {}
         for text in setting or []:
             changes |= parse(module.Config, text)
         if steps:
             changes["total_steps"] = steps
         for s in range(seed, seed + seeds):
             config = module.Config.tuned(env or module.Config.env, **{"seed": s, **changes})
-            folder = out / f"{algo}-{config.env.replace('/', '-')}" / f"seed-{s}"
+            folder = out / f"{algo}-{re.sub('[/:]', '-', config.env)}" / f"seed-{s}"
             start = None
             if (folder / "config.json").exists():
                 if not resume:
@@ -170,7 +224,7 @@ def train_command(
                 kept = read(folder)[2]["steps"] if (folder / "config.json").exists() else 0
                 typer.echo(f"\nInterrupted; {kept} steps are saved. Go on with --resume.", err=True)
                 raise typer.Exit(130) from None
-            returns = evaluate(result.policy, config.env)
+            returns = evaluate(result.policy, config.env, **config.env_kwargs)
             typer.echo(
                 f"{folder}: {returns.mean():.1f} ± {returns.std():.1f} (mean and spread of "
                 f"{len(returns)} fresh episodes without exploration)"
@@ -196,6 +250,8 @@ def plot_command(
     matplotlib.use("agg")
     from pgcourse import plots
 
+    sys.path.insert(0, os.getcwd())
+    warnings.showwarning = tell
     try:
         groups = {}
         for folder in folders(runs or [Path("runs")]):
@@ -205,9 +261,10 @@ def plot_command(
         typer.echo(f"{sum(map(len, groups.values()))} runs: {out}")
         if animation:
             result = next(iter(groups.values()))[0]
-            frames, total = plots.record_episode(result.policy, result.config.env)
+            task = result.config
+            frames, total, steps = plots.record_episode(result.policy, task.env, **task.env_kwargs)
             plots.save_animation(frames, animation)
-            typer.echo(f"one episode, return {total:.1f}: {animation}")
+            typer.echo(f"one episode, return {total:.1f}{plots.shown(steps)}: {animation}")
     except (ValueError, KeyError) as error:
         typer.echo(f"pgcourse plot: {error}", err=True)
         raise typer.Exit(2) from None

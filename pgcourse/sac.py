@@ -18,7 +18,7 @@ from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
 from pgcourse.networks import SquashedActor, TwinQ
 from pgcourse.optim import Adam
-from pgcourse.record import BaseConfig, Recorder
+from pgcourse.record import BaseConfig, Recorder, seed_all
 from pgcourse.replay import Replay
 from pgcourse.rollout import Collector
 
@@ -43,6 +43,15 @@ class Config(BaseConfig):
 
     TUNED: ClassVar = {}
 
+    def __post_init__(self):
+        super().__post_init__()
+        least = max(self.warmup, self.n_envs * self.n_steps)
+        if self.capacity < least:
+            raise ValueError(
+                f"expected capacity to hold the warm-up and one collection ({least:,} transitions); "
+                f"got {self.capacity:,}."
+            )
+
 
 def train(
     config,
@@ -61,11 +70,16 @@ def train(
     callback, start : see `pgcourse.record.Recorder`; a resumed run fills a new replay buffer first
     returns         : `pgcourse.record.Result`
     """
-    torch.manual_seed(config.seed)
-    collector = Collector(config.env, config.n_envs, config.seed)
+    seed_all(config.seed)
+    collector = Collector(config.env, config.n_envs, config.seed, **config.env_kwargs)
     space = collector.env.single_action_space
     if not isinstance(space, Box):
         raise ValueError(f"SAC needs continuous actions; {config.env} has {space}. Try PPO or A2C.")
+    if not networks.Bounds(space).bounded.all():
+        raise ValueError(
+            f"SAC's actions lie between two bounds; {config.env} has {space}. Give it bounds "
+            "(gymnasium.wrappers.RescaleAction), or try PPO or A2C."
+        )
     n_obs, n_act = math.prod(collector.env.single_observation_space.shape), math.prod(space.shape)
     actor, critic = SquashedActor(n_obs, space, config.hidden), TwinQ(n_obs, n_act, config.hidden)
     slow_critic = copy.deepcopy(critic).requires_grad_(False)

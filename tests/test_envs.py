@@ -3,9 +3,8 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium import spaces
 
-from pgcourse.envs import check_spaces, make_vector
+from pgcourse.envs import make_vector
 
 
 def final(obs, ended, info):
@@ -116,20 +115,6 @@ def test_probes_pay_as_their_table_says(number):
         assert smooth.step(np.array([best]))[1] == pytest.approx(1.0)
         smooth.reset(seed=0)
         assert smooth.step(np.array([-best]))[1] < 0.5
-
-
-@pytest.mark.parametrize(
-    "obs, act, word",
-    [
-        (spaces.Discrete(3), spaces.Discrete(2), "Box"),
-        (spaces.Dict(a=spaces.Discrete(2)), spaces.Discrete(2), "Box"),
-        (spaces.Box(0, 1, (2,)), spaces.MultiDiscrete([2, 2]), "Discrete"),
-        (spaces.Box(0, 1, (2,)), spaces.Box(0, 5, (1,), dtype=np.int64), "Discrete"),
-    ],
-)
-def test_unsupported_spaces_are_refused_by_name(obs, act, word):
-    with pytest.raises(ValueError, match=f"Some-v0: .*{word}"):
-        check_spaces("Some-v0", obs, act)
 
 
 def test_an_unknown_environment_is_refused_by_name():

@@ -13,7 +13,7 @@ import pytest
 
 from pgcourse.checks import lesson_exercises
 from pgcourse.classroom import intake
-from pgcourse.classroom.grade import ClassError, collect, grade_class, student_in
+from pgcourse.classroom.grade import ClassError, collect, grade_class
 from tests import classes
 from tests.classes import FULL, LESSON, notebook, to_bytes
 
@@ -339,20 +339,6 @@ def test_random_bytes_never_raise_anything_else():
             assert str(error)
         else:
             assert all(isinstance(c.source, str) for c in found)
-
-
-@pytest.mark.parametrize(
-    "stem, student",
-    [
-        ("ada_12345_998877_05_ppo", ("ada", "12345")),
-        ("ada", ("ada", "")),
-        ("Ada Lovelace_4711_assignsubmission_file_05_ppo", ("Ada_Lovelace", "4711")),
-        ("ada_LATE_12_05_ppo", ("ada", "12")),
-        ("05_ppo", ("", "")),
-    ],
-)
-def test_students_are_read_from_file_names(stem, student):
-    assert student_in(stem, "05_ppo") == student
 
 
 def test_a_folder_as_downloaded_is_collected(tmp_path):

@@ -53,7 +53,7 @@ def test_curves_are_labeled_and_counted():
 def test_an_agent_in_motion(env, name, tmp_path):
     config = ppo.Config(env=env, n_envs=2, n_steps=8, minibatches=1, epochs=1, total_steps=1)
     policy = ppo.train(config, progress=False).policy
-    frames, total = plots.record_episode(policy, env, max_steps=8)
+    frames, total, _ = plots.record_episode(policy, env, max_steps=8)
     assert np.isfinite(total) and len(frames) == 9
     assert frames[0].std() > 1 and (frames[0] != frames[-1]).any()  # a picture, and it moves
     path = plots.save_animation(frames, tmp_path / name, width=200)

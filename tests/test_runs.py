@@ -133,7 +133,7 @@ def test_train_and_plot_by_command(tmp_path, capsys):
         ("train ppo --set lr", "NAME=VALUE"),
         ("train ppo --set nonsense=1", "NAME=VALUE"),
         ("train ppo --set n_envs=0", "n_envs"),
-        ("train ppo --env FrozenLake-v1", "Box"),
+        ("train sac --env FrozenLake-v1", "continuous"),
         ("plot nowhere", "no saved run"),
     ],
 )

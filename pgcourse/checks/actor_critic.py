@@ -2987,7 +2987,7 @@ QUIZ = Exercise(
             "residual gradient taken for unstable",
             "residual",
             "b",
-            "“residual”: it is true gradient descent on a loss, so it converges; the question is to what.",
+            "“residual”: it is gradient descent on a loss, so with small steps it converges; the question is to what.",
         ),
         mistaken(
             "time limit taken for an end",

@@ -294,7 +294,7 @@ WITH_BASELINE = Exercise(
             "gradient into the value",
             "A gradient flows from the advantage into the values: detach them.",
             baseline_not_detached,
-            "The policy's loss would train the value to make actions look good, not to be right.",
+            "The policy's loss would push every value up, whatever the returns were.",
         ),
         Pitfall(
             "next state's value",
@@ -1534,7 +1534,7 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
             "equal returns left out",
             "It leaves out every sample with the same RETURN as one's own; only one's own sample goes.",
             others_unlike,
-            "Where rewards are 0 or 1 that leaves out half the batch, and the baseline looks at the result.",
+            "Where rewards are 0 or 1 that leaves out all that did as well, and the baseline looks at the result.",
         ),
         symptom(
             lambda: LEAVE_ONE_OUT_BASELINE,
@@ -1585,6 +1585,18 @@ def normalize_by(correction, eps):
         same_shape(adv=adv, mask=mask)
         kept = adv if mask is None else adv[mask]
         scaled = (adv - kept.mean()) / (kept.std(correction=correction) + eps)
+        return scaled if mask is None else torch.where(mask, scaled, 0.0)
+
+    return fn
+
+
+def normalize_inside_root(correction, eps):
+    """The form of batch normalization: sqrt(var + eps)."""
+
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        kept = adv if mask is None else adv[mask]
+        scaled = (adv - kept.mean()) / (kept.var(correction=correction) + eps).sqrt()
         return scaled if mask is None else torch.where(mask, scaled, 0.0)
 
     return fn
@@ -1759,9 +1771,9 @@ LARGE = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, 5)
 
 NORMALIZE_ADVANTAGE = Exercise(
     reference=normalize_advantage,
-    accept=tuple(
-        normalize_by(correction, small)
-        for correction, small in ((1, 1e-8), (1, 1e-5), (0, 1e-5), (1, 1e-6), (0, 1e-6))
+    accept=(
+        *(normalize_by(*convention) for convention in CONVENTIONS),
+        *(normalize_inside_root(*convention) for convention in CONVENTIONS),
     ),
     parts={
         "no mask": 2,
@@ -1849,7 +1861,7 @@ NORMALIZE_ADVANTAGE = Exercise(
         ),
         normalize_pitfall(
             "large epsilon",
-            "What it adds to the standard deviation is too large: the number that avoids 0 / 0 sets the scale.",
+            "The number that avoids 0 / 0 is too large: for small advantages it sets the scale.",
             lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1),
             also=normalize_either(
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 0.1),
@@ -1857,14 +1869,13 @@ NORMALIZE_ADVANTAGE = Exercise(
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1e-3),
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1).sqrt(),
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 0.01).sqrt(),
-                lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1e-5).sqrt(),
             ),
         ),
         normalize_pitfall(
             "0 / 0",
             "It divides by the bare standard deviation: advantages that are all equal give nan.",
             lambda adv, kept, c: (adv - kept.mean()) / kept.std(correction=c),
-            "All equal happens: CartPole pays 1 a step, so equally long episodes have equal returns.",
+            "All equal happens: returns before the first reward, answers that all score the same.",
         ),
         normalize_pitfall(
             "precedence",
@@ -2022,7 +2033,7 @@ NORMALIZE_ADVANTAGE = Exercise(
             lambda wrong: "no mask" in wrong,
         ),
     ],
-    read="lesson 3, “Normalized advantages”; Engstrom et al. 2020, arXiv:2005.12729",
+    read="lesson 3, “Normalized advantages”",
 )
 
 # --- value_regression_loss ---
@@ -3248,7 +3259,7 @@ QUIZ_BASELINES = Exercise(
             "the variance stays",
             "constant",
             "d",
-            "“constant”: look at the first bars again; the constant multiplies every score.",
+            "“constant”: look at the first picture again; the constant multiplies every score.",
         ),
         misled(
             quiz_baselines,

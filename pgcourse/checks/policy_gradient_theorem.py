@@ -6,6 +6,7 @@ from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, normal, times
+from pgcourse.checks.quiz_gradient import QUIZ_GRADIENT
 from pgcourse.distributions import grad_log_softmax, softmax
 from pgcourse.estimators import score_function_gradient, score_step
 from pgcourse.mdp import (
@@ -166,7 +167,7 @@ SOFTMAX = Exercise(
             "softmax twice",
             "It applies softmax to probabilities: the preferences pass through it twice.",
             softmax_twice,
-            "The result is almost uniform: with two actions no preference gets beyond 0.73.",
+            "With two actions no probability gets beyond 0.73.",
         ),
         Pitfall(
             "normalized over the whole table",
@@ -182,7 +183,7 @@ SOFTMAX = Exercise(
             "overflow",
             "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
             softmax_overflows,
-            "Preferences grow while a policy learns, so this breaks a run that was going well.",
+            "Preferences can grow while a policy learns, so this may break a run that was going well.",
             also=(softmax_overflows_later,),
         ),
         Pitfall(
@@ -537,9 +538,7 @@ RANDOM_SEARCH = (
     "It draws random numbers. To try directions and keep what helps is random search; "
     "the gradient is a definite vector, the same at every call, and needs no luck."
 )
-RANDOM_WHY = (
-    "In P dimensions a random direction has on average only 1/sqrt(P) of the gradient's slope."
-)
+RANDOM_WHY = "In P dimensions a random direction is almost perpendicular to the gradient: |cos| is about 1/sqrt(P)."
 
 GRAD_LOG_SOFTMAX = Exercise(
     reference=grad_log_softmax,
@@ -1845,4 +1844,5 @@ EXERCISES = [
     ACTION_VALUES,
     EXACT_POLICY_GRADIENT,
     SCORE_FUNCTION_GRADIENT,
+    QUIZ_GRADIENT,
 ]

@@ -420,7 +420,7 @@ DISCOUNTED_RETURNS = Exercise(
             "no bootstrap",
             "It ignores last_val: the end of the batch is taken for the end of the episode.",
             returns_no_bootstrap,
-            "The last steps of every batch look worse than they are.",
+            "The last steps of each batch lack what was still to come.",
         ),
         Pitfall(
             "bootstrap at every end",
@@ -469,7 +469,7 @@ DISCOUNTED_RETURNS = Exercise(
             "whole-episode return",
             "Every step gets its episode's full return, past rewards included.",
             returns_whole_episode,
-            "It is noise without bias: an action cannot change what was earned before it.",
+            "It adds no bias, but usually noise: an action cannot change what was earned before it.",
         ),
         Pitfall(
             "past rewards",
@@ -653,7 +653,7 @@ REINFORCE_LOSS = Exercise(
             "sign",
             "The minus is missing: gradient DEscent would make good actions less probable.",
             loss_sign,
-            "The loss would fall while the return falls too.",
+            "Descending this loss lowers the return.",
         ),
         Pitfall(
             "gradient into the returns",
@@ -663,7 +663,7 @@ REINFORCE_LOSS = Exercise(
         ),
         Pitfall(
             "normalized over time",
-            "It standardizes the returns: half of the steps become negative by construction.",
+            "It standardizes the returns: those below the mean become negative by construction.",
             **loss_variants(*NORMALIZED),
         ),
         Pitfall(
@@ -683,7 +683,7 @@ REINFORCE_LOSS = Exercise(
             "every action by every return",
             "Every action is credited with the average return, as when a [T, 1] against a [T] becomes a T × T table.",
             loss_outer,
-            "No error, no warning, and nothing is learned.",
+            "No error, no warning: which action earned which return is lost.",
         ),
         Pitfall(
             "first return for all",
@@ -740,7 +740,7 @@ REINFORCE_LOSS = Exercise(
         ),
         Pitfall(
             "log-probabilities clipped",
-            "It clips logp: the rarest actions, which teach most, get no gradient.",
+            "It clips logp: the rarest actions get no gradient.",
             loss_clips_logp(-5.0),
             also=tuple(map(loss_clips_logp, (-1.0, -10.0, -20.0))),
         ),
@@ -751,7 +751,7 @@ REINFORCE_LOSS = Exercise(
         ),
         Pitfall(
             "probability for log-probability",
-            "It uses the probability in place of its logarithm: rare actions barely learn.",
+            "It uses the probability in place of its logarithm: each gradient is too small by the factor pi(a).",
             loss_probability,
         ),
         Pitfall("log of the log", "It takes the logarithm of logp once more.", loss_log_twice),
@@ -1005,7 +1005,7 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
         ),
         Pitfall(
             "total return",
-            "Every step is credited with the whole return G_0. Unbiased too, but noisier: use G_t.",
+            "Every step is credited with the whole return G_0. Unbiased too, but usually noisier: use G_t.",
             estimate_with(lambda r, gamma: to_go(r, gamma)[:1].expand_as(r)),
         ),
         Pitfall(
@@ -1572,7 +1572,7 @@ STANDARD_ERROR = Exercise(
             "parameters as samples",
             "It counts N × P independent samples: the P parts of one gradient come from one episode.",
             error_counts_parameters,
-            "Steps or parameters of one episode are not independent of each other.",
+            "Only the rows, one for each episode, are sure to be independent of each other.",
             also=(error_of(variance_flat), lambda grads: grads.std() / math.sqrt(grads.numel())),
         ),
         Pitfall("variance over N", "The variance inside divides by N, not N - 1.", error_biased),

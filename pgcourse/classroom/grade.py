@@ -7,9 +7,7 @@ pgcourse grade my-class 05_ppo --from downloads   collect a folder of notebooks 
 import contextlib
 import json
 import os
-import re
-import shutil
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from pgcourse.classroom import intake
+from pgcourse.classroom import downloads, intake
+from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
 from pgcourse.classroom.judge import DEFAULT, Limits, NoIsolation, grade_submission
 
@@ -318,46 +317,13 @@ def start_judge(parent):
 # ------------------------------------------------------------------------------------ collecting
 
 
-def collect(root, lesson, folder):
-    """Copy a folder of notebooks, as an LMS hands them out, into submitted/<student>/<lesson>/.
+def collect(root, lesson, source, roster=None, look_only=False):
+    """Copy a download of a learning platform into submitted/<student>/<lesson>/; see `downloads`.
 
-    A student is a subfolder, or the first part of a file's name (ada_12345_05_ppo.ipynb), with the
-    number where two have one name. Of several files of one student the lesson's own name goes before the
-    newest. returns: the students' names
+    returns : downloads.Survey
     """
-    room, found = Classroom(root), {}
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ClassError(f"{folder} is no folder.")
-    for path in folder.rglob("*.ipynb"):
-        inside = path.relative_to(folder)
-        if intake.is_work(inside) and path.is_file() and not path.is_symlink():
-            deep = len(inside.parts) > 1
-            who = (inside.parts[0], "") if deep else student_in(path.stem, lesson)
-            found.setdefault(who, []).append(path)
-    found.pop(("", ""), None)
-    if not found:
-        raise ClassError(f"{folder} holds no notebook.")
-    names = Counter(name for name, _ in found)
-    chosen = {}
-    for (name, number), paths in sorted(found.items()):
-        name = f"{name}_{number}".strip("_") if names[name] > 1 or not name else name
-        chosen[name] = max(paths, key=lambda p: (p.stem == lesson, p.stat().st_mtime, p.name))
-    for name, path in chosen.items():
-        target = room.submitted(name, lesson)
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target / f"{lesson}.ipynb")
-    return list(chosen)
-
-
-def student_in(stem, lesson):
-    """(name, number) in a file name of an LMS's: what stands before the first number or the lesson, and
-    that number, which tells two of one name apart."""
-    stem = stem.split(lesson)[0]
-    parts = re.split(r"[_\s-]+(?=\d|late[_\W]|attempt[_\W])", stem, maxsplit=1, flags=re.I)
-    name = re.sub(r"[^\w.-]+", "_", parts[0]).strip("_-.")
-    number = re.search(r"\d+", parts[1]) if len(parts) > 1 else None
-    return name, number[0] if number else ""
+    known = rosters.read(roster) if roster else None
+    return downloads.collect(Classroom(root), lesson, source, known, look_only)
 
 
 # -------------------------------------------------------------------------------------- command
@@ -369,8 +335,18 @@ def command(
     ],
     lesson: Annotated[str, typer.Argument(help="For example 05_ppo.")],
     from_: Annotated[
-        Path | None, typer.Option("--from", help="Collect this folder of notebooks first.")
+        Path | None,
+        typer.Option(
+            "--from", help="Collect this download first: a folder, or an archive as it comes."
+        ),
     ] = None,
+    roster: Annotated[
+        Path | None,
+        typer.Option(help="With --from: the class list (CSV), which settles names and ids."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --from: only show what was found.")
+    ] = False,
     student: Annotated[
         list[str] | None, typer.Option(help="Only this student (may be repeated).")
     ] = None,
@@ -411,8 +387,13 @@ def command(
         TimeRemainingColumn(),
     )
     try:
+        lost = False
         if from_:
-            console.print(f"collected {len(collect(directory, lesson, from_))} submissions")
+            found = collect(directory, lesson, from_, roster, dry_run)
+            console.print(downloads.table(found))
+            lost = bool(found.unusable)
+        if dry_run:
+            raise typer.Exit(1 if lost else 0)
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task(f"grading {lesson}", total=None)
             rows = grade_class(
@@ -432,7 +413,7 @@ def command(
         typer.echo("Interrupted; run the same command again to go on from here.", err=True)
         raise typer.Exit(130) from None
     console.print(table(rows, directory, lesson))
-    if any(row.status == "not graded" for row in rows.values()):
+    if lost or any(row.status == "not graded" for row in rows.values()):
         raise typer.Exit(1)
 
 

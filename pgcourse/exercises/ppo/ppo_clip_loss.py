@@ -185,7 +185,7 @@ EXERCISE = Exercise(
         mistake("no minimum",
                 "It uses the clipped ratio alone. Outside the window the gradient is always zero, "
                 "also where it should pull the policy back.",
-                term("(clipped * adv)"), why="A step that went wrong could never be undone."),
+                term("(clipped * adv)"), why="A step that went wrong has no gradient that would undo it; in this lesson's experiment the KL then runs off."),
         mistake("maximum",
                 "It takes the larger of the two: the clip binds where it should not, and not where it should.",
                 edit("torch.minimum", "torch.maximum")),

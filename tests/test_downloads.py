@@ -1,0 +1,353 @@
+"""Downloads as learning platforms make them: everybody is found, under one name, and nothing is lost without a word."""
+
+import csv
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pgcourse.classroom import downloads, roster
+from pgcourse.classroom.grade import collect
+from pgcourse.classroom.gradebook import ClassError
+from pgcourse.cli import app
+
+L, OTHER = "05_ppo", "03_baselines"
+TWO = ["Jane_Doe", "Bob_Smith"]
+
+
+@pytest.fixture
+def room(tmp_path):
+    """A classroom with two lessons, and nothing in them."""
+    root = tmp_path / "class"
+    for lesson in (L, OTHER):
+        (root / "source" / lesson).mkdir(parents=True)
+    config = "from pgcourse.classroom.gradebook import configure\nc = get_config()\nconfigure(c, seed='s')\n"
+    (root / "nbgrader_config.py").write_text(config)
+    return root
+
+
+def folder_of(path, names):
+    for i, name in enumerate(names):
+        place = path / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            place.write_text(f"{name}")
+        os.utime(place, (10**9 + i, 10**9 + i))
+    return path
+
+
+def accounted(found):
+    return len(found.students) + len(found.older) + len(found.beside) + len(found.unusable)
+
+
+PLATFORMS = {
+    "Moodle in folders": (
+        [
+            f"Jane Doe_1234567_assignsubmission_file/{L}.ipynb",
+            f"Bob Smith_7654321_assignsubmission_file_/{L}.ipynb",
+        ],
+        TWO,
+    ),
+    "Moodle, flat": (
+        [
+            f"Jane Doe_1234567_assignsubmission_file_{L}.ipynb",
+            "Bob Smith_99_assignsubmission_file_x y.ipynb",
+        ],
+        TWO,
+    ),
+    "Moodle, a text beside": (
+        [
+            f"Jane Doe_12_assignsubmission_file/{L}.ipynb",
+            "Jane Doe_12_assignsubmission_onlinetext/onlinetext.html",
+        ],
+        ["Jane_Doe"],
+    ),
+    "Canvas": (
+        [f"doejane_1234_56789_{L}.ipynb", f"smithbob_LATE_77_88_{L}-2.ipynb"],
+        ["doejane", "smithbob"],
+    ),
+    "Blackboard": (
+        [
+            f"Homework 1_jdoe_attempt_2024-01-30-20-30-10_{L}.ipynb",
+            f"Homework 1_b_smith_attempt_2024-01-30-20-31-10_{L}.ipynb",
+            "Homework 1_jdoe_attempt_2024-01-30-20-30-10.txt",
+        ],
+        ["jdoe", "b_smith"],
+    ),
+    "Brightspace, flat": (
+        [
+            f"118-220 - Jane Doe - Oct 3, 2023 1159 PM - {L}.ipynb",
+            f"119-220 - Bob Smith - Oct 3, 2023 158 PM - {L}.ipynb",
+            "index.html",
+        ],
+        TWO,
+    ),
+    "Brightspace in folders, two attempts": (
+        [
+            f"118-220 - Jane Doe - Oct 13, 2023 1159 PM/{L}.ipynb",
+            f"118-220 - Jane Doe - Oct 9, 2023 1159 PM/{L}.ipynb",
+            f"119-220 - Bob Smith - Oct 3, 2023 1258 AM/{L}.ipynb",
+        ],
+        TWO,
+    ),
+    "Google Classroom": ([f"Jane Doe - {L}.ipynb", f"{L} - Bob Smith.ipynb"], TWO),
+    "Sakai": (
+        [
+            f"PPO/Doe, Jane(jdoe)/Submission attachment(s)/{L}.ipynb",
+            "PPO/Doe, Jane(jdoe)/timestamp.txt",
+            f"PPO/Smith, Bob(bsmith)/Submission attachment(s)/{L}.ipynb",
+            "PPO/grades.csv",
+        ],
+        ["jdoe", "bsmith"],
+    ),
+    "ILIAS": (
+        [
+            f"PPO/Doe_Jane_jdoe_123/20240130203010_{L}.ipynb",
+            f"PPO/Smith_Bob_bsmith_124/20240130203011_{L}.ipynb",
+        ],
+        ["jdoe", "bsmith"],
+    ),
+    "Teams": (
+        [
+            f"Student Work/Submitted files/Jane Doe/PPO/Version 1/{L}.ipynb",
+            f"Student Work/Submitted files/Jane Doe/PPO/Version 2/{L}.ipynb",
+            f"Student Work/Working files/Jane Doe/PPO/{L}.ipynb",
+            f"Student Work/Submitted files/Bob Smith/PPO/{L}.ipynb",
+        ],
+        TWO,
+    ),
+    "a folder each": ([f"jdoe/{L}.ipynb", "bsmith/my work.ipynb"], ["jdoe", "bsmith"]),
+    "one folder around": (
+        [f"Homework 1/jdoe/{L}.ipynb", f"Homework 1/bsmith/{L}.ipynb"],
+        ["jdoe", "bsmith"],
+    ),
+    "sections": (
+        [f"A/jdoe/{L}.ipynb", f"A/bsmith/{L}.ipynb", f"B/alee/{L}.ipynb", f"B/wu/{L}.ipynb"],
+        ["jdoe", "bsmith", "alee", "wu"],
+    ),
+    "the name last": ([f"{L}_jdoe.ipynb", f"{L}_bsmith.ipynb"], ["jdoe", "bsmith"]),
+    "the name first": ([f"jdoe_{L}.ipynb", f"bsmith-{L} (1).ipynb"], ["jdoe", "bsmith"]),
+    "one student only": ([f"jdoe/{L}.ipynb"], ["jdoe"]),
+    "one student, flat, in a folder": ([f"Homework/{L}_jdoe.ipynb"], ["jdoe"]),
+}
+
+
+@pytest.mark.parametrize("names, students", PLATFORMS.values(), ids=PLATFORMS)
+@pytest.mark.parametrize("packed", ["folder", "zip", "tar.gz"])
+def test_everybody_is_found(names, students, packed, room, tmp_path):
+    source = folder_of(tmp_path / "download", names)
+    if packed == "zip":
+        with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+            for path in sorted(source.rglob("*")):
+                archive.write(path, path.relative_to(source))
+        source = tmp_path / "d.zip"
+    elif packed == "tar.gz":
+        with tarfile.open(tmp_path / "d.tar.gz", "w:gz") as archive:
+            archive.add(source, ".")
+        source = tmp_path / "d.tar.gz"
+    found = collect(room, L, source)
+    assert sorted(found.students) == sorted(students)
+    assert accounted(found) == len(names)
+    for student in students:
+        assert (room / "submitted" / student / L / f"{L}.ipynb").is_file()
+
+
+def chosen(found):
+    return {name: str(item.inside) for name, item in found.students.items()}
+
+
+def test_the_last_attempt_counts(room, tmp_path):
+    names, _ = PLATFORMS["Brightspace in folders, two attempts"]
+    found = collect(room, L, folder_of(tmp_path / "d", names))
+    assert "Oct 13" in chosen(found)["Jane_Doe"] and len(found.older) == 1
+    found = collect(room, L, folder_of(tmp_path / "t", PLATFORMS["Teams"][0]))
+    assert "Version 2" in chosen(found)["Jane_Doe"]
+
+
+@pytest.mark.parametrize(
+    "name, when",
+    [
+        (f"H_x_jdoe_attempt_2024-01-30-20-30-10_{L}.ipynb", "2024-01-30 20:30:10"),
+        (f"1-2 - jdoe - Oct 3, 2023 1159 PM - {L}.ipynb", "2023-10-03 23:59:00"),
+        (f"P/Doe_J_jdoe_1/20240130203010_{L}.ipynb", "2024-01-30 20:30:10"),
+    ],
+)
+def test_a_time_in_the_name_is_nbgraders_timestamp(name, when, room, tmp_path):
+    from nbgrader.utils import parse_utc
+
+    collect(room, L, folder_of(tmp_path / "d", [name]))
+    text = (room / "submitted" / "jdoe" / L / "timestamp.txt").read_text()
+    assert text.startswith(when) and parse_utc(text)
+
+
+def test_late_without_a_time_is_said(room, tmp_path, capsys):
+    found = collect(
+        room, L, folder_of(tmp_path / "d", [f"doe_LATE_1_2_{L}.ipynb", f"lee_3_4_{L}.ipynb"])
+    )
+    assert found.students["doe"].late and not found.students["lee"].late
+    from rich.console import Console
+
+    with (console := Console(width=200)).capture() as said:
+        console.print(downloads.table(found))
+    words = " ".join(said.get().split())
+    assert "late, time unknown" in words and "No time is known of 2" in words
+
+
+def test_gradescopes_own_list_says_who(room, tmp_path):
+    folder = folder_of(
+        tmp_path / "d", [f"export/submission_11/{L}.ipynb", f"export/submission_12/{L}.ipynb"]
+    )
+    (folder / "export" / "submission_metadata.yml").write_text(
+        "submission_11:\n  :submitters:\n  - :name: Jane Doe\n    :sid: '77'\n    :email: jdoe@x.edu\n"
+        "  :created_at: 2024-01-30 20:30:10.5 -08:00\n"
+    )
+    found = collect(room, L, folder)
+    assert sorted(found.students) == ["jdoe", "submission_12"]
+    assert found.students["jdoe"].when.isoformat()[:10] in ("2024-01-30", "2024-01-31")
+
+
+def test_one_student_has_one_name_in_every_lesson(room, tmp_path):
+    collect(room, L, folder_of(tmp_path / "a", [f"smith_11_1_{L}.ipynb", f"smith_22_2_{L}.ipynb"]))
+    found = collect(room, OTHER, folder_of(tmp_path / "b", [f"smith_22_9_{OTHER}.ipynb"]))
+    assert [*found.students] == ["smith_22"]
+    found = collect(room, OTHER, folder_of(tmp_path / "c", [f"smith_33_9_{OTHER}.ipynb"]))
+    assert [*found.students] == ["smith_33"]
+    for number in (1, 2):  # Moodle's numbers are of the assignment, not of the student
+        names = [f"Jane Doe_{number}_assignsubmission_file/{L}.ipynb"]
+        assert [*collect(room, L, folder_of(tmp_path / f"m{number}", names)).students] == [
+            "Jane_Doe"
+        ]
+
+
+CANVAS = """Student,ID,SIS User ID,SIS Login ID,Section,05_ppo (881)
+"Doe, Jané",1234,S77,jdoe,"A",
+"Smith, Bob",77,S78,=bsmith,"A",
+"""
+
+
+def test_a_class_list_settles_names(room, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text(CANVAS, encoding="utf-8-sig")
+    shapes = [
+        [f"doejane_1234_5_{L}.ipynb"],
+        [f"Jané Doe_5_assignsubmission_file/{L}.ipynb"],
+        [f"118-220 - Jane Doe - Oct 3, 2023 1159 PM - {L}.ipynb"],
+        [f"H_jdoe_attempt_2024-01-30-20-30-10_{L}.ipynb"],
+    ]
+    for i, names in enumerate(shapes):
+        found = collect(room, L, folder_of(tmp_path / f"d{i}", names), path)
+        assert [*found.students] == ["jdoe"] and not found.strangers, names
+    found = collect(room, L, folder_of(tmp_path / "e", [f"nobody_1_2_{L}.ipynb"]), path)
+    assert found.strangers == ["nobody"]
+
+
+def test_what_is_no_class_list_is_said(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ClassError, match="expected a CSV file.*username"):
+        roster.read(tmp_path / "x.csv")
+    with pytest.raises(ClassError, match="cannot be read"):
+        roster.read(tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("jdoe/answers.pdf", "no notebook"),
+        ("jdoe/work.rar", "archive of a kind"),
+        (f"jdoe/{OTHER}.ipynb", f"another lesson, {OTHER}"),
+        (f"{L}.ipynb", "no student's name"),
+        ("jdoe/broken.zip", "archive is damaged"),
+    ],
+)
+def test_what_cannot_be_used_is_named(name, reason, room, tmp_path, capsys):
+    folder = folder_of(tmp_path / "d", [name, f"bsmith/{L}.ipynb"])
+    found = collect(room, L, folder, look_only=True)
+    assert [(str(item.inside), reason in says) for item, says in found.unusable] == [(name, True)]
+    with pytest.raises(SystemExit) as end:
+        app(["grade", str(room), L, "--from", str(folder), "--dry-run"])
+    assert end.value.code == 1
+    assert Path(name).name in capsys.readouterr().out and not (room / "submitted").exists()
+
+
+def test_archives_inside_are_opened_and_hold_no_trap(room, tmp_path):
+    folder = tmp_path / "d"
+    (folder / "Jane Doe_1_assignsubmission_file").mkdir(parents=True)
+    (folder / "bob").mkdir()
+    with zipfile.ZipFile(folder / "Jane Doe_1_assignsubmission_file" / "all.zip", "w") as archive:
+        archive.writestr(f"work/{L}.ipynb", "jane")
+        archive.writestr("../../../outside.ipynb", "trap")
+    with tarfile.open(folder / "bob" / f"{L}.tar.gz", "w:gz") as archive:
+        info = tarfile.TarInfo(f"{L}.ipynb")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"bob"))
+        link = tarfile.TarInfo("link.ipynb")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    found = collect(room, L, folder)
+    assert sorted(found.students) == ["Jane_Doe", "bob"]
+    assert [says for _, says in found.unusable] == ["not taken out of its archive"]
+    assert (room / "submitted" / "Jane_Doe" / L / f"{L}.ipynb").read_text() == "jane"
+    assert not [*tmp_path.rglob("outside.ipynb")]
+
+
+def test_an_archive_that_unpacks_to_too_much_is_named(room, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "MOST_FILES", 5)
+    folder = folder_of(tmp_path / "d", [f"bob/{L}.ipynb"])
+    with zipfile.ZipFile(folder / "bomb.zip", "w") as archive:
+        for i in range(10):
+            archive.writestr(f"{i}.ipynb", "x")
+    found = collect(room, L, folder, look_only=True)
+    assert "too much" in found.unusable[-1][1] and "bob" in found.students
+
+
+def test_grades_go_back_in_the_platforms_form(tmp_path):
+    path = tmp_path / "canvas.csv"
+    path.write_text(CANVAS, encoding="utf-8")
+    text, left = roster.with_grades(roster.read(path), "canvas", L, {"jdoe": 7.5, "nobody": 1.0})
+    rows = [*csv.DictReader(io.StringIO(text))]
+    assert (
+        rows[0]["05_ppo (881)"] == "7.5"
+        and rows[0]["Student"] == "Doe, Jané"
+        and left == ["nobody"]
+    )
+    assert rows[1]["SIS Login ID"] == "'=bsmith" and rows[1]["05_ppo (881)"] == ""
+    sheet = "Identifier,Full name,Email address,Status,Grade\nParticipant 9,Jane Doe,jdoe@x.edu,Submitted,\n"
+    path.write_text(sheet, encoding="utf-8")
+    text, left = roster.with_grades(roster.read(path), "moodle", L, {"jdoe": 7.5})
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert row["Grade"] == "7.5" and row["Identifier"] == "Participant 9" and not left
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1+1", "-1+1", "@SUM(A1)", "\t=1", " =1"])
+def test_no_cell_is_a_formula(text):
+    assert roster.harmless(text).startswith("'")
+    assert roster.harmless("-1.5") == "-1.5" and roster.harmless("Doe, J") == "Doe, J"
+
+
+def test_grades_are_exported_by_command(room, tmp_path, capsys):
+    from nbgrader.api import Gradebook
+
+    path = tmp_path / "canvas.csv"
+    path.write_text(CANVAS, encoding="utf-8")
+
+    def export(*more):
+        with pytest.raises(SystemExit) as end:
+            app(["export", str(room), L, "--out", str(tmp_path / "out.csv"), *more])
+        return end.value.code or 0
+
+    assert export() == 2 and "no gradebook yet" in capsys.readouterr().err
+    with Gradebook(f"sqlite:///{room / 'gradebook.db'}") as book:
+        book.add_assignment(L)
+        assert export() == 0
+        for name in ("jdoe", "=cmd"):
+            book.add_student(name)
+            book.add_submission(L, name)
+    assert export() == 0
+    assert [r["student"] for r in csv.DictReader(open(tmp_path / "out.csv"))] == ["'=cmd", "jdoe"]
+    assert export("--to", "moodle") == 2 and "--roster" in capsys.readouterr().err
+    assert export("--to", "canvas", "--roster", str(path)) == 1  # =cmd is in no list
+    assert "=cmd" in capsys.readouterr().err
+    assert [*csv.DictReader(open(tmp_path / "out.csv"))][0]["05_ppo (881)"] == "0"
