@@ -5,7 +5,8 @@
 The actor is the policy and learns by the policy gradient; the critic is the value and learns by TD.
 They are two networks with two optimizers, and no gradient crosses over.
 
-source : Mnih et al. 2016, arXiv:1602.01783 (there asynchronous: `pgcourse.a3c`)
+source : OpenAI 2017, openai.com/index/openai-baselines-acktr-a2c; asynchronous (`pgcourse.a3c`): Mnih et al.
+         2016, arXiv:1602.01783
 """
 
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ class Config(BaseConfig):
     n_workers: int = 2
     n_envs: int = 8  # of each worker
     n_steps: int = 32  # per environment and update
-    actor_lr: float = 1.5e-3  # half of A2C's: gradients come late, when the weights have moved on
+    actor_lr: float = 1.5e-3
     critic_lr: float = 1e-2
     gamma: float = 0.97
     lam: float = 0.9

@@ -93,7 +93,7 @@ def reinforce_surrogate_gradient(theta, episodes, gamma):
 
 
 def gradient_variance(grads):
-    """Total variance of per-sample gradients: how far one sample lies from the truth.
+    """Total variance of per-sample gradients: how far one sample lies from their mean.
 
         V = sum_p 1/(N-1) sum_n (g_np - mean_p)^2
 
@@ -109,7 +109,7 @@ def gradient_variance(grads):
 
 
 def standard_error(grads):
-    """How far the mean of N gradient samples lies from the true gradient, typically.
+    """How far the mean of N independent samples of an unbiased estimate lies from the truth, typically.
 
         se = sqrt( V / N ),   V = total variance of one sample
 
@@ -159,7 +159,7 @@ def optimal_baseline(scores, ret):
     ret     : float, its return, [N]
     returns : scalar, reward units
     raises  : ValueError if there is not one return per score
-    source  : Greensmith, Bartlett & Baxter 2004, theorem 8
+    source  : Greensmith, Bartlett & Baxter 2004
     """
     same_shape(scores_rows=scores[:, 0], ret=ret)
     weight = (scores**2).sum(dim=1)
@@ -208,12 +208,15 @@ def normalize_advantage(adv, mask=None):
 
     adv     : float, any shape
     mask    : bool, same shape, or None; False = padding: left out of mean and std, 0 in the result
-    returns : A', same shape; all 0 when all advantages are equal
+    returns : A', same shape; exactly 0 where all advantages are equal, or where there is only one
     raises  : ValueError if the shapes differ
-    note    : the std over N or over N-1 elements are both fine
+    note    : the std over N or over N-1 elements, and sqrt(var + eps) with a small eps, are fine too;
+              so is the bare formula, although for equal advantages it may scale up a rounding error
     """
     same_shape(adv=adv, mask=mask)
-    kept = adv if mask is None else adv[mask]
+    kept = adv.flatten() if mask is None else adv[mask]
+    if not kept.diff().any():  # all equal: what rounding leaves of A - mean may exceed 1e-8
+        return torch.zeros_like(adv)
     scaled = (adv - kept.mean()) / (kept.std(correction=0) + 1e-8)
     return scaled if mask is None else torch.where(mask, scaled, 0.0)
 

@@ -11,9 +11,11 @@ from pgcourse.tensors import same_shape
 
 
 def reinforce_loss(logp, ret):
-    """REINFORCE as a loss: its gradient is minus the Monte-Carlo policy gradient.
+    """REINFORCE as a loss: its gradient is minus the mean of return times score.
 
         L = -mean_t( logp_t * G_t ),   G held constant
+
+    Two usual shortcuts: no gamma^t, and the mean over steps, which is a ratio where their number varies.
 
     logp    : float, log pi(a_t | s_t), nats, [T] or [T, B]
     ret     : float, returns, same shape; no gradient flows into them
@@ -98,6 +100,7 @@ def probability_ratio(logp, logp_old):
     logp_old : float, nats, same shape; stored when the action was taken, a constant
     returns  : rho, same shape, 1 where nothing has changed
     raises   : ValueError if the shapes differ
+    note     : it corrects the choice of the action; the states remain those of the old policy
     source   : Schulman et al. 2017, sec. 3, arXiv:1707.06347
     """
     same_shape(logp=logp, logp_old=logp_old)
@@ -161,6 +164,7 @@ def approx_kl(logp, logp_old, mask=None):
     mask           : bool, same shape, or None
     returns        : scalar, nats, >= 0
     raises         : ValueError if the shapes differ
+    note           : less noisy than the mean of -log rho while the two policies are close
     source         : Schulman 2020, "Approximating KL divergence", joschu.net/blog/kl-approx.html
     """
     same_shape(logp=logp, logp_old=logp_old, mask=mask)

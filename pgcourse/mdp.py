@@ -45,7 +45,7 @@ def action_values(mdp, pi):
     mdp     : MDP with tensors P [S, A, S] and R [S, A] and a float gamma
     pi      : float, pi[s, a] = probability of a in s, [S, A]
     returns : Q, reward units, [S, A]
-    source  : Sutton & Barto 2018, eq. 3.14 and 4.4
+    source  : Sutton & Barto 2018, eq. 3.14 and 4.6
     """
     P_pi = torch.einsum("sa,sap->sp", pi, mdp.P)
     r_pi = (pi * mdp.R).sum(dim=1)
@@ -165,6 +165,21 @@ def corridor(length=4, gamma=1.0, slip=0.0):
     start = torch.zeros(length, dtype=torch.float64)
     start[0] = 1
     return MDP(P, R, start, gamma)
+
+
+def switched_corridor():
+    """Three squares in a row and a goal to their right; each step costs 1. In the middle the actions are swapped.
+
+    Action 1 goes right and action 0 left, on the middle square the other way round; left of the first
+    square is a wall. A policy that cannot tell the squares apart does best by mixing: pi(1) = 2 - sqrt 2.
+    One that is sure of an action never arrives, and has no finite value.
+
+    source : Sutton & Barto 2018, example 13.1
+    """
+    P = torch.zeros(3, 2, 3, dtype=torch.float64)
+    P[0, 0, 0] = P[0, 1, 1] = P[1, 0, 2] = P[1, 1, 0] = P[2, 0, 1] = 1
+    start = torch.tensor([1, 0, 0], dtype=torch.float64)
+    return MDP(P, -torch.ones(3, 2, dtype=torch.float64), start, gamma=1.0)
 
 
 def episodic_mdp(S=4, A=2, gamma=0.9, seed=0):

@@ -1,7 +1,6 @@
 """What helps in a lesson's notebook: how far you are, and which cell was left out.
 
-Light on purpose: IPython loads it at the start of every kernel of the environment
-(`ipython_config.py` beside this file), so that help is there before the first cell has run.
+A lesson's first cell loads it; nothing is installed into IPython's own configuration.
 """
 
 import html

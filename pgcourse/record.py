@@ -173,5 +173,9 @@ class Recorder:
 
 
 def explained_variance(val, ret):
-    """How much of the returns' variance the values explain: 1 is all of it, 0 none."""
+    """How much of the returns' variance the values explain: 1 - Var(ret - val) / Var(ret).
+
+    1 is all of it, 0 as little as a constant does, below 0 less. It is about the prediction, not about
+    the gradient, whose variance a constant can lower too; and it does not see a constant offset in val.
+    """
     return (1 - (ret - val).var() / ret.var().clamp(min=1e-8)).item()

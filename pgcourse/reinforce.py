@@ -5,6 +5,8 @@
 A time limit is part of the task here: a Monte-Carlo return is what the episode paid, and there is
 no value of the cut-off state to add (lesson 4 has one).
 
+As is usual, the loss leaves out gamma^t and is a mean over all steps of the batch; lesson 2 shows what that does.
+
 source : Williams 1992; Sutton & Barto 2018, sec. 13.3 and 13.4
 """
 

@@ -1,4 +1,4 @@
-"""Collecting experience from vectorized environments, and an honest evaluation.
+"""Collecting experience from vectorized environments, and evaluation.
 
 A rollout is a dict of time-major tensors, [T, B]: T steps of B environments.
 
@@ -133,14 +133,20 @@ def stack(rows):
     return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]}
 
 
-def evaluate(policy, env, episodes=20, seed=10_000, **kwargs):
-    """Returns of `episodes` fresh episodes without exploration: an honest measure.
+def evaluate(policy, env, episodes=20, seed=10_000, deterministic=True, **kwargs):
+    """Returns of whole episodes that the policy does not learn from.
 
-    Not the returns seen in training: those come from older policies, with noise in their actions.
-    policy      : has act(obs, deterministic) and to_env(act)
-    env, kwargs : what `make_vector` takes
-    returns     : numpy array [episodes]
+    Not the returns seen in training: those come from older policies.
+
+    policy        : has act(obs, deterministic) and to_env(act)
+    env, kwargs   : what `make_vector` takes
+    episodes      : how many, one in each of as many environments
+    seed          : of the start states and the drawn actions. The same seed begins the same episodes: tests
+                    with one seed can be compared; an agent that was picked by them needs another one.
+    deterministic : True: the policy's best guess at every step, without exploration;
+                    False: actions drawn from the policy, so that the mean estimates J(pi)
+    returns       : numpy array [episodes]
     """
     collector = Collector(env, episodes, seed, **kwargs)
-    collector.collect_episodes(policy, deterministic=True)
+    collector.collect_episodes(policy, deterministic)
     return np.array([ret for _, ret in collector.finished()])

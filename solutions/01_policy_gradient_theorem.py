@@ -9,11 +9,11 @@
 # %% [markdown]
 # # 1 · The policy-gradient theorem
 #
-# Most of reinforcement learning first asks *how good is each action?* and then picks the best one.
-# A policy gradient skips the question: it turns the knobs of the policy itself, in the direction
-# that raises the return. That direction is not found by trial and error. It is an exact
-# mathematical object, and at the end of this lesson you will have computed it in three different
-# ways that agree to ten digits.
+# One branch of reinforcement learning asks *how good is each action?* and then picks the best one.
+# A policy gradient turns the knobs of the policy itself, in the direction that raises the expected
+# return fastest. That direction is a definite vector. An agent estimates it from what it tried; in this
+# lesson the world is known, so you will compute it exactly, in three different ways that agree to
+# ten decimal places.
 #
 # **You will be able to**
 #
@@ -21,10 +21,11 @@
 # - write a softmax policy and the gradient of its log-probability,
 # - do one step of REINFORCE by hand and in code,
 # - derive the policy-gradient theorem, and confirm each step of it with numbers,
-# - show why following it is not random search.
+# - watch the gradient find a policy that is random on purpose,
+# - say what separates an estimate of the gradient from random search, and what does not.
 #
 # **You need** Python, a little PyTorch (tensors and indexing) and a little probability
-# (expectations). About 90 minutes; no cell takes longer than ten seconds.
+# (expectations). About 100 minutes; no cell takes longer than ten seconds.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
@@ -34,20 +35,25 @@
 # | `score_function_gradient` | 10 | ●● |
 # | `action_values` | 12 | ●● |
 # | `exact_policy_gradient` | 12 | ●●● |
+# | `quiz_gradient` | 6 | ●● |
 
 # %% tags=["setup"]
+import math
+
 import matplotlib.pyplot as plt
 import torch
 
 from pgcourse import fast, plots
 from pgcourse.checks import check
 from pgcourse.mdp import (
+    MDP,
     corridor,
     enumerate_episodes,
     episodic_mdp,
     expected_return,
     occupancy,
     random_mdp,
+    switched_corridor,
 )
 from pgcourse.tensors import same_shape
 
@@ -62,13 +68,13 @@ plots.style()
 #
 # | Setting | Why parameters help |
 # |---|---|
-# | Continuous actions | A maximum over all of $\mathbb{R}^n$ cannot be searched at every step; drawing from a parameterized density is one line. |
-# | The best policy is random | In rock–paper–scissors, whoever always takes one "best" action loses. |
+# | Continuous actions | The maximum of a function over $\mathbb{R}^n$ is in general a search of its own, at every step; drawing from a parameterized density is one line. |
+# | The best policy is random | In rock–paper–scissors, an opponent who knows you beats any fixed choice. |
 # | The policy is simpler than the values | A short reflex can be right where the value function is complicated. |
 # | A language model | It *is* a parameterized, random policy already: a distribution over the next token. |
 #
-# The second reason in numbers. Below, row and column are *rock, paper, scissors*, and the entry is
-# what the row player wins. An opponent who knows your policy answers with whatever hurts most.
+# The second reason in numbers. Below, rows (you) and columns (your opponent) are *rock, paper, scissors*,
+# and the entry is what you win. The opponent knows your policy and answers with whatever hurts most.
 
 # %%
 payoff = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
@@ -85,12 +91,16 @@ plt.bar_label(bars, [f"{abs(loss):.1f} lost" for loss in worst.values()], paddin
 plt.axvline(0, color="black", lw=1)
 plt.xlim(-1.2, 0.15)
 plt.xlabel("payoff against the opponent who answers best (wins per game)")
-plt.title("A policy that is sure of itself can be exploited")
+plt.title("A predictable policy can be exploited")
 plt.show()
 
 # %% [markdown]
-# A greedy policy, sure of one action, loses every game. The uniform one cannot be exploited, and
-# no argmax over action values can express it: it has to be represented as probabilities.
+# A policy that is sure of one action loses every game against this opponent. The uniform one cannot be
+# exploited, and "take the action with the largest value" does not describe it: against it all three
+# actions are worth the same. It has to be represented as probabilities.
+#
+# That a random policy is best does not yet mean that gradient steps find it. Once you can compute the
+# gradient, you will try both: a world in which they do, and this game, in which they do not.
 
 # %% [markdown]
 # ## A policy with parameters
@@ -102,7 +112,8 @@ plt.show()
 #
 # Only differences matter: adding a constant to all preferences changes nothing. That is more than
 # a curiosity. $e^{200}$ is too large for 32-bit numbers, so a softmax that takes the exponentials
-# as they come returns `nan` for large preferences, and preferences do grow while a policy learns.
+# of the preferences directly returns `nan` for large ones, and preferences can grow large while a
+# policy learns.
 #
 # ### Exercise: `softmax` (5 minutes, ●)
 #
@@ -126,6 +137,12 @@ plt.show()
 # </details>
 
 # %% exercise="pgcourse.distributions.softmax"
+
+# %% claim="only_differences_of_preferences_matter"
+# A constant changes nothing; the exponentials taken directly give nan at 200, the shifted ones do not.
+large = torch.tensor([200.0, 199.0, 0.0])
+assert torch.allclose(softmax(large), softmax(large - 200.0))
+assert (large.exp() / large.exp().sum()).isnan().any() and softmax(large).isfinite().all()
 
 # %% [markdown]
 # ## The score
@@ -159,7 +176,7 @@ plt.show()
 # %% [markdown]
 # Two facts about your score, each confirmed by a number. First, it is the derivative that autograd
 # finds. Second, its **expectation under the policy is zero**:
-# $\sum_a \pi_a (\mathbb{1}[i=a] - \pi_i) = \pi_i - \pi_i = 0$. Lesson 3 lives on the second one.
+# $\sum_a \pi_a (\mathbb{1}[i=a] - \pi_i) = \pi_i - \pi_i = 0$. Lesson 3 is built on the second one.
 
 # %%
 theta = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
@@ -172,6 +189,11 @@ print(
 pi = softmax(theta)
 mean_score = sum(pi[a] * grad_log_softmax(theta, a) for a in range(3))
 print("expected score                :", mean_score)
+
+# %% claim="the_expected_score_is_zero"
+# The score is autograd's derivative, and averages to zero under its own policy.
+assert torch.allclose(grad_log_softmax(theta, 1), leaf.grad, atol=1e-12)
+assert mean_score.abs().max() < 1e-12
 
 # %% [markdown]
 # ## One step by hand
@@ -188,7 +210,7 @@ print("expected score                :", mean_score)
 # 2. Step: $\theta \leftarrow (0, 0) + 0.1 \cdot 2 \cdot (0.5, -0.5) = (0.1,\; -0.1)$.
 # 3. New probability of the first action: $e^{0.1} / (e^{0.1} + e^{-0.1}) = 1.105 / 2.010 \approx 0.55$.
 #
-# The action that paid became more probable: $0.50 \to 0.55$.
+# The rewarded action became more probable: $0.50 \to 0.55$.
 #
 # ### Exercise: `score_step` (4 minutes, ●)
 #
@@ -218,9 +240,18 @@ plt.axhline(0.5, color="black", lw=1, ls=":")
 plt.plot([2], [softmax(after)[0]], "o", color=plots.RED, label="the worked example")
 plt.xlabel("return G that followed the first action")
 plt.ylabel("its probability after one step")
-plt.title("Paid actions become more probable, punished ones less")
+plt.title("Rewarded actions become more probable, punished ones less")
 plt.legend()
 plt.show()
+
+# %% claim="one_step_makes_the_rewarded_action_more_probable"
+# The worked example, and: whatever theta and the step size, a positive return raises the action, a negative one lowers it.
+assert torch.allclose(after, torch.tensor([0.1, -0.1])) and abs(softmax(after)[0] - 0.55) < 0.001
+draws = torch.Generator().manual_seed(0)
+for k in range(200):
+    some, ret = torch.randn(4, generator=draws, dtype=torch.float64), 10.0 ** (k % 5 - 2)
+    assert softmax(score_step(some, 2, ret, 0.1))[2] > softmax(some)[2]
+    assert softmax(score_step(some, 2, -0.01, 0.1))[2] < softmax(some)[2]
 
 # %% [markdown]
 # ## From an expectation to samples
@@ -234,7 +265,7 @@ plt.show()
 #   = \mathbb{E}_{a \sim \pi}\!\left[ R_a \nabla \log \pi_a \right].$$
 #
 # The gradient has become an *expectation under the policy*. Draw $N$ actions $a_n$ from the policy,
-# see their returns $R_n$, and average:
+# observe their returns $R_n$, and average:
 #
 # $$\hat g = \frac{1}{N} \sum_{n=1}^{N} R_n\, \nabla \log \pi(a_n), \qquad \mathbb{E}[\hat g] = \nabla J.$$
 #
@@ -285,9 +316,28 @@ plt.loglog(sizes, errors, "o-", label="your estimate")
 plt.loglog(sizes, [errors[0] * (sizes[0] / n) ** 0.5 for n in sizes], "k:", label="slope −1/2")
 plt.xlabel("samples N")
 plt.ylabel("root-mean-square error")
-plt.title("More samples, less error, and no bias that would stay")
+plt.title("Four times the samples, half the error")
 plt.legend()
 plt.show()
+
+# %% [markdown]
+# The error keeps falling: there is no **bias**, no part of it that more samples would leave in place.
+# (You can see this without any sampling: weight your estimate from each single action by that action's
+# probability, and the sum is the exact gradient.)
+
+# %% claim="the_estimate_is_unbiased_and_its_error_halves"
+# The mean over all single actions is the exact gradient; the error of N samples is that of one over sqrt(N).
+single = [score_function_gradient(theta, torch.tensor([a]), pays[[a]]) for a in range(3)]
+assert torch.allclose(sum(pi[a] * single[a] for a in range(3)), exact, atol=1e-12)
+one = sum(pi[a] * (single[a] - exact).square().sum() for a in range(3)).sqrt()
+for n in (16, 256):
+    draws = torch.Generator().manual_seed(n)
+    off = []
+    for _ in range(1000):
+        actions = torch.multinomial(pi, n, replacement=True, generator=draws)
+        off.append((score_function_gradient(theta, actions, pays[actions]) - exact).square().sum())
+    measured = torch.stack(off).mean().sqrt()
+    assert abs(measured / (one / n**0.5) - 1) < 0.1, (n, measured)
 
 # %% [markdown]
 # ## Many steps: exact values
@@ -347,6 +397,10 @@ plt.title("Values by one linear solve")
 plt.legend()
 plt.show()
 
+# %% claim="early_states_are_worth_more"
+# In the corridor both values fall from state to state, and action 1 is worth exactly 1 more.
+assert (Q[1:] < Q[:-1]).all() and torch.allclose(Q[:, 1] - Q[:, 0], torch.ones(8).double())
+
 # %% [markdown]
 # ## The theorem, step by step
 #
@@ -398,6 +452,11 @@ leaf = theta.clone().requires_grad_()
 expected_return(mdp, leaf).backward()
 print("largest difference to autograd:", (step2 - leaf.grad).abs().max().item())
 
+# %% claim="the_log_derivative_trick_holds_for_episodes"
+# J and its gradient, by the list of all episodes and by linear algebra, are the same.
+assert torch.allclose(J_list, mdp.start @ V, atol=1e-12)
+assert torch.allclose(step2, leaf.grad, atol=1e-12)
+
 # %% [markdown]
 # **Step 3: an action cannot change the past.** The rewards *before* step $t$ multiply a score whose
 # expectation is zero, whatever happened before. They contribute nothing:
@@ -409,9 +468,18 @@ for p, s, a, r in episodes:
     past = past + p * (earned[:, None, None] * scores(s, a)).sum(0)
 print("largest contribution of the past:", past.abs().max().item())
 
+# %% claim="the_past_contributes_nothing"
+# The rewards before a step, times its score, average to zero; what is left is the whole gradient.
+assert past.abs().max() < 1e-12
+future = 0
+for p, s, a, r in episodes:
+    ahead = (discount(r) * r).flip(0).cumsum(0).flip(0)
+    future = future + p * (ahead[:, None, None] * scores(s, a)).sum(0)
+assert torch.allclose(future, leaf.grad, atol=1e-12)
+
 # %% [markdown]
-# So each score only needs what came after it. Those rewards are $\gamma^t G_t$, and the average of
-# $G_t$ given $s_t$ and $a_t$ is $Q^\pi(s_t, a_t)$.
+# So each score only needs what came after it. Those rewards, discounted, sum to $\gamma^t G_t$, and the
+# average of $G_t$ given $s_t$ and $a_t$ is $Q^\pi(s_t, a_t)$.
 #
 # **Step 4: gather the visits of each state.** Let
 # $d(s) = \sum_t \gamma^t \Pr(s_t = s)$ be the **discounted visits** of $s$. Then the sum over time
@@ -421,8 +489,8 @@ print("largest contribution of the past:", past.abs().max().item())
 #
 # For a softmax table the score is $\mathbb{1}[b = a] - \pi(b \mid s)$, so the entry of state $s$ and
 # action $b$ is $d(s) \sum_a \pi(a|s)\, Q(s,a)\, (\mathbb{1}[b = a] - \pi(b|s))$, which is
-# $d(s)\, \pi(b|s)\, \big(Q(s, b) - V(s)\big)$. Note what it says: *raise an action's
-# preference if it is better than the policy's average in that state.*
+# $d(s)\, \pi(b|s)\, \big(Q(s, b) - V(s)\big)$. Note what it says: *raise an action's preference if the
+# action is better than the policy's average in that state, and lower it if it is worse.*
 #
 # ### Exercise: `exact_policy_gradient` (12 minutes, ●●●)
 #
@@ -449,7 +517,7 @@ print("largest contribution of the past:", past.abs().max().item())
 # %% [markdown]
 # ## Three roads to one gradient
 #
-# If the gradient is a definite thing, then every honest way to compute it must give the same
+# If the gradient is a definite thing, then every correct way to compute it must give the same
 # numbers. The theorem (yours), automatic differentiation straight through the linear solve, and
 # finite differences, which only evaluate $J$ at nudged parameters:
 
@@ -487,99 +555,442 @@ plt.title("Three roads, one gradient")
 plt.legend()
 plt.show()
 
+# %% claim="three_roads_agree_to_ten_decimals"
+# Theorem, autograd and finite differences give the same vector to ten decimal places.
+assert (by_theorem - by_autograd).abs().max() < 1e-14
+assert (by_theorem - by_differences).abs().max() < 5e-11
+
+# %% claim="a_small_step_along_the_gradient_raises_J"
+# On 20 random MDPs: the exact gradient's small step raises J each time, and no random direction is steeper.
+uphill = 0
+for seed in range(20):
+    world, draws = random_mdp(S=6, A=3, gamma=0.9, seed=seed), torch.Generator().manual_seed(seed)
+    start = torch.randn(6, 3, generator=draws, dtype=torch.float64)
+    slope = exact_policy_gradient(world, start)
+    step, J0 = 1e-3 / slope.norm(), expected_return(world, start)
+    rise = expected_return(world, start + step * slope) - J0
+    assert rise > 0
+    for _ in range(20):
+        other = torch.randn(6, 3, generator=draws, dtype=torch.float64)
+        gain = expected_return(world, start + 1e-3 * other / other.norm()) - J0
+        assert gain < rise
+        uphill += (gain > 0).item()
+assert 160 < uphill < 240, uphill  # of 400: about half
+
 # %% [markdown]
-# ## Not a random search
+# ## A policy that is random on purpose, learned
 #
-# *"It tries things and keeps what worked"* is the first misunderstanding of policy gradients. Random
-# search does exist: nudge all parameters at random, keep the nudge if the return went up. Compare
-# the two on equal terms.
+# Where the agent sees the state and nobody plays against it, some policy without any randomness is
+# among the best (Sutton & Barto, section 3.6). So a *stochastic* optimum needs another setting. Here is one: a corridor
+# of three squares that **look alike** to the agent. It starts on the left, the goal lies to the right of
+# the third square, and each step costs 1. Action 1 goes right and action 0 goes left, except on the
+# middle square, where the two are swapped.
 #
-# An episode sets $D$ switches, each by its own two-action softmax; every switch set right adds 1 to
-# **one shared return**, every switch set wrong subtracts 1. Both methods see only that sum, and both
-# may play the same number of episodes. There are $2D$ parameters. The policy gradient calls your
-# `score_function_gradient` once per switch; random search gets the best of three nudge sizes.
+# The agent cannot tell the squares apart, so it has *one* pair of preferences for all of them. That fits
+# into the theorem by the chain rule: the gradient of a shared parameter is the sum of the rows of
+# your table.
 #
-# *About 10 seconds.*
+# **Predict first.** Let $p$ be the probability of action 1. Which $p$ is best: 0, 1, exactly ½, or something
+# else?
+#
+# <details><summary>Answer (run the cell first)</summary>
+#
+# With $p = 0$ or $p = 1$ the agent never arrives: it is stuck on the left, or walks back and forth. The best
+# is $p = 2 - \sqrt 2 \approx 0.59$. Gradient steps arrive there from a policy that mostly goes left
+# and from one that mostly goes right.
+#
+# </details>
+
+# %%
+mdp = switched_corridor()
+probabilities = torch.linspace(0.05, 0.95, 91, dtype=torch.float64)
+shared = torch.stack([torch.zeros_like(probabilities), torch.logit(probabilities)], dim=1)
+J = [expected_return(mdp, theta.expand(3, 2)).item() for theta in shared]
+
+
+def climb(p, lr=0.01, steps=150):
+    """Gradient steps on one pair of preferences that all three squares share; returns p along the way."""
+    theta, path = torch.tensor([0.0, math.log(p / (1 - p))], dtype=torch.float64), []
+    for _ in range(steps):
+        path.append(softmax(theta)[1].item())
+        theta = theta + lr * exact_policy_gradient(mdp, theta.expand(3, 2)).sum(dim=0)
+    return path
+
+
+paths = {p: climb(p) for p in (0.05, 0.5, 0.95)}
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+left.plot(probabilities, J, color=plots.BLACK)
+left.axvline(2 - 2**0.5, color=plots.RED, lw=1, label="2 − √2")
+left.set(
+    xlabel="p = π(action 1)", ylabel="J (minus the expected steps)", title="The best policy mixes"
+)
+left.legend()
+for p, path in paths.items():
+    right.plot(path, label=f"from p = {p}")
+right.axhline(2 - 2**0.5, color=plots.RED, lw=1)
+right.set(xlabel="gradient step", ylabel="p", ylim=(0, 1), title="Your gradient finds the mixture")
+right.legend()
+plt.show()
+print(
+    "reached:", [round(path[-1], 4) for path in paths.values()], " 2 − √2 =", round(2 - 2**0.5, 4)
+)
+
+# %% claim="the_gradient_learns_a_random_policy"
+# In the corridor of squares that look alike, three starts reach p = 2 - sqrt 2, which beats every other p.
+best = 2 - 2**0.5
+for path in paths.values():
+    assert abs(path[-1] - best) < 1e-3, path[-1]
+at = expected_return(mdp, torch.tensor([0.0, math.log(best / (1 - best))]).double().expand(3, 2))
+assert abs(at - -11.657) < 1e-3 and at > max(J)
+assert J[0] < -80 and J[-1] < -40  # nearly always left, nearly always right
+
+# %% [markdown]
+# And rock–paper–scissors? Let the policy play **against itself**: the other player's policy is a copy of
+# yours, your gradient takes it as fixed, and after your step the copy is renewed. The uniform
+# policy is what nobody can exploit. Does the gradient lead there?
+
+
+# %%
+def self_play(theta, lr, steps):
+    """Exact gradient steps against a copy of oneself; returns how much a best answer wins, each step."""
+    exploitable = []
+    for _ in range(steps):
+        pi = softmax(theta)
+        exploitable.append(-(pi @ payoff.double()).min().item())
+        rewards = (payoff.double() @ pi).unsqueeze(0)  # what each action wins against the copy
+        game = MDP(torch.zeros(1, 3, 1).double(), rewards, torch.ones(1).double(), gamma=1.0)
+        theta = theta + lr * exact_policy_gradient(game, theta.unsqueeze(0))[0]
+    return exploitable
+
+
+start = torch.tensor([0.3, 0.0, -0.2], dtype=torch.float64)
+for lr in (1.0, 0.3):
+    plt.plot(self_play(start, lr, 1000), label=f"step size {lr}")
+plt.axhline(0, color="black", lw=1, ls=":", label="uniform policy")
+plt.ylim(-0.05, 1.05)
+plt.xlabel("gradient step")
+plt.ylabel("what a best answer wins (per game)")
+plt.title("Self-play spirals outward")
+plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
+plt.show()
+
+# %% claim="self_play_spirals_away_from_uniform"
+# From five starts, 1,000 steps of size 1 or 0.3 end further from uniform than they began; size 1 furthest.
+for seed in range(5):
+    draws = torch.Generator().manual_seed(seed)
+    there = 0.3 * torch.randn(3, generator=draws, dtype=torch.float64)
+    ends = []
+    for lr in (0.3, 1.0):
+        loss = torch.tensor(self_play(there, lr, 1000))
+        ends.append(loss[-100:].mean())
+        assert loss[-100:].mean() > 1.5 * loss[:100].mean(), (
+            seed,
+            lr,
+            loss[:100].mean(),
+            loss[-100:].mean(),
+        )
+    assert ends[1] > ends[0], (seed, ends)
+
+# %% [markdown]
+# It circles around the uniform policy and drifts away from it, further with the larger steps. Every step is a
+# correct gradient step, but of a function that changes with the opponent. The theorem is about *one*
+# objective $J(\theta)$; here what one player wins the other loses, so there is no objective that both climb.
+
+# %% [markdown]
+# ## Is it a random search?
+#
+# *"It tries things and keeps what worked"* is the first misunderstanding of policy gradients. There is
+# something to it: an agent does try things at random. What does it have that a random search has not?
+#
+# Take the corridor with 64 steps: 128 parameters, 1 reward for each step on which the agent takes action 1.
+# The theorem gives the exact gradient, so any estimate can be measured against it, by the cosine
+# of the angle between the two: 1 is the same direction, 0 is perpendicular.
+#
+# **Predict first.** You play *one* episode and compute the policy-gradient estimate. I draw a direction at random
+# and play nothing. How large are the two cosines, roughly? And when each of us averages 4,096 of them?
+#
+# <details><summary>Answer (run the cell first)</summary>
+#
+# One at a time they are about equally useless: among 128 dimensions both are almost perpendicular to the gradient,
+# with a cosine whose size is about $1/\sqrt{128} \approx 0.09$. Averaging is what tells them apart. Random
+# directions average to nothing. Your estimates have a mean, and it is the gradient.
+#
+# </details>
+#
+# Five averages are in the picture, over $N$ directions each. The three policy gradients call your
+# `score_function_gradient` once for each step of the corridor, and differ in the weight of the score:
+#
+# | curve | what is random | weighted by |
+# |---|---|---|
+# | random directions | a direction | nothing |
+# | weighted nudges | a nudge of all parameters, $\theta' = \theta + 2 \varepsilon$ with $\varepsilon$ standard normal | the return of one episode played with $\theta'$ |
+# | policy gradient, whole return | the actions | the return of the episode |
+# | … what came after | the actions | the rewards from that step on |
+# | … minus the others' mean | the actions | the same, minus its mean over the other $N - 1$ episodes |
 
 
 # %%
 def play(theta, n, generator):
-    """n episodes: actions [n, D] and the shared return [n]."""
-    actions = (torch.rand(n, len(theta), generator=generator) < softmax(theta)[:, 1]).long()
-    return actions, (2 * actions - 1).float().sum(dim=1)
+    """n episodes in a corridor; action 1 pays 1. theta [T, 2] or [n, T, 2]; returns act, rew, [n, T] each."""
+    pi = softmax(theta)[..., 1]
+    act = (torch.rand(n, pi.shape[-1], generator=generator) < pi).long()
+    return act, act.float()
 
 
-def solved(theta):
-    """Expected share of the best possible return: 0 at random, 1 when all switches are right."""
-    return (2 * softmax(theta)[:, 1] - 1).mean().item()
+def minus_the_others(x):
+    """Each row minus the mean of the other rows."""
+    return x - (x.sum(dim=0) - x) / max(len(x) - 1, 1)
 
 
-def policy_gradient(D, seed, episodes, batch=100, lr=0.1):
-    generator, theta = torch.Generator().manual_seed(seed), torch.zeros(D, 2)
+def policy_gradient(theta, n, generator, credit="after", subtract=False):
+    """The estimate from n episodes; credit: "whole" return of the episode, or what came "after" each step."""
+    act, rew = play(theta, n, generator)
+    weight = rew.flip(1).cumsum(1).flip(1)
+    if credit == "whole":
+        weight = weight[:, :1].expand_as(rew)
+    if subtract and n > 1:
+        weight = minus_the_others(weight)
+    steps = range(len(theta))
+    return torch.stack([score_function_gradient(theta[t], act[:, t], weight[:, t]) for t in steps])
+
+
+def weighted_nudges(theta, n, generator, sigma=2.0, subtract=False):
+    """The estimate from n episodes, each played with other parameters: theta + sigma noise."""
+    nudge = sigma * torch.randn(n, *theta.shape, generator=generator)
+    ret = play(theta + nudge, n, generator)[1].sum(dim=1)
+    if subtract and n > 1:
+        ret = minus_the_others(ret)
+    return (ret[:, None, None] * nudge / sigma**2).mean(dim=0)
+
+
+def random_directions(theta, n, generator):
+    return torch.randn(n, *theta.shape, generator=generator).mean(dim=0)
+
+
+def cosine(estimate, exact):
+    return torch.nn.functional.cosine_similarity(estimate.flatten(), exact.flatten(), dim=0).item()
+
+
+theta = torch.zeros(64, 2)
+exact = exact_policy_gradient(corridor(64), theta.double()).float()
+ways = {
+    "random directions": random_directions,
+    "weighted nudges": weighted_nudges,
+    "policy gradient, whole return": lambda *x: policy_gradient(*x, credit="whole"),
+    "… what came after": policy_gradient,
+    "… minus the others' mean": lambda *x: policy_gradient(*x, subtract=True),
+}
+sizes = [4**k for k in range(fast(7, 5))]
+for (name, estimate), marker in zip(ways.items(), "xso^v", strict=True):
+    cosines = torch.tensor(
+        [
+            [cosine(estimate(theta, n, torch.Generator().manual_seed(seed)), exact) for n in sizes]
+            for seed in range(fast(10, 3))
+        ]
+    )
+    plt.plot(sizes, cosines.mean(dim=0), marker + "-", label=name)
+    plt.fill_between(sizes, *cosines.aminmax(dim=0), alpha=0.15)
+plt.xscale("log", base=4)
+plt.xlabel("episodes averaged, N")
+plt.ylabel("cosine with the exact gradient")
+plt.title(f"128 parameters: mean and range over {len(cosines)} repetitions")
+plt.legend(fontsize=9)
+plt.show()
+
+# %% claim="one_episode_points_nowhere"
+# A single-episode estimate is hardly better aligned than a random direction; both fall like 1/sqrt(P).
+for T in (4, 16, 64):
+    truth = exact_policy_gradient(corridor(T), torch.zeros(T, 2).double()).float()
+    size = {}
+    for way in (random_directions, policy_gradient):
+        draws = torch.Generator().manual_seed(T)
+        aligned = [abs(cosine(way(torch.zeros(T, 2), 1, draws), truth)) for _ in range(150)]
+        size[way] = sum(aligned) / 150 * (2 * T) ** 0.5
+    assert 0.6 < size[random_directions] < 1.0, size
+    assert 0.6 < size[policy_gradient] < 1.4, size
+
+# %% claim="only_directions_that_are_weighted_average_to_the_gradient"
+# Over 4,096 episodes and five seeds: random directions stay perpendicular, all weighted ones align, in this order.
+found = {}
+for name, way in ways.items():
+    draws = [torch.Generator().manual_seed(seed) for seed in range(5)]
+    found[name] = torch.tensor([cosine(way(theta, 4096, d), exact) for d in draws])
+mean = {name: x.mean().item() for name, x in found.items()}
+assert found["random directions"].abs().max() < 0.3, found
+assert found["weighted nudges"].min() > 0.3, found
+assert found["… minus the others' mean"].min() > 0.99, found
+assert sorted(mean, key=mean.get) == list(ways), mean
+
+# %% [markdown]
+# - A single episode tells almost nothing about the direction. What the random directions lack is a **mean**: all the
+#   others estimate a definite vector, and come closer to it as episodes are added.
+# - **Random nudges do, too, once each is weighted by what it earned.** That is an *evolution strategy*.
+#   It is REINFORCE one level up: a Gaussian "policy" draws the parameters $\theta' \sim \mathcal{N}(\theta,
+#   \sigma^2 I)$ instead of the action, its score is $(\theta' - \theta)/\sigma^2$, and the log-derivative
+#   trick gives $\nabla\, \mathbb{E}[J(\theta')] = \mathbb{E}[\, G\, (\theta' - \theta)/\sigma^2\,]$: the gradient of $J$,
+#   smoothed over a width of $\sigma$. Networks have been trained in this way (Salimans et al. 2017), and language models
+#   of billions of parameters fine-tuned by a relative of it (Malladi et al. 2023).
+# - What the policy gradient adds is **credit**. A nudge moves all parameters at once and gets one number for it.
+#   The policy gradient knows which action was taken, in which state, and what came after it. In the picture, crediting
+#   each action with what came after it, in place of the whole return, needs fewer episodes for the same angle.
+
+# %% claim="weighted_nudges_are_the_gradient_of_a_smoothed_J"
+# One step of the corridor, by numerical integration: E[G nudge / sigma^2] is the derivative of E[J(theta + nudge)].
+x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
+density = torch.exp(-(x**2) / 2)
+density = density / density.sum()
+for sigma in (0.01, 0.5, 2.0):
+
+    def smoothed(gap, sigma=sigma):
+        return (density * torch.sigmoid(gap + sigma * x)).sum()
+
+    by_nudges = (density * torch.sigmoid(0.7 + sigma * x) * x).sum() / sigma
+    slope = (smoothed(0.7 + 1e-5) - smoothed(0.7 - 1e-5)) / 2e-5
+    assert abs(by_nudges - slope) < 1e-8, (sigma, by_nudges, slope)
+    exact_slope = torch.sigmoid(x[:1] * 0 + 0.7) * (1 - torch.sigmoid(x[:1] * 0 + 0.7))
+    assert (abs(by_nudges - exact_slope).item() < 1e-4) == (sigma == 0.01)
+
+# %% [markdown]
+# Now let them learn, on equal terms: 3,000 episodes in the same corridor, five seeds, and for each method the settings
+# (step size, size of the nudges) whose learning curve was highest on average in a search. The evolution strategy and the policy
+# gradient make one step from each batch of 50 episodes, once without and once with the others' mean subtracted; nothing else
+# differs within such a pair. And there is a real random search: *hill climbing* nudges all parameters, plays 5 episodes, and
+# keeps the nudge if their mean return beats the best so far.
+#
+# **Predict first.** Which of the five do you expect to be ahead after 3,000 episodes?
+#
+# *About 5 seconds.*
+
+
+# %%
+def learn(estimate, lr, seed, T=64, episodes=3000, batch=50):
+    """J per step of the corridor, before each step of the learning: 0.5 at random, 1 at best."""
+    generator, theta, history = torch.Generator().manual_seed(seed), torch.zeros(T, 2), []
     for _ in range(episodes // batch):
-        actions, ret = play(theta, batch, generator)
-        grad = [score_function_gradient(theta[d], actions[:, d], ret) for d in range(D)]
-        theta = theta + lr * torch.stack(grad)
-    return solved(theta)
+        history.append(softmax(theta)[:, 1].mean())
+        theta = theta + lr * estimate(theta, batch, generator)
+    return torch.stack([*history, softmax(theta)[:, 1].mean()])
 
 
-def random_search(D, seed, episodes, batch=100, nudge=1.0):
-    generator, theta = torch.Generator().manual_seed(seed), torch.zeros(D, 2)
-    best = play(theta, batch, generator)[1].mean()
-    for _ in range(episodes // batch - 1):
-        candidate = theta + nudge * torch.randn(D, 2, generator=generator)
-        ret = play(candidate, batch, generator)[1].mean()
+def hill_climbing(nudge, seed, T=64, episodes=3000, batch=5):
+    generator, theta, history = torch.Generator().manual_seed(seed), torch.zeros(T, 2), []
+    best = 0.0
+    for _ in range(episodes // batch):
+        history.append(softmax(theta)[:, 1].mean())
+        candidate = theta + nudge * torch.randn(T, 2, generator=generator)
+        ret = play(candidate, batch, generator)[1].sum(dim=1).mean()
         if ret > best:
             theta, best = candidate, ret
-    return solved(theta)
+    return torch.stack([*history, softmax(theta)[:, 1].mean()])
 
 
-budget, seeds, sizes = fast(12_000, 1000), range(fast(3, 2)), [1, 4, 16, 64]
-gradient, search = [], []
-for D in sizes:
-    gradient.append(torch.tensor([policy_gradient(D, seed, budget) for seed in seeds]))
-    tries = [[random_search(D, s, budget, nudge=nudge) for s in seeds] for nudge in (0.3, 1, 3)]
-    search.append(max((torch.tensor(t) for t in tries), key=torch.mean))
+def subtracting(estimate, **settings):
+    return lambda *x: estimate(*x, subtract=True, **settings)
 
-for runs, label, marker in [(gradient, "policy gradient", "o-"), (search, "random search", "s--")]:
-    mean = torch.stack([r.mean() for r in runs])
-    low, high = (torch.stack([q(r) for r in runs]) for q in (torch.amin, torch.amax))
-    (line,) = plt.plot([2 * D for D in sizes], mean, marker, label=label)
-    plt.fill_between([2 * D for D in sizes], low, high, color=line.get_color(), alpha=0.2)
-plt.xscale("log", base=2)
-plt.ylim(0, 1.05)
-plt.xlabel("parameters (2 per switch)")
-plt.ylabel("share of the best return")
-plt.title(f"{budget:,} episodes for each: mean and range over {len(seeds)} seeds")
-plt.legend()
+
+learners = {  # each with the best of its settings; see the text
+    "hill climbing": lambda seed: hill_climbing(4.0, seed),
+    "evolution strategy": lambda seed: learn(lambda *x: weighted_nudges(*x, sigma=4.0), 0.3, seed),
+    "… minus the others' mean": lambda seed: learn(
+        subtracting(weighted_nudges, sigma=4.0), 10.0, seed
+    ),
+    "policy gradient, what came after": lambda seed: learn(policy_gradient, 0.3, seed),
+    "policy gradient, minus the others' mean": lambda seed: learn(
+        subtracting(policy_gradient), 10.0, seed
+    ),
+}
+plt.figure(figsize=(10, 3.5))
+for (name, learner), dashes in zip(learners.items(), (":", "--", "--", "-", "-"), strict=True):
+    curves = torch.stack([learner(seed) for seed in range(fast(5, 2))])
+    x = torch.linspace(0, 3000, curves.shape[1])
+    plt.plot(x, curves.mean(dim=0), dashes, label=name)
+    plt.fill_between(x, *curves.aminmax(dim=0), alpha=0.15)
+plt.ylim(0.45, 1.02)
+plt.xlabel("episodes")
+plt.ylabel("J / T (reward per step)")
+plt.title(f"A corridor of 64 steps: mean and range over {len(curves)} seeds")
+plt.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
-# With two parameters, guessing is fine. With many, a random direction is almost perpendicular to the
-# one that helps (its expected alignment with the gradient falls like $1/\sqrt{P}$ in $P$ dimensions),
-# while the estimate from samples still points, on average, exactly along the gradient. A language
-# model has billions of parameters; nobody trains one by nudging it at random.
+# <details><summary>What to read off</summary>
 #
-# The checks above know this mistake by its name. Here somebody hands in the average of fifty random
-# directions, each weighted by what it changed, as the "gradient" of the log-probability:
+# Without a mean subtracted, the policy gradient ends ahead of the evolution strategy and *behind* hill
+# climbing. With the mean of the others subtracted, both come close to the best policy within a few hundred episodes. So the
+# large difference in this experiment is not between random actions and random parameters. It is between
+# estimates with much noise and with little.
+#
+# </details>
+#
+# Keep both halves of this. The gradient is a definite vector, and credit is what a policy gradient knows beyond a nudge. But a
+# correct mean is not yet a small error. Lesson 2 measures that error, and lesson 3 makes it smaller.
 
-# %%
-from pgcourse.checks import judge
+# %% claim="what_decides_is_the_variance" slow=true
+# With the best settings of each, on ten other seeds: raw, hill climbing > policy gradient > evolution; minus the others' mean, both near 1.
+from itertools import product
+
+unseen = range(100, 110)
+grids = {
+    "hill climbing": [
+        lambda seed, b=b, n=n: hill_climbing(n, seed, batch=b)
+        for b, n in product((5, 10, 50), (1.0, 2.0, 4.0))
+    ],
+    "evolution strategy": [
+        lambda seed, s=s, lr=lr: learn(lambda *x: weighted_nudges(*x, sigma=s), lr, seed)
+        for s, lr in product((1.0, 2.0, 4.0), (0.03, 0.1, 0.3, 1.0))
+    ],
+    "… minus the others' mean": [
+        lambda seed, s=s, lr=lr: learn(subtracting(weighted_nudges, sigma=s), lr, seed)
+        for s, lr in product((1.0, 2.0, 4.0), (1.0, 3.0, 10.0, 30.0))
+    ],
+    "policy gradient, what came after": [
+        lambda seed, lr=lr: learn(policy_gradient, lr, seed) for lr in (0.03, 0.1, 0.3, 1.0)
+    ],
+    "policy gradient, minus the others' mean": [
+        lambda seed, lr=lr: learn(subtracting(policy_gradient), lr, seed)
+        for lr in (1.0, 3.0, 10.0, 30.0)
+    ],
+}
 
 
-def tries_and_keeps(theta, action):
-    generator, total = torch.Generator().manual_seed(0), torch.zeros_like(theta)
-    for _ in range(50):
-        nudge = torch.randn(len(theta), generator=generator, dtype=theta.dtype)
-        gain = softmax(theta + 0.1 * nudge)[action].log() - softmax(theta)[action].log()
-        total += nudge * gain / 0.1
-    return total / 50
+def mean_of_curve(learner):
+    return torch.stack([learner(seed).mean() for seed in unseen]).mean().item()
 
 
-judge(tries_and_keeps, "grad_log_softmax")
+best = {name: max(map(mean_of_curve, grid)) for name, grid in grids.items()}
+used = {name: mean_of_curve(learner) for name, learner in learners.items()}
+assert all(used[name] > best[name] - 0.02 for name in used), (best, used)
+end = {
+    name: torch.stack([learner(seed)[-1] for seed in unseen]) for name, learner in learners.items()
+}
+hill, es, es_less, pg, pg_less = (x.mean() for x in end.values())
+assert es + 0.03 < pg and pg + 0.03 < hill and hill < 0.9, end
+assert min(es_less, pg_less) > 0.99, end
+soon = [
+    learners[name](seed)[12] for name in list(learners)[2::2] for seed in unseen
+]  # 600 episodes
+assert min(soon) > 0.95, soon
+figures = {
+    name: {"mean of the curve": round(used[name], 3), "best in the search": round(best[name], 3)}
+    | {"end, mean": round(x.mean().item(), 3), "lowest": round(x.min().item(), 3)}
+    | {"highest": round(x.max().item(), 3)}
+    for name, x in end.items()
+}
 
 # %% [markdown]
-# It is not far off here, with two actions. It would be anywhere with a million.
+# ### Exercise: `quiz_gradient` (6 minutes, ●●)
+#
+# What is definite about the gradient, what is random about its estimates, and what does the policy gradient know that
+# a random search does not? Answer from the pictures above.
+#
+# <details><summary>Hint</summary>
+#
+# Keep three things apart: the exact gradient (the theorem), one estimate of it (an episode), and the mean of many
+# estimates.
+#
+# </details>
+
+# %% exercise="pgcourse.checks.quiz_gradient.quiz_gradient"
 
 # %% [markdown]
 # ## Ask yourself
@@ -587,7 +998,8 @@ judge(tries_and_keeps, "grad_log_softmax")
 # <details><summary>Why is there a logarithm in the score? Would ∇π(a) not do?</summary>
 #
 # Actions are sampled, so a probable action appears often. Dividing by $\pi(a)$, which is what the
-# logarithm's derivative does, makes up for it. Without it, rare actions would barely learn.
+# logarithm's derivative does, makes up for it. Without it every action's probability would count twice,
+# and a rare action for less than it should.
 #
 # </details>
 # <details><summary>If every return is positive, every sampled action is pushed up. How can a bad one go down?</summary>
@@ -605,16 +1017,23 @@ judge(tries_and_keeps, "grad_log_softmax")
 #
 # ## What was left out
 #
-# Average-reward problems (their visits are the stationary distribution), deterministic policy
-# gradients for continuous actions (their score is another one), natural gradients, and the fact that
-# most deep-learning code drops $\gamma^t$ from the visits (lesson 2 says what that costs).
+# Average-reward problems (there the visits are the stationary distribution), deterministic policies for
+# continuous actions (they have no score: their gradient passes through the action into $Q$, which lesson 6
+# does with a random policy), natural gradients, and the fact that deep-learning code usually drops
+# $\gamma^t$ from the visits (lesson 2 shows what is followed then).
 #
 # ## Papers
 #
-# - Williams (1992), *Simple statistical gradient-following algorithms for connectionist reinforcement
-#   learning*: REINFORCE.
+# - Williams (1992), [*Simple statistical gradient-following algorithms for connectionist reinforcement
+#   learning*](https://doi.org/10.1007/BF00992696): REINFORCE.
 # - Sutton, McAllester, Singh & Mansour (2000), *Policy gradient methods for reinforcement learning with
-#   function approximation*: the theorem.
-# - Sutton & Barto (2018), *Reinforcement Learning: An Introduction*, chapter 13.
+#   function approximation*, Advances in Neural Information Processing Systems 12: the theorem.
+# - Salimans, Ho, Chen, Sidor & Sutskever (2017), [*Evolution strategies as a scalable alternative to
+#   reinforcement learning*](https://arxiv.org/abs/1703.03864).
+# - Malladi et al. (2023), [*Fine-tuning language models with just forward
+#   passes*](https://arxiv.org/abs/2305.17333): a language model trained by weighted nudges.
+# - Sutton & Barto (2018), [*Reinforcement Learning: An
+#   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), chapter 13; example 13.1 is the
+#   corridor whose best policy is random.
 #
 # **Next:** lesson 2 replaces the exact gradient by samples, and measures what that costs.

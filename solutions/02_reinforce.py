@@ -9,19 +9,20 @@
 # %% [markdown]
 # # 2 · REINFORCE, and its variance
 #
-# Lesson 1 computed the policy gradient exactly, from full knowledge of the world. An agent has only
-# what it lived through. REINFORCE replaces every expectation by what was observed, and it works:
-# your functions will teach an agent to balance a pole. It is also noisy, and how noisy is the
-# second most common thing that people get wrong about policy gradients. So you will measure it.
+# Lesson 1 computed the policy gradient exactly, from full knowledge of the world. An agent knows only
+# what it has experienced. REINFORCE replaces each expectation by what was observed, and it works:
+# your functions will teach an agent to balance a pole. It is also noisy, and the noise is easy to
+# underestimate. So you will measure it.
 #
 # **You will be able to**
 #
 # - compute the reward-to-go of every step, across the ends of episodes and batches,
 # - write REINFORCE as a loss and train an agent with it,
 # - show that an estimate is unbiased, with a z-score against the exact gradient,
+# - say what two usual shortcuts (no $\gamma^t$, a mean over steps) do to it,
 # - measure its variance, and say how many episodes a given precision costs.
 #
-# **You need** lesson 1. About 80 minutes; the longest cell takes about 20 seconds.
+# **You need** lesson 1. About 90 minutes; the longest cell takes about 20 seconds.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
@@ -31,9 +32,11 @@
 # | `gradient_variance` | 6 | ●● |
 # | `standard_error` | 4 | ● |
 # | `episodes_needed` | 3 | ● |
+# | `quiz_reinforce` | 6 | ●● |
 
 # %% tags=["setup"]
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import torch
@@ -41,7 +44,14 @@ import torch
 from pgcourse import fast, plots
 from pgcourse.checks import check
 from pgcourse.distributions import grad_log_softmax, softmax
-from pgcourse.mdp import corridor, episodic_mdp, exact_policy_gradient, sample_episodes
+from pgcourse.mdp import (
+    action_values,
+    corridor,
+    episodic_mdp,
+    exact_policy_gradient,
+    occupancy,
+    sample_episodes,
+)
 from pgcourse.tensors import same_shape
 
 plots.style()
@@ -57,12 +67,12 @@ plots.style()
 #   \qquad G_t = r_t + \gamma r_{t+1} + \gamma^2 r_{t+2} + \dots$$
 #
 # That is REINFORCE (Williams, 1992): play whole episodes, then make each action more probable in
-# proportion to what it led to. It is called a **Monte Carlo** method because it averages samples.
+# proportion to the return that followed. It is called a **Monte Carlo** method because it averages samples.
 #
 # ## Reward-to-go
 #
 # $G_t$ contains only the rewards from step $t$ on: the **reward-to-go**. Lesson 1 showed that the
-# rewards before $t$ add nothing on average; all they add is noise, as you will see.
+# rewards before $t$ add nothing on average. What they do to the noise you will measure.
 #
 # The returns of an episode follow from the back, each from the next:
 # $G_t = r_t + \gamma G_{t+1}$. By hand, for rewards $(1, 2, 3)$ and $\gamma = 0.5$:
@@ -117,9 +127,14 @@ plt.title("Three episodes in one batch: the sum must stop where they end")
 plt.legend()
 plt.show()
 
+# %% claim="a_leak_changes_all_but_the_last_episode"
+# Ignoring `ended` raises every return before the last episode, and none of the last episode.
+right = discounted_returns(rew, ended, 0.95)
+assert (leaking[:32] > right[:32]).all() and torch.allclose(leaking[32:], right[32:])
+
 # %% [markdown]
-# The dashed line is the most common bug of all REINFORCE implementations. It raises no error, and an
-# agent still learns a little with it, which makes it hard to find.
+# The dashed line is a bug that raises no error: the shapes are right and so are the last returns of the batch.
+# At the end of this lesson you will see what becomes of an agent that is trained with it.
 
 # %% [markdown]
 # ## A loss whose gradient is the estimate
@@ -130,12 +145,12 @@ plt.show()
 #
 # The value of this "loss" means nothing: it may rise while the agent gets better, because the data
 # it is computed on change with the policy. Only its gradient counts. The returns are observed numbers,
-# **constants**: no gradient may flow into them. (Today they could not have one. In lesson 7 they come
-# out of a neural network.)
+# **constants**: no gradient may flow into them. (Today they could not have one. In lesson 7 the
+# rewards come out of a neural network.)
 #
-# Two liberties that nearly all deep-learning code takes: the mean runs over *steps*, which only
-# rescales the learning rate, and the factor $\gamma^t$ is left out, which is a small bias on purpose: late
-# steps would otherwise hardly count. You will see that bias below.
+# Two shortcuts are usual in deep-learning code, and this loss takes both: the mean runs over *steps*, not over
+# episodes, and the factor $\gamma^t$ is left out, so that late steps count as much as early ones. Neither is
+# free. You will see below what each of them does.
 #
 # ### Exercise: `reinforce_loss` (6 minutes, ●)
 #
@@ -166,11 +181,85 @@ with torch.no_grad():
     print("minus the loss's gradient:", (-theta.grad).tolist())
     print("the formula              :", (ret.unsqueeze(1) * scores).mean(0).tolist())
 
+# %% claim="the_loss_s_gradient_is_the_estimate"
+# Autograd through the loss gives minus the mean of return times score.
+assert torch.allclose(-theta.grad, (ret.unsqueeze(1) * scores).mean(0), atol=1e-6)
+
+# %% [markdown]
+# ## What the mean over steps does
+#
+# If every batch holds the same number of steps, dividing by it only rescales the learning rate. But whole episodes
+# have unequal lengths. Take a fork with one decision: *short* is one step and pays 1, *long* is ten steps
+# and pays 2 at the end. Long is better, so the gradient should raise its probability. It starts at ½.
+#
+# **Predict first.** A batch of $N$ episodes gives one gradient of your loss. On average over batches, does it push
+# towards *long*, for $N = 1$, 4, 16?
+#
+# <details><summary>Answer (run the cell first)</summary>
+#
+# For one or two episodes it pushes towards *short*, the worse choice; at four it hardly pushes; with many it
+# pushes the right way.
+#
+# </details>
+#
+# Nothing is sampled here: a batch is described by how many of its episodes are long, so we can sum over all
+# possibilities, each with its probability.
+
+
+# %%
+def expected_push(N, loss, length=10, pays=2.0):
+    """The exact mean, over batches of N episodes, of minus the loss's derivative with respect to theta[long]."""
+    theta, push = torch.zeros(2, dtype=torch.float64, requires_grad=True), 0.0
+    for long in range(N + 1):
+        logp = torch.log_softmax(theta, 0)
+        forced = torch.zeros(long * (length - 1))  # steps without a choice: probability 1, logp 0
+        logp = torch.cat([logp[1].repeat(long), logp[0].repeat(N - long), forced.double()])
+        ret = torch.cat(
+            [torch.full((long,), pays), torch.ones(N - long), torch.full_like(forced, pays)]
+        )
+        (grad,) = torch.autograd.grad(loss(logp, ret.double()), theta)
+        push -= math.comb(N, long) / 2**N * grad[1].item()
+    return push
+
+
+sizes = [1, 2, 4, 8, 16, 32, 64]
+mean_length = 5.5
+over_steps = [mean_length * expected_push(N, reinforce_loss) for N in sizes]
+over_episodes = [expected_push(N, lambda logp, ret, N=N: -(logp * ret).sum() / N) for N in sizes]
+plt.plot(sizes, over_steps, "o-", label="mean over steps (times the mean length, 5.5)")
+plt.plot(sizes, over_episodes, "s--", label="sum over steps, mean over episodes")
+plt.axhline(0, color="black", lw=1)
+plt.xscale("log", base=2)
+plt.xticks(sizes, sizes)
+plt.xlabel("episodes in the batch, N")
+plt.ylabel("expected push towards “long”")
+plt.title("Dividing by the number of steps changes the direction")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# A batch with long episodes divides by more steps, so what it says counts for less. Mathematically the
+# mean over steps is a **ratio estimator**, the quotient of two random numbers, and biased. The bias falls like $1/N$: with 16
+# episodes, as in the training below, it takes an eighth of this gradient away, and with one episode it reverses the direction. What
+# dividing by lengths does is debated today for language models, whose answers are episodes of unequal length, under the name of
+# **length bias** (Liu et al. 2025). It returns in lesson 7.
+
+# %% claim="the_mean_over_steps_can_reverse_the_direction"
+# Exactly: minus for 1 and 2 episodes, plus from 4 on, and the bias falls like 1/N; the sum over steps is unbiased for each N.
+push = dict(zip(sizes, over_steps, strict=True))
+assert push[1] < -1 and push[2] < 0 < push[4] < 0.05, push
+assert all(abs(each - 0.25) < 1e-12 for each in over_episodes)
+assert 0.8 * 0.25 < push[16] < 0.25 and abs((0.25 - push[64]) / (0.25 - push[32]) - 0.5) < 0.05, (
+    push
+)
+same = expected_push(4, reinforce_loss, length=1) / expected_push(1, reinforce_loss, length=1)
+assert abs(same - 1) < 1e-12  # equal lengths: only a factor, whatever N
+
 # %% [markdown]
 # ## Is it unbiased?
 #
-# "Unbiased" means: *the average of many estimates tends to the exact gradient*. That is a claim about
-# your code, and it can be tested. Write the estimate for a table of preferences $\theta$ `[S, A]`,
+# "Unbiased" means: *the expected value of the estimate is the exact gradient*, so the average of many tends to it.
+# That is a claim about your code, and it can be tested. Write the estimate for a table of preferences $\theta$ `[S, A]`,
 # with everything that the theorem asks for ($\gamma^t$ included):
 #
 # $$\hat g = \frac{1}{N} \sum_{n=1}^{N} \sum_t \gamma^t\, G_t\, \nabla_\theta \log \pi_\theta(a_t \mid s_t).$$
@@ -202,8 +291,8 @@ with torch.no_grad():
 # %% [markdown]
 # Now the test. Draw many episodes, estimate the gradient from each alone, and compare the mean with
 # the exact gradient of lesson 1. The difference should be no larger than chance allows: divided by its
-# own standard error (the standard deviation of the estimates over $\sqrt N$), it is a **z-score**, and z-scores of an
-# unbiased estimate stay mostly between −2 and 2. The same for the version that
+# own standard error (the standard deviation of the estimates over $\sqrt N$), it is a **z-score**, and about 95 % of the
+# z-scores of an unbiased estimate lie between −2 and 2. The same for the version that
 # leaves out $\gamma^t$.
 #
 # *About 10 seconds.*
@@ -242,7 +331,7 @@ print("largest |z| with γ^t   :", round(z.abs().max().item(), 2))
 print("largest |z| without γ^t:", round(z_dropped.abs().max().item(), 2))
 
 x = torch.arange(len(exact))
-plt.axhspan(-2, 2, color="black", alpha=0.08, label="chance")
+plt.axhspan(-2, 2, color="black", alpha=0.08, label="95 % of an unbiased estimate")
 plt.plot(x, z, "o", label="yours, with $\\gamma^t$")
 plt.plot(x, z_dropped, "s", label="$\\gamma^t$ left out")
 plt.xlabel("parameter (state × action)")
@@ -252,15 +341,120 @@ plt.title(f"Mean of {len(episodes)} single-episode estimates, against the truth"
 plt.legend()
 plt.show()
 
+# %% claim="with_gamma_t_the_mean_is_the_gradient"
+# Summed over all possible episodes: with gamma^t the mean is the exact gradient, without it it is off by more than a tenth.
+from pgcourse.mdp import enumerate_episodes
+
+every = list(enumerate_episodes(mdp, softmax(theta), horizon=5))
+means = [
+    sum(p * estimate(theta, [e], mdp.gamma) for p, *e in every).flatten()
+    for estimate in (reinforce_surrogate_gradient, without_gamma_t)
+]
+assert torch.allclose(means[0], exact, atol=1e-12)
+assert (means[1] - exact).norm() > 0.1 * exact.norm()
+
 # %% [markdown]
-# Your estimate is off by no more than chance. Without $\gamma^t$ it is plainly biased: it is the gradient
-# of something else. With $\gamma$ close to 1 (and 0.98 or 0.99 is usual) the two hardly
-# differ, and practice prefers the one that lets late steps learn too.
+# Your estimate is off by no more than chance. Without $\gamma^t$ it is plainly biased. Is it then the gradient
+# of something else, say of the undiscounted return?
+#
+# **Predict first.** The derivatives of a gradient form a matrix of second derivatives, and their order does not matter:
+# $\partial^2 f / \partial \theta_i\, \partial \theta_j$ is symmetric in $i$ and $j$. Will the matrix of derivatives of the expected update
+# be symmetric with $\gamma^t$? And without?
+#
+# <details><summary>Answer (run the cell first)</summary>
+#
+# With it, symmetric to the last digit. Without it, not: so there is *no* function whose gradient it is. Nota & Thomas
+# (2020) prove it, and found the factor missing in every implementation that they looked at.
+#
+# </details>
+#
+# Both expected updates are known exactly: with $\gamma^t$ the states count by their discounted visits, without it by
+# their plain visits, while the values stay discounted.
+
+
+# %%
+def expected_update(theta, visits_gamma):
+    """The mean of REINFORCE's update: visits discounted by visits_gamma, values by the MDP's own gamma."""
+    pi = softmax(theta)
+    d = occupancy(replace(mdp, gamma=visits_gamma), pi)
+    Q = action_values(mdp, pi)
+    return d.unsqueeze(1) * pi * (Q - (pi * Q).sum(dim=1, keepdim=True))
+
+
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
+for ax, visits_gamma, name in zip(axes, (mdp.gamma, 1.0), ("with γ^t", "without γ^t"), strict=True):
+    jacobian = torch.autograd.functional.jacobian(
+        lambda x, g=visits_gamma: expected_update(x.view_as(theta), g).flatten(), theta.flatten()
+    )
+    asymmetry = (jacobian - jacobian.T).abs()
+    image = ax.imshow(asymmetry, vmin=0, vmax=0.004, cmap="Blues")
+    ax.set(
+        title=f"{name}: at most {asymmetry.max():.0e}", xlabel="parameter j", ylabel="parameter i"
+    )
+    ax.grid(False)
+fig.colorbar(image, ax=axes, label="|H_ij − H_ji|")
+fig.suptitle("The derivatives of a gradient form a symmetric matrix H")
+plt.show()
+
+# %% claim="without_gamma_t_it_is_the_gradient_of_no_function"
+# On five MDPs: the Jacobian of the expected update is symmetric with gamma^t and not without it.
+for seed in range(5):
+    mdp = episodic_mdp(S=5, A=2, gamma=0.6, seed=seed)
+    at = torch.randn(10, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for visits_gamma in (0.6, 1.0):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x, g=visits_gamma: expected_update(x.view(5, 2), g).flatten(), at
+        )
+        off = (jacobian - jacobian.T).abs().max()
+        assert off < 1e-15 if visits_gamma < 1 else off > 1e-4, (seed, visits_gamma, off)
+mdp = episodic_mdp(S=5, A=2, gamma=0.6, seed=4)
+assert torch.allclose(expected_update(theta, 0.6).flatten(), means[0], atol=1e-12)
+assert torch.allclose(expected_update(theta, 1.0).flatten(), means[1], atol=1e-12)
+
+# %% [markdown]
+# How far apart are the two directions? **Predict first:** in the corridor with $\gamma = 0.99$ and episodes of 500 steps, what
+# is the cosine between them? A usual setting; is it nearer to 1 or to 0?
+
+# %%
+horizons = [5, 10, 20, 50, 100, 200, 500]
+for gamma in (0.9, 0.98, 0.99, 0.999):
+    cosines = []
+    for T in horizons:
+        mdp, theta = corridor(T, gamma), torch.zeros(T, 2, dtype=torch.float64)
+        pair = [expected_update(theta, g).flatten() for g in (gamma, 1.0)]
+        cosines.append(torch.nn.functional.cosine_similarity(*pair, dim=0))
+    plt.plot(horizons, cosines, "o-", label=f"γ = {gamma}")
+plt.xscale("log")
+plt.xticks(horizons, horizons)
+plt.ylim(0, 1.05)
+plt.xlabel("horizon T (steps per episode)")
+plt.ylabel("cosine of the two updates")
+plt.title("With and without γ^t: alike only while (1 − γ) T is small")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# 0.63. In this corridor the two agree while $(1 - \gamma)\, T \ll 1$, that is, in episodes much shorter than the discount's own
+# horizon of $1/(1-\gamma)$ steps. Beyond that, dropping $\gamma^t$ is a decision and not a detail: late steps count as much as early
+# ones, and the direction is in general the gradient of no function. The training loops of this course drop it, as is usual.
+
+# %% claim="the_two_updates_agree_only_in_short_episodes"
+# The cosine depends on (1 - gamma) T: .99 and more at 0.5 and below, under .7 at 4 and above; .63 at gamma .99, T 500.
+known = {}
+for gamma in (0.98, 0.99, 0.999):
+    for T in horizons:
+        mdp, theta = corridor(T, gamma), torch.zeros(T, 2, dtype=torch.float64)
+        pair = [expected_update(theta, g).flatten() for g in (gamma, 1.0)]
+        known[gamma, T] = torch.nn.functional.cosine_similarity(*pair, dim=0).item()
+        reach = (1 - gamma) * T
+        assert reach > 0.51 or known[gamma, T] > 0.989, (gamma, T, known[gamma, T])
+        assert reach < 3.9 or known[gamma, T] < 0.7, (gamma, T, known[gamma, T])
+assert abs(known[0.99, 500] - 0.627) < 1e-3
 
 # %% [markdown]
 # ## How noisy is it?
 #
-# Unbiased is a statement about the average. One batch is not the average. The natural measure is the
+# Unbiased is a statement about the average. One batch is not the average. A natural measure is the
 # **total variance** of a single-episode gradient $g$, the expected squared distance from its mean:
 #
 # $$V = \sum_p \operatorname{Var}(g_p) \;\approx\; \sum_p \frac{1}{N-1} \sum_{n=1}^{N} (g_{np} - \bar g_p)^2 .$$
@@ -292,7 +486,7 @@ plt.show()
 
 # %%
 def total_return_gradient(theta, episodes, gamma):
-    """Credits every step with the whole episode's return; unbiased as well."""
+    """Credits each step with the whole episode's return; unbiased as well."""
     grad = torch.zeros_like(theta)
     for states, actions, rewards in episodes:
         total = (gamma ** torch.arange(len(rewards), dtype=torch.float64) * rewards).sum()
@@ -324,9 +518,40 @@ print("noise / signal at T = 32:", round((to_go[-1] / signal[-1]).item()), "for 
 print("                        ", round((whole[-1] / signal[-1]).item()), "for the total return")
 
 # %% [markdown]
-# Reward-to-go removes a good part of the noise for free. What remains still grows
-# about like $T^3$ (each of $T$ scores is multiplied by a sum of up to $T$ rewards, whose square grows like
-# $T^2$), while the signal grows like $T$. Long episodes are where plain REINFORCE drowns.
+# In this corridor, crediting the reward-to-go leaves about a third of the noise of the total return, at no cost. (That is not a law: if the
+# first step always costs 5 and the last one always pays 5, the two cancel in the total, and leaving
+# out the past makes the estimate noisier.)
+#
+# What remains grows like $T^3$ (each of $T$ scores is multiplied by a sum of up to $T$ rewards, whose square
+# grows like $T^2$), while the signal grows like $T$. Long episodes are hard for plain REINFORCE.
+
+
+# %% claim="the_noise_grows_like_T_cubed_and_the_signal_like_T"
+# In closed form: V = T(T+1)(T+2)/24 - T/8 for the reward-to-go, signal T/8; the samples agree within 15 %; the total return is about 3 times noisier.
+def exact_noise(
+    T,
+):  # |score|^2 = 1/2, and G of n steps to go is Binomial(n, 1/2): E[G^2] = n (n + 1) / 4
+    return sum(n * (n + 1) / 8 for n in range(1, T + 1)) - T / 8
+
+
+assert all(abs(exact_noise(T) - (T * (T + 1) * (T + 2) / 24 - T / 8)) < 1e-9 for T in horizons)
+for T in (8, 32):
+    mdp, theta = corridor(length=T), torch.zeros(T, 2, dtype=torch.float64)
+    assert abs(exact_policy_gradient(mdp, theta).square().sum() - T / 8) < 1e-9
+    few = sample_episodes(mdp, softmax(theta), 800, torch.Generator().manual_seed(T))
+    V = gradient_variance(per_episode(reinforce_surrogate_gradient, few, theta, 1.0))
+    assert abs(V / exact_noise(T) - 1) < 0.15, (T, V, exact_noise(T))
+    whole_V = gradient_variance(per_episode(total_return_gradient, few, theta, 1.0))
+    assert 2 < whole_V / V < 4, (T, whole_V / V)
+
+# %% claim="the_reward_to_go_can_be_noisier"
+# Where the first step always costs 5 and the second always pays 5, the total return has no noise and the reward-to-go has.
+rewards = torch.tensor([[-5.0, -5.0], [5.0, 5.0]], dtype=torch.float64)
+cancel = replace(corridor(2), R=rewards)
+few = sample_episodes(cancel, torch.full((2, 2), 0.5), 100, torch.Generator().manual_seed(0))
+flat = torch.zeros(2, 2, dtype=torch.float64)
+assert gradient_variance(per_episode(total_return_gradient, few, flat, 1.0)) == 0
+assert gradient_variance(per_episode(reinforce_surrogate_gradient, few, flat, 1.0)) > 10
 
 # %% [markdown]
 # ## What it costs
@@ -335,7 +560,8 @@ print("                        ", round((whole[-1] / signal[-1]).item()), "for t
 # up, so the mean has variance $V / N$, and its typical distance from the truth, the **standard error**,
 # is $\sqrt{V / N}$. The root is the bad news: ten times closer takes a hundred times the episodes.
 #
-# Count *episodes*, not steps and not parameters: the steps of one episode share their luck.
+# Count *episodes*: they are independent of each other. The parameters of one gradient are not samples, and the steps of
+# one episode need not be independent, as you will see.
 #
 # ### Exercise: `standard_error` (4 minutes, ●)
 #
@@ -394,8 +620,6 @@ left.set(
 left.set_xscale("log", base=2)
 right.loglog(sizes, measured, "o", label="measured distance")
 right.loglog(sizes, predicted, "k:", label="√(V / N)")
-too_small = [error / math.sqrt(T) for error in predicted]
-right.loglog(sizes, too_small, "--", color=plots.COLORS[1], label="√(V / NT): steps as samples")
 right.axhline(exact.norm(), color=plots.RED, lw=1, label="length of the gradient itself")
 right.set_xscale("log", base=4)
 right.set(xlabel="episodes in the batch", ylabel="error of the estimate", title=f"Horizon {T}")
@@ -407,14 +631,96 @@ for T, episodes_for_ten_percent in zip(horizons, cost, strict=True):
     print(f"T = {T:2d}: {episodes_for_ten_percent:6d} episodes")
 
 # %% [markdown]
-# The dots follow $\sqrt{V/N}$ with $N$ the number of *episodes*. The dashed line takes each of their 8 steps for a
-# sample of its own, and promises an error $\sqrt 8 \approx 2.8$ times smaller than the one that was measured. That is
-# how this variance is underestimated.
+# The dots follow $\sqrt{V/N}$ with $N$ the number of *episodes*.
 #
 # Where the dots are above the red line, the error is *larger than the gradient*: such an estimate points
-# in a direction that has more to do with luck than with the task. Learning still works, because the errors
-# average out over many small steps; but it is slow, and it is why everything after this
-# lesson (baselines, critics, clipping) exists.
+# in a direction that has more to do with luck than with the task. Learning can still work, since the errors
+# average out over many small steps. But it costs many episodes, and baselines (lesson 3) and critics (lesson 4) are there to save them.
+
+# %% claim="the_error_follows_the_number_of_episodes"
+# At horizon 8, over 40 batches of 4 and of 64 episodes, the distance to the exact gradient is sqrt(V / N) within 20 %.
+mdp, theta = corridor(length=8), torch.zeros(8, 2, dtype=torch.float64)
+truth = exact_policy_gradient(mdp, theta).flatten()
+for size in (4, 64):
+    many = sample_episodes(mdp, softmax(theta), 40 * size, torch.Generator().manual_seed(size))
+    each = per_episode(reinforce_surrogate_gradient, many, theta, 1.0)
+    distance = (each.view(40, size, -1).mean(dim=1) - truth).square().sum(dim=1).mean().sqrt()
+    assert abs(distance / math.sqrt(exact_noise(8) / size) - 1) < 0.2, (size, distance)
+assert math.sqrt(exact_noise(8) / 16) > truth.norm() > math.sqrt(exact_noise(8) / 64)
+
+# %% [markdown]
+# ### Are the steps samples of their own?
+#
+# A batch of 100 episodes of 32 steps holds 3,200 steps. If their contributions to the gradient were
+# independent, an episode's variance would be the *sum of the variances of its steps*. Two worlds, both with one pair of preferences that
+# all steps share, and no discount on the way ($\gamma = 0$: a step is credited with its own reward only):
+#
+# - *fresh luck*: action 1 pays 0 or 2, drawn anew at each step;
+# - *shared luck*: action 1 pays 0 or 2, drawn once for the whole episode, as if on some days nothing worked.
+#
+# **Predict first.** In which of the two is the variance of an episode's gradient larger than the sum over its steps? How
+# much larger, for 32 steps?
+
+
+# %%
+def step_contributions(n, T, shared_luck, generator):
+    """What each step adds to the gradient of two shared preferences, at pi = (1/2, 1/2): [n, T, 2]."""
+    luck = 2.0 * torch.randint(2, (n, 1 if shared_luck else T), generator=generator)
+    act = torch.randint(2, (n, T), generator=generator)
+    score = torch.stack([0.5 - act, act - 0.5], dim=-1)
+    return (luck * act).unsqueeze(-1) * score
+
+
+horizons = [1, 2, 4, 8, 16, 32]
+for shared_luck, style in ((True, "o-"), (False, "s--")):
+    ratios = []
+    for T in horizons:
+        x = step_contributions(4000, T, shared_luck, generator)
+        by_steps = sum(gradient_variance(x[:, t]) for t in range(T))
+        ratios.append(gradient_variance(x.sum(dim=1)) / by_steps)
+    plt.plot(horizons, ratios, style, label="shared luck" if shared_luck else "fresh luck")
+plt.xscale("log", base=2)
+plt.xticks(horizons, horizons)
+plt.ylim(0, None)
+plt.xlabel("steps per episode, T")
+plt.ylabel("V of an episode / sum over its steps")
+plt.title("Steps that share their luck are not samples of their own")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# With fresh luck the ratio is 1: there, counting steps would be right. With shared luck it is $1 + (T-1)/3$, about 11 for 32 steps, and whoever counts
+# steps reports an error that is $\sqrt{11} \approx 3.4$ times too small. In the corridor above the steps happen to be uncorrelated, too.
+# Counting episodes is right in all of them, and needs no assumption about the world.
+
+# %% claim="steps_that_share_their_luck_are_not_samples"
+# By enumeration over all actions and lucks of up to six steps: shared luck 1 + (T - 1) / 3, fresh luck exactly 1; in the corridor exactly 1.
+from itertools import product as every_combination
+
+
+def variance_ratio_of(terms):  # [outcomes, T, P], all outcomes equally probable
+    def V(x):
+        return (x - x.mean(0)).square().sum(-1).mean()
+
+    return (V(terms.sum(1)) / sum(V(terms[:, t]) for t in range(terms.shape[1]))).item()
+
+
+for T in (2, 4, 6):
+    acts = torch.tensor(list(every_combination((0.0, 1.0), repeat=T)))
+    score = torch.stack([0.5 - acts, acts - 0.5], dim=-1)
+    lucky = torch.cat([acts.unsqueeze(-1) * luck * score for luck in (0.0, 2.0)])
+    assert abs(variance_ratio_of(lucky) - (1 + (T - 1) / 3)) < 1e-5
+    fresh = torch.cat(
+        [
+            (acts * torch.tensor(luck)).unsqueeze(-1) * score
+            for luck in every_combination((0.0, 2.0), repeat=T)
+        ]
+    )
+    assert abs(variance_ratio_of(fresh) - 1) < 1e-5
+    ahead = acts.flip(1).cumsum(1).flip(1)
+    own = torch.einsum("nt,ta,nta->nta", ahead, torch.ones(T, 2), score)
+    table = torch.diag_embed(own.permute(0, 2, 1)).permute(0, 2, 3, 1).flatten(2)  # own parameters
+    assert abs(variance_ratio_of(table) - 1) < 1e-5
 
 # %% [markdown]
 # ## Your REINFORCE learns CartPole
@@ -422,38 +728,96 @@ for T, episodes_for_ten_percent in zip(horizons, cost, strict=True):
 # CartPole-v1: push a cart left or right so that the pole on it stays up; each step pays 1, an episode ends when the pole
 # falls or after 500 steps. The policy is a small network with a softmax on top, and the training loop in
 # `pgcourse.reinforce` calls **your** `discounted_returns` and **your** `reinforce_loss`. Each step of the
-# optimizer uses 16 whole episodes. Five seeds, that is five times the same program with other random
-# numbers:
+# optimizer uses 16 whole episodes, played side by side in 16 environments; where one ends early, its environment goes on
+# with another episode, which is marked as not belonging to the batch. Five seeds, that is five times the same program
+# with other random numbers. And the same five with the bug from the beginning: `ended` ignored, so that the rewards of the next
+# episode leak into the returns of the first.
 #
-# *About 30 seconds.*
+# **Predict first.** A policy that acts at random reaches a return of about 22. Where do the five with the bug end?
+#
+# *About 20 seconds.*
 
 # %%
 from pgcourse import reinforce
 
-runs = [
-    reinforce.train(
-        reinforce.Config(env="CartPole-v1", seed=seed, lr=0.03, total_steps=fast(120_000, 5_000)),
-        returns=discounted_returns,
-        loss=reinforce_loss,
+
+def leaking_returns(rew, ended, gamma):
+    return discounted_returns(rew, torch.zeros_like(ended), gamma)
+
+
+def train(seed, returns):
+    config = reinforce.Config(
+        env="CartPole-v1", seed=seed, lr=0.03, total_steps=fast(120_000, 5_000)
     )
-    for seed in range(fast(5, 2))
-]
+    return reinforce.train(config, returns=returns, loss=reinforce_loss)
+
+
+runs = [train(seed, discounted_returns) for seed in range(fast(5, 2))]
+leaking_runs = [train(seed, leaking_returns) for seed in range(fast(5, 2))]
 
 # %%
-plots.learning_curves({"your REINFORCE": runs}, threshold=475)
-plt.title("One program, several seeds")
+plots.learning_curves({"your REINFORCE": runs, "`ended` ignored": leaking_runs}, threshold=475)
+plt.title("One program and one bug, several seeds")
 plt.show()
 
 # %% [markdown]
 # Faint lines are single runs, the thick one is their mean, and the band says how uncertain that mean is (95 %,
-# by resampling the seeds). They learn, and they disagree: after the same number of steps one seed may be
-# twice as good as another. A single learning curve proves little; this course always shows several.
+# by resampling the seeds). The right runs learn, and they disagree: at the end the best seed has more than twice the return
+# of the worst. A single learning curve proves little.
 #
-# Watch the best of them:
+# The runs with the bug do not crash and print no warning. Of ten such seeds all ended below 100, and half of them below
+# a policy that acts at random. If an agent does not learn, look at the ends of its episodes.
+#
+# Watch the best of the right ones:
+
+
+# %% claim="the_leak_ruins_learning" slow=true
+# CartPole, seeds 0-9, 120,000 steps: right ones end above 150, the best at twice the worst; with `ended` ignored all below 100, half below random.
+import gymnasium
+
+
+def end_of(seed, returns):
+    config = reinforce.Config(env="CartPole-v1", seed=seed, lr=0.03, total_steps=120_000)
+    run = reinforce.train(config, returns=returns, loss=reinforce_loss, progress=False)
+    return round(float(run.history["return"][-1]), 1)
+
+
+def at_random(seed):
+    world, total, over = gymnasium.make("CartPole-v1"), 0.0, False
+    world.reset(seed=seed)
+    world.action_space.seed(seed)
+    while not over:
+        _, rew, terminated, truncated, _ = world.step(world.action_space.sample())
+        total, over = total + rew, terminated or truncated
+    return total
+
+
+figures = {
+    "right": [end_of(seed, discounted_returns) for seed in range(10)],
+    "`ended` ignored": [end_of(seed, leaking_returns) for seed in range(10)],
+    "at random": sum(map(at_random, range(500))) / 500,
+}
+right, wrong, random = figures.values()
+assert 20 < random < 24, random
+assert min(right) > 150 and max(right[:5]) > 2 * min(right[:5]), right
+assert max(wrong) < 100 and 4 <= sum(x < random for x in wrong) <= 6, wrong
 
 # %%
 best = max(runs, key=lambda run: run.history["return"][-1])
 plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
+
+# %% [markdown]
+# ### Exercise: `quiz_reinforce` (6 minutes, ●●)
+#
+# Six questions on what you measured in this lesson.
+#
+# <details><summary>Hint</summary>
+#
+# Each is answered by a picture or a number above; the keys name them.
+#
+# </details>
+
+# %% exercise="pgcourse.checks.quiz_reinforce.quiz_reinforce"
 
 # %% [markdown]
 # ## Ask yourself
@@ -466,19 +830,20 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 # </details>
 # <details><summary>All rewards of CartPole are +1. How can a policy learn from returns that are all positive?</summary>
 #
-# Every action is pushed up, but those followed by long survival are pushed up more, and probabilities
-# sum to 1. It works, with much unnecessary noise: subtracting an average return would help. Lesson 3 does.
+# Every action that was taken is pushed up, but those followed by long survival are pushed up more, and probabilities
+# sum to 1. It works, with much noise that is not necessary: lesson 3 subtracts a baseline.
 #
 # </details>
 # <details><summary>A batch holds 16 episodes of 200 steps each. Is the error of the gradient that of 3200 samples?</summary>
 #
-# No, of 16. Steps of one episode share its luck: they are not independent.
+# Count 16: whole episodes are independent of each other. Steps of one episode may share its luck, and then counting
+# them promises too small an error.
 #
 # </details>
 # <details><summary>Why is the whole-episode return unbiased, too?</summary>
 #
 # The rewards before step $t$ do not depend on $a_t$, and the score of $a_t$ averages to zero given everything
-# before it. So they contribute zero on average, and variance in every sample.
+# before it. So they contribute zero on average. To the variance they contribute, usually by raising it.
 #
 # </details>
 #
@@ -491,11 +856,15 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 #
 # ## Papers
 #
-# - Williams (1992), *Simple statistical gradient-following algorithms for connectionist reinforcement
-#   learning*.
-# - Greensmith, Bartlett & Baxter (2004), *Variance reduction techniques for gradient estimates in
-#   reinforcement learning*.
-# - Nota & Thomas (2020), *Is the policy gradient a gradient?*: on the missing $\gamma^t$.
-# - Sutton & Barto (2018), *Reinforcement Learning: An Introduction*, sections 13.2–13.3.
+# - Williams (1992), [*Simple statistical gradient-following algorithms for connectionist reinforcement
+#   learning*](https://doi.org/10.1007/BF00992696).
+# - Greensmith, Bartlett & Baxter (2004), [*Variance reduction techniques for gradient estimates in
+#   reinforcement learning*](https://www.jmlr.org/papers/v5/greensmith04a.html).
+# - Nota & Thomas (2020), [*Is the policy gradient a gradient?*](https://arxiv.org/abs/1906.07073): on the
+#   missing $\gamma^t$.
+# - Liu et al. (2025), [*Understanding R1-Zero-like training: a critical
+#   perspective*](https://arxiv.org/abs/2503.20783): on the length bias, in language models.
+# - Sutton & Barto (2018), [*Reinforcement Learning: An
+#   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), sections 13.2–13.3.
 #
-# **Next:** lesson 3 subtracts a baseline. The gradient stays the same; a large part of the noise goes.
+# **Next:** lesson 3 subtracts a baseline. The expected gradient stays the same; a large part of the noise goes.

@@ -10,17 +10,17 @@
 # # 6 · SAC: continuous actions, and a price for certainty
 #
 # A robot's motor takes a number, not one of four buttons. This lesson builds **soft actor-critic**
-# (SAC), the standard answer to continuous actions. Three ideas carry it: a policy whose samples can be
-# *differentiated*, a memory from which every experience is used many times, and a reward for staying
+# (SAC), a widely used answer to continuous actions. Three ideas carry it: a policy whose samples can be
+# *differentiated*, a memory from which experience is used many times, and a reward for staying
 # undecided, with a price that sets itself. At the end your own functions swing up a pendulum and hold
 # it there; and then you are the doctor of eight runs, most of which are ill.
 #
 # **You will be able to**
 #
 # - say why the maximum over continuous actions is hopeless, and what replaces it,
-# - write the density of a squashed Gaussian that stays finite wherever it is evaluated,
+# - write the log-density of a squashed Gaussian that stays finite wherever it is evaluated,
 # - derive the soft target, and tell a terminated episode from one that was only cut off,
-# - explain what two critics, the entropy, its temperature and the slow target network each buy,
+# - explain what two critics, the entropy, its temperature and the slow target network each are for,
 # - diagnose a broken SAC run from its curves.
 #
 # **You need** lesson 4 (actor, critic, targets that are constants). About 115 minutes; the
@@ -70,8 +70,8 @@ torch.set_num_threads(1)
 # | 17 | a walking humanoid | 505 million billion |
 #
 # ...for **one** decision. Below, $Q$ is a plain hill with its top at some point of $[-1, 1]^n$. Three
-# ways to look for the top, each allowed 1000 evaluations: a grid, random guesses, and following the
-# derivative $\partial Q / \partial a$ uphill (50 steps, far fewer than 1000). The height is shown as a
+# ways to look for the top: a grid of at most 1000 evaluations, 1000 random guesses, and 50 steps uphill along the
+# derivative $\partial Q / \partial a$ (each costs a pass forward and one backward, whatever $n$ is). The height is shown as a
 # share of the way from an average action (0) to the best one (1).
 
 
@@ -115,14 +115,26 @@ plt.xscale("log", base=2)
 plt.xticks(sizes, sizes)
 plt.xlabel("action dimensions n")
 plt.ylabel("share of the way to the top")
-plt.title("Searching for the best action fails as n grows; climbing does not")
+plt.title("Searching for the top of a hill fails as n grows; climbing does not")
 plt.legend()
 plt.show()
+
+# %% claim="climbing_does_not_mind_the_dimension"
+# In 16 dimensions grid and guesses get less than four fifths of the way to the top, in 32 less than two thirds; climbing arrives.
+assert 11**7 == 19_487_171 and round(11**17 / 1e15) == 505
+for seed in range(5):
+    generator.manual_seed(seed)
+    for n in sizes:
+        tops = [1.8 * torch.rand(n, generator=generator) - 0.9 for _ in range(20)]
+        way = {f: torch.stack([f(n, top) for top in tops]).mean() for f in (by_grid, by_guessing)}
+        assert min(by_derivative(n, top) for top in tops) > 0.999, n
+        assert n < 16 or max(way.values()) < (0.8 if n == 16 else 0.67), (n, way)
 
 # %% [markdown]
 # So do not search: **climb**. Keep a policy network that outputs an action, and move its weights along
 # $\partial Q/\partial a$. That is the actor of this lesson. The search is spread over all of training,
-# and at decision time an action costs one pass through the network.
+# and at decision time an action costs one pass through the network. (The price: where $Q$ has several hills, climbing finds
+# the top of *one*. We will meet a landscape with two.)
 #
 # ## A Gaussian, squashed
 #
@@ -143,8 +155,8 @@ plt.show()
 # $\log \pi(a) = -0.7587 + 0.2402 = -0.5185$.
 #
 # **The trap.** From a little above $|u| = 9$ on, `tanh(u)` in 32-bit numbers *is* 1, and $\log(1 - 1^2) = -\infty$.
-# One such action in a batch, and every weight of the policy is `nan`. Adding `1e-6` inside the
-# logarithm hides the infinity, but the value is wrong by then and its gradient gone. Algebra does
+# One such action in a batch, and after one step every weight of the policy is `nan`. Adding `1e-6` inside the
+# logarithm hides the infinity, but there the value is wrong and its gradient gone. Algebra does
 # better. With $\tanh u = \frac{e^u - e^{-u}}{e^u + e^{-u}}$,
 #
 # $$1 - \tanh^2 u = \frac{4}{(e^u + e^{-u})^2} = \frac{4\, e^{-2u}}{(1 + e^{-2u})^2}
@@ -202,9 +214,24 @@ for u in (1.0, 5.0, 9.0, 10.0, 50.0):
         f"{u:6.0f}   {naive:14.3f}   {patched:16.3f}   {correction.item():7.3f}   {grad.item():6.3f}"
     )
 
+# %% claim="the_trap_and_what_an_epsilon_hides"
+# tanh(u) is 1 in float32 from u = 9.02 on; one such action makes all weights nan; with 1e-6 inside, the gradient is gone.
+assert torch.tensor(9.0).tanh() < 1 and torch.tensor(9.02).tanh() == 1
+for u in (10.0, 50.0):
+    x = torch.tensor(u, requires_grad=True)
+    naive, patched = (1 - x.tanh() ** 2).log(), (1 - x.tanh() ** 2 + 1e-6).log()
+    exact = math.log(4) - 2 * u - 2 * math.log1p(math.exp(-2 * u))
+    yours = -0.5 * math.log(2 * math.pi) - squashed_gaussian_logp(one(u), one(0.0), one(u))
+    assert naive == -math.inf and patched - exact > 4 and abs(yours.item() - exact) < 1e-4
+    assert torch.autograd.grad(patched, x)[0] == 0
+policy = torch.nn.Linear(3, 1)
+u = policy(torch.ones(4, 3)) + torch.tensor([[0.0], [0.1], [-0.2], [12.0]])
+(1 - u.tanh() ** 2).log().sum().backward()
+assert all(p.grad.isnan().all() for p in policy.parameters())
+
 # %% [markdown]
-# Is it a density? Draw many actions, and lay your formula over their histogram. Its area must be 1:
-# that is a check no sign error survives.
+# Is it a density? Draw many actions, and lay your formula over their histogram. Its area must be 1, for each $\mu$ and $\sigma$:
+# no wrong sign in the formula passes all three.
 
 
 # %%
@@ -231,9 +258,33 @@ axes[0].set_ylabel("density")
 fig.suptitle("Histogram of 20 000 draws, and your formula (line)")
 plt.show()
 
+# %% claim="three_areas_catch_every_sign"
+# The areas are 1; turning the sign of one term moves at least one of the three by more than 0.3.
+act = torch.linspace(-9, 9, 2001, dtype=torch.float64).tanh()
+u = torch.atanh(act)
+shapes = [(0.0, -1.0), (0.5, -0.2), (0.0, 0.4)]
+for turned in range(4):
+    areas = []
+    for mean, log_std in shapes:
+        z = (u - mean) / math.exp(log_std)
+        terms = [-0.5 * z**2, -log_std, -0.5 * math.log(2 * math.pi), -torch.log1p(-(act**2))]
+        if turned:
+            terms[turned] = -terms[turned]
+        areas.append(torch.trapezoid(sum(terms).exp(), act).item())
+        if not turned:
+            assert torch.allclose(sum(terms).exp(), density(mean, log_std, act), rtol=1e-4)
+    worst = max(abs(area - 1) for area in areas)
+    assert worst < 1e-3 if turned == 0 else worst > 0.3, (turned, areas)
+entropies = {}
+for log_std in (-1.0, -0.5, -0.1, 0.4, 1.0):
+    p = density(0.0, log_std, act)
+    entropies[log_std] = -torch.trapezoid(p * p.log(), act).item()
+assert max(entropies, key=entropies.get) == -0.1 and entropies[-0.1] > math.log(2) - 0.02, entropies
+assert density(0.0, 0.4, torch.tensor([0.97])) > 1.5 * density(0.0, 0.4, torch.tensor([0.0]))
+
 # %% [markdown]
 # On the right something to remember: with a wide Gaussian the squashed policy prefers the *bounds*. The
-# highest entropy is in between, where the density is nearly flat. Move the sliders (they need a running
+# highest entropy is in between, near $\log \sigma = -0.1$, where the density is nearly flat. Move the sliders (they need a running
 # kernel; the picture above is what they start from).
 
 
@@ -262,7 +313,8 @@ _ = widgets.interact(
 #   \;=\; \mathbb E\big[ Q'(a)\, \nabla_\mu a \big] \;\;\text{(through the sample)} .$$
 #
 # Equal on average. Now their spread, for $Q(a) = 10 - (a - 0.5)^2$ and $\mu = 0$, $\log \sigma = -0.5$,
-# each from 200 000 single actions (the means agree within their standard errors, give or take two):
+# each from 200 000 single actions. To be fair to the score, it is shown a second time with a baseline (lesson 3), the mean of $Q$. (After ±: the
+# standard error of the mean.)
 
 # %%
 noise = torch.randn(200_000, 1, generator=torch.Generator().manual_seed(0))
@@ -273,29 +325,62 @@ Q = 10 - (pre_tanh.tanh().squeeze(1) - 0.5) ** 2
 logp = squashed_gaussian_logp(mean, log_std, pre_tanh.detach())
 
 by_score = torch.autograd.grad((Q.detach() * logp).sum(), mean, retain_graph=True)[0].squeeze(1)
+centered = (Q - Q.mean()).detach()
+with_base = torch.autograd.grad((centered * logp).sum(), mean, retain_graph=True)[0].squeeze(1)
 by_sample = torch.autograd.grad(Q.sum(), mean)[0].squeeze(1)
-for label, x in [("score", by_score), ("through the sample", by_sample)]:
+estimates = {
+    "score": by_score,
+    "score with baseline": with_base,
+    "through the sample": by_sample,
+}
+for label, x in estimates.items():
     print(
         f"{label:20} mean {x.mean():6.3f} ± {x.std() / len(x) ** 0.5:.3f}   spread of one {x.std():.2f}"
     )
 
-bins = torch.linspace(-40, 40, 81).tolist()
-plt.hist(by_score, bins=bins, color=plots.ORANGE, label="score")
-plt.hist(by_sample, bins=bins, color=plots.BLUE, label="through the sample")
+bins = torch.linspace(-40, 40, 161).tolist()
+for (label, x), color in zip(estimates.items(), (plots.ORANGE, plots.RED, plots.BLUE), strict=True):
+    plt.hist(x, bins=bins, color=color, label=label, histtype="step", lw=1.5)
 plt.yscale("log")
 plt.xlabel("estimate of the gradient from one action")
 plt.ylabel("actions (log scale)")
-plt.title("One expectation, two spreads")
+plt.title("One expectation, three spreads")
 plt.legend()
 plt.show()
 
+# %% claim="three_estimates_of_one_gradient"
+# Equal means; the score's spread is 25 times that of the sample's derivative, of which a baseline leaves less than twice.
+for seed in range(5):
+    eps = torch.randn(200_000, 1, generator=torch.Generator().manual_seed(seed))
+    mu = torch.zeros(200_000, 1, requires_grad=True)
+    u = mu + math.exp(-0.5) * eps
+    value = 10 - (u.tanh().squeeze(1) - 0.5) ** 2
+    log_density = squashed_gaussian_logp(mu, torch.full_like(mu, -0.5), u.detach())
+    (score,) = torch.autograd.grad(log_density.sum(), mu)
+    weights = value.detach(), (value - value.mean()).detach()
+    trio = [w * score.squeeze(1) for w in weights]
+    trio.append(torch.autograd.grad(value.sum(), mu)[0].squeeze(1))
+    for x in trio[:2]:
+        error = (x - trio[2]).std() / len(x) ** 0.5
+        assert (x.mean() - trio[2].mean()).abs() < 4 * error, (seed, x.mean(), trio[2].mean())
+    plain, base, through = (x.std().item() for x in trio)
+    assert 23 < plain / through < 27 and 1.6 < base / through < 2.0, (plain, base, through)
+    eps = torch.randn(50_000, 16, generator=torch.Generator().manual_seed(seed))  # 16 dimensions
+    act = (math.exp(-0.5) * eps).tanh()
+    value = 10 - ((act - 0.5) ** 2).sum(dim=1)
+    base = (value - value.mean()).unsqueeze(1) * eps / math.exp(-0.5)
+    through = -2 * (act - 0.5) * (1 - act**2)
+    assert 5.3 < (base.std(0) / through.std(0)).mean() < 6.4, (base.std(0) / through.std(0)).mean()
+
 # %% [markdown]
-# The score's spread could be lowered with a baseline (lesson 3). The sample's derivative does not need
-# one: it never sees the constant 10.
+# Most of the score's spread comes from the constant 10, which says nothing about the direction: a baseline removes it, and what remains is less than twice the
+# spread of the sample's derivative. That one needs no baseline: the derivative of a constant is 0. With 16 action dimensions (a sum of 16 such hills) the factor
+# between the two is about 6: the derivative tells each dimension its own direction, the score has one number for all of them. The price: it needs
+# $\partial Q / \partial a$, so a critic whose *slope* is right.
 #
 # ## Paid for staying undecided
 #
-# Exploration was a side effect so far: a policy stays random until it has learned not to be. SAC makes
+# In lessons 2 to 4 exploration was a side effect: a policy stays random until it has learned not to be. SAC makes
 # it part of the task. The **entropy** of a policy in a state is
 # $\mathcal H(\pi(\cdot|s)) = -\mathbb E_{a \sim \pi}[\log \pi(a|s)]$, in nats, and every state pays for it:
 #
@@ -309,7 +394,7 @@ plt.show()
 #   = \alpha \log Z - \alpha\, \mathrm{KL}\Big(\pi \,\Big\|\, \tfrac{1}{Z} e^{Q/\alpha}\Big),
 #   \qquad\text{so}\qquad \pi^*(a) = \frac{e^{Q(a)/\alpha}}{Z}.$$
 #
-# A soft maximum: every action gets its share, the better the more. Two limits: as $\alpha \to 0$ it is
+# A soft maximum: every action gets a share, and better actions get larger ones. Two limits: as $\alpha \to 0$ it is
 # the argmax, as $\alpha \to \infty$ it is uniform. Here on a $Q$ with a broad low hill and a narrow
 # high one (a grid can do the integral, in this one dimension):
 
@@ -344,6 +429,23 @@ axes[0].set_ylabel("Q")
 axes[0].legend(fontsize=7, loc="upper left")
 plt.show()
 
+# %% claim="the_best_policy_is_the_soft_maximum"
+# On the grid: E[Q - alpha log pi] = alpha log Z - alpha KL(pi | best), for any pi; small alpha: the argmax, large: uniform.
+step = (grid[1] - grid[0]).double()
+hills = two_hills(grid).double()
+for alpha in (0.2, 0.6, 5.0):
+    best = torch.softmax(hills / alpha, 0) / step
+    log_z = torch.logsumexp(hills / alpha, 0) + step.log()
+    for seed in range(5):
+        noise = torch.randn(401, generator=torch.Generator().manual_seed(seed)).double()
+        p = torch.softmax(noise, 0) / step
+        objective = (p * (hills - alpha * p.log())).sum() * step
+        kl = (p * (p / best).log()).sum() * step
+        assert torch.isclose(objective, alpha * log_z - alpha * kl) and kl > 0
+cold, hot = soft_optimum(0.01)[0], soft_optimum(1000.0)[0]
+assert (grid[cold.argmax()] - 0.5).abs() < 0.01 and cold[(grid - 0.5).abs() > 0.1].max() < 1e-6
+assert (hot - 0.5).abs().max() < 0.01
+
 
 # %%
 def optimum_slider(log10_alpha=-0.7):
@@ -375,8 +477,8 @@ _ = widgets.interact(
 #
 # $Q_1'$ and $Q_2'$ are slow copies of two critics; why slow and why two comes in a moment. The action
 # $a$ may come from an old policy, and the equation is true all the same: it says what follows *if* $a$
-# is played. This is why SAC may keep a **replay buffer** with everything it has lived through, where
-# PPO has to throw its data away.
+# is played. This is why SAC may keep a **replay buffer** of what it has lived through, where
+# PPO has to throw its data away after each update.
 #
 # By hand: $r = 1$, $Q_1' = 10$, $Q_2' = 8$, $\log \pi = -0.5$, $\gamma = 0.9$, $\alpha = 0.2$. Then
 # $y = 1 + 0.9 \cdot (8 + 0.1) = 8.29$. If the transition terminated the episode: $y = 1$. No future, so
@@ -407,7 +509,7 @@ _ = widgets.interact(
 # ### Cut off is not over
 #
 # Pendulum-v1 never ends; its episodes are *cut off* after 200 steps so that training sees new starts.
-# `terminated` is then `False` and `truncated` is `True`, and the target must bootstrap. Many programs
+# `terminated` is then `False` and `truncated` is `True`, and the target must bootstrap. Some programs
 # lump the two together as `done`. What that does can be computed: a machine pays 1 for every step, for
 # ever, so with $\gamma = 0.98$ it is worth $1 / (1 - 0.98) = 50$. We watch it in episodes of 20 steps
 # and repeat $V \leftarrow$ mean of your targets (no entropy, $\alpha = 0$):
@@ -441,6 +543,11 @@ print(
     round(learn_value(time_limit)[-1], 1),
 )
 
+# %% claim="a_time_limit_taken_for_an_end"
+# Bootstrapped, the value tends to 50; with each 20th step taken for an end, to 1 / (1 - 0.98 * 0.95) = 14.5.
+assert abs(learn_value(nothing_ends, updates=2_000)[-1] - 50) < 0.01
+assert abs(learn_value(time_limit, updates=2_000)[-1] - 1 / (1 - 0.98 * 0.95)) < 0.01
+
 # %% [markdown]
 # One step in twenty tells the critic that the world is over, so it sees a world that ends with
 # probability $1/20$ at every step: the discount is in effect $0.98 \cdot 0.95 = 0.931$, and
@@ -449,7 +556,7 @@ print(
 # ## Two critics
 #
 # The actor looks for actions that the critic rates highly. Among many actions, it finds those whose
-# rating is *too* high: the maximum of noisy estimates is biased upward. The cure: train two critics from
+# rating is *too* high: the maximum of noisy estimates is biased upward. The remedy ([Fujimoto et al. 2018](https://arxiv.org/abs/1802.09477)): train two critics from
 # different random beginnings, and believe the smaller one. Both regress to the same target:
 #
 # $$L(Q_1, Q_2) = \frac1B \sum_i \big(Q_1(s_i, a_i) - y_i\big)^2 + \frac1B \sum_i \big(Q_2(s_i, a_i) - y_i\big)^2$$
@@ -506,6 +613,15 @@ print(
 # </details>
 
 # %% exercise="pgcourse.networks.polyak_update"
+
+# %% claim="the_copy_forgets_half"
+# After ln 2 / tau updates, half of what the copy was at first is left.
+for tau in (0.05, 0.01, 0.005):
+    online, slow = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(online.weight), torch.nn.init.ones_(slow.weight)
+    for _ in range(round(math.log(2) / tau)):
+        polyak_update(slow, online, tau)
+    assert abs(slow.weight.item() - 0.5) < 0.02, (tau, slow.weight.item())
 
 # %% [markdown]
 # The copy at work: a "critic" with one weight that jumps to 1 and trembles there.
@@ -581,10 +697,19 @@ plt.legend(ncols=2, loc="upper left")
 plt.show()
 
 # %% [markdown]
-# A single critic believes in a treasure that it invented itself, and its own target confirms it. Two
-# networks seldom invent the same one. The minimum may err as well, but downward, and an action that is
-# *under*rated is merely not tried; an overrated one is chased.
-#
+# A single critic believes in a treasure that it invented itself, and its own target confirms it. The smaller of two believes in much less:
+# a treasure has to be invented by both. It does not make the belief right: here the smaller one still errs upward in most seeds (the target asks for
+# the *best* action by it), elsewhere it errs downward, as you will see on the pendulum. But an action that is *under*rated is merely not tried; an overrated one is chased.
+
+# %% claim="two_critics_believe_in_less" slow=true
+# In a world without rewards: one critic against the smaller of two, from the same beginnings.
+figures = {str(n): [round(believe(n, seed, 200), 3) for seed in range(20)] for n in (1, 2)}
+alone, paired = figures["1"], figures["2"]
+assert sum(a > b for a, b in zip(alone, paired, strict=True)) >= 18, figures
+assert sum(alone) > 2 * sum(paired) and min(alone) > 0, figures
+assert sum(x > 0 for x in paired) > 10, figures
+
+# %% [markdown]
 # ## The actor climbs the critic
 #
 # Draw a fresh action with the reparameterization, ask both critics about it, and move the policy towards
@@ -595,8 +720,7 @@ plt.show()
 #
 # Compare lesson 4: there $\log \pi$ was multiplied by a constant advantage. Here gradient flows through
 # *everything*: through $Q$ into the action and on into $\mu$ and $\sigma$, and through $\log \pi$. The
-# one constant is $\alpha$, which has a loss of its own. (The critics receive gradients too, on the way;
-# their optimizer ignores them.)
+# one constant is $\alpha$, which has a loss of its own. (The critics are only passed through: their weights take no step on this loss.)
 #
 # ### Exercise: `sac_actor_loss` (8 minutes, ●●)
 #
@@ -616,8 +740,8 @@ plt.show()
 # %% [markdown]
 # ## A price that sets itself
 #
-# Which $\alpha$? Too small, and the policy settles on the first thing that works; too large, and it
-# never settles. The right price depends on the size of the rewards, and that changes while learning.
+# Which $\alpha$? Too small, and the policy may settle on the first thing that works; too large, and it
+# never settles. The right price depends on how far the values of actions lie apart, which is a matter of the size of the rewards and changes while learning.
 # So ask for what we mean: *an entropy of at least* $\bar{\mathcal H}$. That is a constraint, and $\alpha$
 # is its Lagrange multiplier. Raise the price while the policy is too predictable, lower it while it is
 # random enough:
@@ -625,7 +749,7 @@ plt.show()
 # $$L(\alpha) = -\frac1B \sum_i \alpha \,\big( \log \pi(a_i | s_i) + \bar{\mathcal H} \big)
 #   = \alpha\, (\text{entropy} - \bar{\mathcal H}), \qquad \alpha = e^{\log \alpha} .$$
 #
-# We descend on $\log \alpha$, so that $\alpha$ stays positive. The usual target is **minus** the number of
+# We descend on $\log \alpha$, so that $\alpha$ stays positive. A common target, that of [Haarnoja et al. 2018b](https://arxiv.org/abs/1812.05905), is **minus** the number of
 # action dimensions, $\bar{\mathcal H} = -D$. A uniform density on an interval of length $\ell$ has
 # entropy $\log \ell$, so $-1$ nat is an interval of length $e^{-1} \approx 0.37$ out of 2: focused, but
 # not frozen. The most that an action in $(-1, 1)$ can have is $\log 2 \approx 0.69$ nats.
@@ -660,14 +784,14 @@ plt.show()
 
 # %%
 def one_state(
-    Q, target_entropy=None, alpha=1.0, start=0.0, steps=500, seed=0, tune=temperature_loss
+    Q, target_entropy=None, alpha=1.0, start=(0.0, -0.5), steps=500, seed=0, tune=temperature_loss
 ):
     """Soft actor-critic in one state: the course of entropy and alpha, and the final (mean, log_std).
 
     target_entropy : nats; None keeps alpha as it is
     """
     generator = torch.Generator().manual_seed(seed)
-    policy = torch.tensor([start, -0.5], requires_grad=True)
+    policy = torch.tensor(start, requires_grad=True)  # mean and log_std
     log_alpha = torch.tensor(math.log(alpha) if alpha else 0.0, requires_grad=True)
     policy_opt, alpha_opt = Adam([policy], lr=0.03), Adam([log_alpha], lr=0.03)
     entropies, alphas = [], []
@@ -714,6 +838,17 @@ fig.legend(loc="outside lower center", ncols=4, fontsize=9)
 fig.suptitle("The entropy that was asked for (dotted), the price that brings it, and the policy")
 plt.show()
 
+# %% claim="the_price_brings_what_was_asked_for"
+# For five seeds: the entropy ends within 0.1 nats of the target; out of reach, the price grows and grows.
+for seed in range(5):
+    for target in (-1.0, 0.5):
+        entropies, _, _ = one_state(hill, target, steps=600, seed=seed)
+        in_the_end = sum(entropies[-100:]) / 100
+        assert abs(in_the_end - target) < 0.1, (seed, target, in_the_end)
+    entropies, prices, _ = one_state(hill, 1.0, steps=300, seed=seed)
+    assert prices[-1] > 50 and max(torch.tensor(entropies[-50:]).mean(), 0) < math.log(2) + 0.02
+    assert (torch.tensor(prices).diff() > 0).all()
+
 # %% [markdown]
 # Each run finds its own price, and with it the width that was asked for. One at a time:
 
@@ -729,7 +864,7 @@ def tuning_slider(target=-1.0):
 _ = widgets.interact(tuning_slider, target=widgets.SelectionSlider(options=asked, value=-1.0))
 
 # %% [markdown]
-# A wrong sign is a favorite mistake here, because the target is negative already. Steer towards $+1$
+# A wrong sign is easily made here, where the target is negative already. Steer toward $+1$
 # nat in place of $-1$: that is more than any density on $(-1, 1)$ has, so no price is high enough.
 
 # %%
@@ -753,39 +888,59 @@ print(f"entropy with the target negated: {entropy:.2f} nats, of at most {math.lo
 # %% [markdown]
 # ### What the entropy buys
 #
-# Back to the two hills, and a policy that starts on the *lower* one. Without entropy it climbs what it
-# stands on and becomes sure of it. With a price that starts high and comes down, it first spreads over
-# everything, and settles where most of the reward is.
+# Back to the two hills, and a policy that starts on the *lower* one and is fairly sure of it ($\log \sigma = -1.5$). Without entropy it climbs what it
+# stands on and becomes surer still. With a price that starts high ($\alpha = 1$) and comes down, it first spreads over
+# everything, and settles on the higher hill. Five seeds.
 
 # %%
-lower = math.atanh(-0.5)  # the top of the low hill
-cases = {
-    "without entropy": one_state(two_hills, None, alpha=0.0, start=lower, steps=fast(500, 60)),
-    "tuned to −2 nats": one_state(two_hills, -2.0, start=lower, steps=fast(500, 60)),
-}
+lower = (math.atanh(-0.5), -1.5)  # the top of the low hill
+settings = {"without entropy": dict(alpha=0.0), "tuned to −2 nats": dict(target_entropy=-2.0)}
 fig, axes = plt.subplots(1, 2, figsize=(7.5, 3), sharey=True)
 act = torch.linspace(-0.999, 0.999, 800)
-for ax, (label, (_, _, (mean, log_std))) in zip(axes, cases.items(), strict=True):
-    p = density(mean, log_std, act)
+for ax, (label, how) in zip(axes, settings.items(), strict=True):
+    ends = [
+        one_state(two_hills, start=lower, steps=fast(500, 60), seed=seed, **how)[2]
+        for seed in range(fast(5, 2))
+    ]
     ax.plot(act, two_hills(act), color="black", ls=":", label="Q(a)")
-    ax.fill_between(act, 1.5 * p / p.max(), color=plots.SKY, label="policy (scaled)")
-    ax.set(xlabel="action a", title=f"{label}\nends at a = {math.tanh(mean):.2f}")
-axes[0].set(ylabel="Q", ylim=(-0.05, 2.2))
+    for mean, log_std in ends:
+        p = density(mean, log_std, act)
+        ax.plot(act, 1.5 * p / p.max(), color=plots.BLUE, lw=1, alpha=0.6)
+    where = ", ".join(f"{math.tanh(mean):.2f}" for mean, _ in ends)
+    ax.set_title(f"{label}\nends at a = {where}", fontsize=9)
+    ax.set(xlabel="action a", ylim=(-0.05, 2.2))
+axes[0].set_ylabel("Q, and the policy (scaled)")
 axes[0].legend(fontsize=8, loc="upper left")
 plt.show()
 
+
+# %% claim="entropy_leaves_the_lower_hill"
+# From the lower hill, five seeds: without entropy it stays, with a tuned price it ends on the higher one; narrower still, it stays.
+def where(seed, log_std, **how):
+    return math.tanh(one_state(two_hills, start=(lower[0], log_std), seed=seed, **how)[2][0])
+
+
+for seed in range(5):
+    assert abs(where(seed, -1.5, alpha=0.0, steps=400) + 0.5) < 0.05, seed
+    assert abs(where(seed, -1.5, target_entropy=-2.0) - 0.5) < 0.05, seed
+assert abs(where(0, -2.0, target_entropy=-2.0) + 0.5) < 0.05
+
 # %% [markdown]
+# It is no guarantee: a policy that starts narrower still ($\log \sigma = -2$) stays where it is in both cases, because here the price has come down before
+# the policy has spread.
+#
 # ## All together: the pendulum
 #
 # Pendulum-v1: the state is angle and speed, the action one torque in $[-2, 2]$ N m, too weak to lift the
 # pole directly. It has to be swung up. The reward is 0 when it stands still upright and down to $-16$
-# per step otherwise. An episode of 200 steps brings about $-1200$ at random, and more than $-200$ on
+# per step otherwise. An episode of 200 steps brings about $-1200$ at random; here, more than $-200$ on
 # average counts as solved.
 #
 # `pgcourse.sac.train` is the loop: collect into the replay buffer, soft target, both critics, actor,
-# temperature, slow copy. Every piece is yours. Along the way, `Examination` plays a few fresh episodes
-# and compares what the critic promised for their first step with the discounted reward that followed.
-# *Up to a minute; a few seconds on a quiet machine.*
+# temperature, slow copy. Every piece is yours. Along the way, `Examination` plays 16 fresh episodes every 200 steps
+# and compares what the critic promised for their first step with what followed, counted as $Q$ counts it: the discounted rewards, and from
+# the second step on $\alpha$ times the entropy, at the temperature of the moment. Three seeds.
+# *Up to a minute; half of that on a quiet machine.*
 
 # %%
 mine = {
@@ -796,20 +951,34 @@ mine = {
     "polyak": polyak_update,
     "logp": squashed_gaussian_logp,
 }
-config = sac.Config(total_steps=fast(8_000, 2_000))
-examination = clinic_sac.Examination(config)
-run = sac.train(config, **mine, callback=examination)
-scores = evaluate(run.policy, "Pendulum-v1")
-print(f"20 fresh episodes without exploration: mean {scores.mean():.0f}, worst {scores.min():.0f}")
+
+
+def trained(seed, steps, **changes):
+    """Your SAC with some of its pieces changed: the result, and what the examination saw."""
+    config = sac.Config(seed=seed, lr=2e-3, total_steps=steps)
+    examination = clinic_sac.Examination(config)
+    result = sac.train(config, **(mine | changes), callback=examination)
+    return result, examination.curves()
+
+
+seeds = range(fast(3, 2))
+runs = [trained(seed, fast(8_000, 2_000)) for seed in seeds]
+for seed, (run, _) in zip(seeds, runs, strict=True):
+    scores = evaluate(run.policy, "Pendulum-v1", episodes=100)
+    print(
+        f"seed {seed}: 100 fresh episodes without exploration: "
+        f"mean {scores.mean():.0f}, worst {scores.min():.0f}"
+    )
+run, _ = runs[0]
 
 # %%
-clinic_sac.show({"your run": examination.curves()})
+clinic_sac.show({"your runs": [curves for _, curves in runs]})
 plt.show()
 
 # %% [markdown]
-# From left to right: the return climbs to the top. The critic's promise is far too high while it knows
-# little (it began near 0, and the truth is a large negative number), then it comes close, and stays a
-# little too *low*: the minimum of two is careful. The entropy starts high and is brought down towards its
+# One line for each seed. From left to right: the return (with exploration, as in training) climbs to the top. The critic's promise is far too high while it knows
+# little (it began near 0, and the truth is a large negative number); later it crosses 0 and stays too *low*: the minimum of two is careful, more than it
+# would have to be. The entropy starts high and is brought down toward its
 # target, $-1$, by a temperature that finds its way down too. And few actions sit at the bounds. (Dotted, to compare:
 # solved, no error, the target entropy, and the temperature at the start.)
 #
@@ -855,8 +1024,8 @@ show_policy(run.policy)
 # ## Leave one out
 #
 # Take one idea away at a time, with your functions in the same loop: no entropy ($\alpha = 0$ in target
-# and actor loss), one critic (asked twice), and the done mask the wrong way round. They train for 5000 steps
-# in place of 8000: what is to be seen is seen by then. *Up to a minute for each of the three; a few seconds
+# and actor loss), one critic (asked twice), and the done mask the wrong way round. Three seeds each. They train for 5000 steps
+# in place of 8000: what is to be seen is seen by then. *Up to a minute for each of the three; a quarter of that
 # on a quiet machine.*
 
 
@@ -882,10 +1051,10 @@ def wrong_mask_target(rew, q1, q2, logp, terminated, gamma, alpha):
 
 
 def without(**changes):
-    return clinic_sac.examine(mine | changes, fast(5_000, 2_000), progress=True)
+    return [trained(seed, fast(5_000, 2_000), **changes)[1] for seed in seeds]
 
 
-left_out = {"all of it": examination.curves()}
+left_out = {"all of it": [curves for _, curves in runs]}
 
 # %%
 left_out["no entropy"] = without(target=no_entropy_target, actor_loss=no_entropy_actor)
@@ -904,14 +1073,51 @@ plt.show()
 # Look along the rows.
 #
 # - **No entropy.** The return is as good! But the entropy has fallen far below $-1$: the policy is as good
-#   as deterministic, and the temperature climbs and climbs, because nobody listens to it any more.
-#   Pendulum forgives this: its episodes start everywhere, and so explore by themselves. The two hills
-#   above did not forgive.
-# - **One critic.** The return is as good, again; but the critic promises more than with two, and less
-#   care is left in it. With more action dimensions there are more actions to be wrong about.
+#   as deterministic, and the temperature climbs and climbs, because nothing listens to it any more. (So does the second column: the examination goes on counting
+#   entropy at that price, and this critic has never heard of it.)
+#   Pendulum forgives the loss of entropy. The two hills above did not.
+# - **One critic.** The return is as good, again; but the critic promises more than with two.
 # - **Wrong mask.** Pendulum never terminates, so an inverted mask removes *every* future: the critic learns
 #   the reward of one step, far above what really follows, and the policy never swings up.
-#
+
+
+# %% claim="leave_one_out" slow=true
+# Five seeds: without entropy it plays as well and the temperature runs away; one critic promises more; the wrong mask learns nothing.
+def late(steps=5_000, **changes):
+    found = [clinic_sac.late(trained(seed, steps, **changes)[1]) for seed in range(5)]
+    return {key: [round(one[key], 2) for one in found] for key in found[0]}
+
+
+figures = {
+    "all of it": late(),
+    "no entropy": late(target=no_entropy_target, actor_loss=no_entropy_actor),
+    "one critic": late(target=one_critic_target, actor_loss=one_critic_actor),
+    "wrong mask": late(target=wrong_mask_target),
+}
+whole, no_entropy, single, wrong_mask = figures.values()
+assert sum(no_entropy["return"]) > sum(whole["return"]) - 500, figures
+assert sum(single["return"]) > sum(whole["return"]) - 500, figures
+assert all(x > y for x, y in zip(single["q error"], whole["q error"], strict=True)), figures
+assert max(no_entropy["entropy"]) < -4 and min(no_entropy["alpha"]) > 10, no_entropy
+assert max(wrong_mask["return"]) < -1000 and min(wrong_mask["q error"]) > 150, wrong_mask
+
+
+# %% claim="smaller_and_larger_of_two" slow=true
+# Five seeds: a whole run plays well in the end and its critic errs downward; with the larger of two critics it does not.
+def late(**changes):
+    found = [clinic_sac.late(trained(seed, 8_000, **changes)[1]) for seed in range(5)]
+    return {key: [round(one[key], 2) for one in found] for key in found[0]}
+
+
+figures = {"smaller": late(), "larger": late(**clinic_sac.BUGS["larger critic"])}
+smaller, larger = figures.values()
+assert min(smaller["return"] + larger["return"]) > -200, figures
+assert max(smaller["q error"]) < -5, figures
+assert all(y - x > 15 for x, y in zip(smaller["q error"], larger["q error"], strict=True)), figures
+assert max(smaller["entropy"]) < 0 and max(smaller["alpha"]) < 0.5, figures
+assert max(smaller["saturated"]) < 0.1, figures
+
+# %% [markdown]
 # A lesson beyond SAC: **the return alone does not tell you that the code is right.** You need the other
 # curves.
 #
@@ -935,24 +1141,35 @@ plt.show()
 # | Line | What it buys | What it costs |
 # |---|---|---|
 # | replay buffer | each step of experience is learned from many times | needs a critic that does not care which policy acted: $Q$, not $V$ |
-# | through the sample | a low-variance gradient without a baseline | continuous actions only; the critic's slope must be right |
-# | entropy and temperature | exploration that lasts as long as it pays | one more loss |
-# | two critics | fewer self-made treasures | a second network; somewhat too careful |
-# | slow copy | a target that holds still | learning that lags by about $1/\tau$ updates |
+# | through the sample | a low-variance gradient without a baseline | differentiable samples, so continuous actions; the critic's slope must be right |
+# | entropy and temperature | exploration with a price in units of reward | one more loss |
+# | two critics | fewer self-made treasures | a second network; here, values that are too low |
+# | slow copy | a target that moves slowly | a target that lags by about $1/\tau$ updates |
 #
-# REINFORCE → baseline → actor-critic → PPO keeps *on-policy* data and makes each step safe. SAC goes the
-# other way: it lets the data be old, and repairs the critic until it can be climbed.
+# REINFORCE → baseline → actor-critic → PPO keeps *on-policy* data and limits each step. SAC goes the
+# other way: it lets the data be old, and trains a critic on it that the actor can climb.
 #
 # ## The bug clinic
 #
-# Eight real runs on Pendulum-v1, the same seed and settings as yours. One is healthy; the others have
-# **one planted bug each**. All you get is their curves.
+# Eight real runs on Pendulum-v1, with the settings of yours and its first seed, 0. One is healthy: it is that run of yours, once more. The others have
+# **one planted bug each** (two of the bugs have to be made in two functions). All you get is their curves, cut off at the edges of the picture, and the mean of each over the
+# second half of the run.
 
 
 # %%
 patients = clinic_sac.load()
 clinic_sac.show(patients)
 plt.show()
+print("   " + "".join(f"{title:>23s}" for title, *_ in clinic_sac.CURVES.values()))
+for letter, curves in patients.items():
+    print(f"{letter}  " + "".join(f"{x:23.3g}" for x in clinic_sac.late(curves).values()))
+
+# %% claim="the_healthy_patient_is_your_first_run"
+# Patient B is the learner's own run of seed 0: the same beginning, measurement by measurement.
+_, again = trained(0, 1_500)
+for key, curve in again.items():
+    healthy = torch.as_tensor(patients["B"][key][: len(curve)])
+    assert torch.allclose(healthy, torch.as_tensor(curve), rtol=0.05, equal_nan=True), key
 
 # %% [markdown]
 # ### Exercise: `quiz_sac_clinic` (20 minutes, ●●●)
@@ -977,8 +1194,8 @@ plt.show()
 # <details><summary>Hint 3</summary>
 #
 # No density on $(-1, 1)$ has an entropy above $\log 2$: who reports more is miscalculating. And of two
-# patients who both play well, ask on which side of 0 their second column stays. The minimum of two critics
-# errs downward.
+# patients who both play well, compare where their second column ends. The minimum of two critics errs downward, as in your own runs;
+# the maximum does not.
 #
 # </details>
 
@@ -1012,7 +1229,7 @@ plt.show()
 # Treat one, with your own functions. *Up to a minute.*
 
 # %%
-patient = "C"
+patient = "C"  # or another one
 pieces = {name: mine[name] for name in quiz_sac_treatment()[patient]}
 cured = clinic_sac.rerun(patient, total_steps=fast(5_000, 2_000), **pieces)
 clinic_sac.show({patient: patients[patient], f"{patient}, treated": cured})
@@ -1025,8 +1242,8 @@ plt.show()
 #
 # <details><summary>Why can SAC learn from old data, and PPO not?</summary>
 #
-# PPO's gradient is an expectation over the actions of the *current* policy (give or take the clip). SAC's
-# critic learns $Q(s, a)$, which is true whoever chose $a$; the action that follows, $a'$, and the action
+# PPO's gradient is an average over what the *current* policy does. Its ratio makes up for slightly old actions, not for the states to which an older
+# policy went. SAC's critic learns $Q(s, a)$, which is true whoever chose $a$; the action that follows, $a'$, and the action
 # that the actor climbs with are drawn fresh from the current policy.
 #
 # </details>
@@ -1057,14 +1274,14 @@ plt.show()
 #
 # ## Papers
 #
-# - Haarnoja, Zhou, Abbeel & Levine (2018), *Soft Actor-Critic: Off-Policy Maximum Entropy Deep
-#   Reinforcement Learning with a Stochastic Actor*, arXiv:1801.01290.
-# - Haarnoja et al. (2018), *Soft Actor-Critic Algorithms and Applications*, arXiv:1812.05905: the
-#   temperature.
-# - Fujimoto, van Hoof & Meger (2018), *Addressing Function Approximation Error in Actor-Critic Methods*,
-#   arXiv:1802.09477: two critics.
-# - Lillicrap et al. (2016), *Continuous control with deep reinforcement learning*, arXiv:1509.02971: the
-#   slow copy.
-# - Pardo et al. (2018), *Time Limits in Reinforcement Learning*, arXiv:1712.00378.
+# - Haarnoja, Zhou, Abbeel & Levine 2018, [*Soft Actor-Critic: Off-Policy Maximum Entropy Deep
+#   Reinforcement Learning with a Stochastic Actor*](https://arxiv.org/abs/1801.01290)
+# - Haarnoja et al. 2018b, [*Soft Actor-Critic Algorithms and Applications*](https://arxiv.org/abs/1812.05905): the
+#   temperature
+# - Fujimoto, van Hoof & Meger 2018, [*Addressing Function Approximation Error in Actor-Critic Methods*](https://arxiv.org/abs/1802.09477):
+#   two critics
+# - Lillicrap et al. 2016, [*Continuous control with deep reinforcement learning*](https://arxiv.org/abs/1509.02971): the
+#   slow copy
+# - Pardo et al. 2018, [*Time Limits in Reinforcement Learning*](https://arxiv.org/abs/1712.00378)
 #
 # **Next:** lesson 7 returns to PPO, with a language model as the policy and a reward learned from people.

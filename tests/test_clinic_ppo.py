@@ -49,7 +49,10 @@ def test_curves_show_what_the_diagnoses_say():
     }
     fine = late["no bug"]
     assert fine["return"] > 400 and fine["kl"] < 0.02 and 0.02 < fine["clip_fraction"] < 0.3
-    assert late["no clip"]["return"] < 250 and late["no clip"]["kl"] > 10 * fine["kl"]
+    assert late["no clip"]["kl"] > 10 * fine["kl"] and late["no clip"]["entropy"] < 0.1
+    assert late["no clip"]["return"] < 0.7 * fine["return"]
+    wrong_at_once = {bug for bug, curves in late.items() if curves["first_ratio_error"] > 1e-3}
+    assert wrong_at_once == {"actions resampled"}
     assert late["sign"]["return"] < 11 and late["sign"]["entropy"] < 0.01
     assert (
         late["old policy recomputed"]["kl"] == late["old policy recomputed"]["clip_fraction"] == 0
@@ -68,9 +71,9 @@ def test_curves_show_what_the_diagnoses_say():
 
 
 def test_the_script_still_makes_them():
-    """The first part of two patients, trained again."""
+    """The first part of three patients, trained again; C is healthy, so it is what anybody gets."""
     kept = clinic_ppo.load()
-    for patient in "BE":
+    for patient in "BCE":
         bug = clinic_ppo.BUGS[clinic_ppo.PATIENTS[patient]]
         curves = clinic_ppo.examine(bug, total_steps=4_000)
         assert len(curves["steps"]) >= 4

@@ -74,8 +74,10 @@ def test_curves_show_what_the_diagnoses_say():
         for p, curves in clinic_sac.load().items()
     }
     fine = late["no bug"]
-    assert fine["return"] > -200 and abs(fine["entropy"] + 1) < 0.4 and fine["q error"] < 0
-    assert late["larger critic"]["return"] > -200 and late["larger critic"]["q error"] > 0
+    larger = late["larger critic"]
+    assert fine["return"] > -200 and -1.2 < fine["entropy"] < 0 and fine["q error"] < -10
+    assert larger["return"] > -200 and larger["q error"] > 0
+    assert larger["q error"] - fine["q error"] > 15
     assert late["no entropy"]["entropy"] < -5 and late["no entropy"]["alpha"] > 100
     assert late["target entropy negated"]["entropy"] > 0.5
     assert late["target entropy negated"]["alpha"] > 100
@@ -89,7 +91,7 @@ def test_curves_show_what_the_diagnoses_say():
 
 
 def test_the_script_still_makes_them():
-    """The beginning of two runs, trained again: the price of entropy is the same, give or take the noise."""
+    """The beginning of two runs, trained again; B is healthy, so it is what anybody gets."""
     kept = clinic_sac.load()
     for patient in "BD":
         bug = clinic_sac.BUGS[clinic_sac.PATIENTS[patient]]
@@ -97,5 +99,5 @@ def test_the_script_still_makes_them():
         n = len(curves["steps"])
         assert n >= 7
         np.testing.assert_allclose(curves["steps"], kept[patient]["steps"][:n])
-        np.testing.assert_allclose(curves["alpha"], kept[patient]["alpha"][:n], rtol=0.2)
-        assert (curves["entropy"][-1] < -5) == (kept[patient]["entropy"][n - 1] < -5)
+        for name, x in curves.items():
+            np.testing.assert_allclose(x, kept[patient][name][:n], rtol=0.05, atol=0.05)

@@ -332,4 +332,13 @@ def test_normalized_advantages_have_mean_zero_and_spread_one():
     assert out[mask].mean().abs() < 1e-12
     assert out[mask].square().mean().item() == pytest.approx(1)
     assert (out[~mask] == 0).all()
-    assert (normalize_advantage(torch.full((5,), 2.0)) == 0).all()
+
+
+@pytest.mark.parametrize("value, n", [(0.1, 7), (37.7, 30), (-1e6 / 3, 4096), (2.0, 5), (0.3, 1)])
+def test_equal_advantages_normalize_to_exactly_zero(value, n):
+    """Whatever their size: the float32 mean of 30 times 37.7 is not 37.7, and 1e-8 is less than that."""
+    equal = torch.full((n,), value)
+    assert (normalize_advantage(equal) == 0).all()
+    wide = torch.stack([equal, torch.full((n,), float("nan"))])
+    mask = torch.tensor([[True], [False]]).expand(2, n)
+    assert (normalize_advantage(wide, mask) == 0).all()

@@ -138,6 +138,29 @@ def test_evaluation_counts_each_episode_once():
     assert evaluate(Still(), "test/Count-v0", episodes=7).tolist() == [6.0] * 7
 
 
+def test_evaluation_draws_actions_when_asked():
+    """A policy that mostly stands still, and without noise always: its drawn actions do not repeat it."""
+
+    class Doubtful:
+        def noise(self, shape, generator):
+            return torch.rand(*shape, generator=generator)
+
+        def act(self, obs, deterministic, noise=None):
+            assert deterministic == (noise is None)
+            push_right = obs[:, 2] + obs[:, 3] > 0  # toward where the pole falls
+            return (push_right if deterministic else push_right ^ (noise < 0.4)).long()
+
+        def to_env(self, act):
+            return act.numpy()
+
+    greedy, drawn, again, other = (
+        evaluate(Doubtful(), "CartPole-v1", 50, **how)
+        for how in [{}, *[{"deterministic": False}] * 2, {"deterministic": False, "seed": 1}]
+    )
+    assert greedy.mean() > 2 * drawn.mean()
+    assert drawn.tolist() == again.tolist() != other.tolist()
+
+
 def test_images_are_flattened_and_integers_become_floats():
     class Picture(Count):
         observation_space = spaces.Box(0, 255, (2, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, integers, masks, normal
+from pgcourse.checks.make_inputs import flags, frame, integers, masks, normal, steps_3_by_4
 from pgcourse.checks.symptoms import (
     apart,
     differ,
@@ -225,6 +225,11 @@ WITH_BASELINE = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "returns in the thousands",
+            lambda g: dict(ret=tensor(3000.0, -1000.0, 2000.0), val=tensor(-2000.0, 3000.0, 500.0)),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -289,7 +294,7 @@ WITH_BASELINE = Exercise(
             "gradient into the value",
             "A gradient flows from the advantage into the values: detach them.",
             baseline_not_detached,
-            "The policy's loss would train the value to make actions look good, not to be right.",
+            "The policy's loss would push every value up, whatever the returns were.",
         ),
         Pitfall(
             "next state's value",
@@ -570,6 +575,11 @@ OPTIMAL_BASELINE = Exercise(
             lambda g: scores_and_returns(g, 3, 2) | dict(ret=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "returns in the thousands, long scores",
+            lambda g: dict(scores=1000 * tensor(*HAND_SCORES), ret=tensor(1000.0, -2000.0, 4000.0)),
+            "many parameters",
         ),
     ],
     pitfalls=[
@@ -957,6 +967,15 @@ VARIANCE_RATIO = Exercise(
             lambda g: scores_returns_baseline(g, 3, 2) | dict(baseline=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "returns in the thousands, long scores",
+            lambda g: dict(
+                scores=1000 * tensor(*HAND_SCORES),
+                ret=tensor(1000.0, -2000.0, 4000.0),
+                baseline=tensor(1500.0, -500.0, 900.0),
+            ),
+            "many parameters",
         ),
     ],
     pitfalls=[
@@ -1374,6 +1393,11 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
         Case("float64", returns_of(4, 3, F64), "values"),
         Case("two samples of three starts", returns_of(2, 3), "two samples"),
         Case("one sample of each start", returns_of(1, 4), "one sample", raises=True),
+        Case(
+            "returns in the thousands",
+            lambda g: dict(ret=1000 * tensor([1.0, 10.0], [2.0, -20.0], [-6.0, 3.0])),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1510,7 +1534,7 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
             "equal returns left out",
             "It leaves out every sample with the same RETURN as one's own; only one's own sample goes.",
             others_unlike,
-            "Where rewards are 0 or 1 that leaves out half the batch, and the baseline looks at the result.",
+            "Where rewards are 0 or 1 that leaves out all that did as well, and the baseline looks at the result.",
         ),
         symptom(
             lambda: LEAVE_ONE_OUT_BASELINE,
@@ -1561,6 +1585,18 @@ def normalize_by(correction, eps):
         same_shape(adv=adv, mask=mask)
         kept = adv if mask is None else adv[mask]
         scaled = (adv - kept.mean()) / (kept.std(correction=correction) + eps)
+        return scaled if mask is None else torch.where(mask, scaled, 0.0)
+
+    return fn
+
+
+def normalize_inside_root(correction, eps):
+    """The form of batch normalization: sqrt(var + eps)."""
+
+    def fn(adv, mask=None):
+        same_shape(adv=adv, mask=mask)
+        kept = adv if mask is None else adv[mask]
+        scaled = (adv - kept.mean()) / (kept.var(correction=correction) + eps).sqrt()
         return scaled if mask is None else torch.where(mask, scaled, 0.0)
 
     return fn
@@ -1731,11 +1767,13 @@ def moments_off(mean=False, std=False):
     return sign
 
 
+LARGE = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, 5)
+
 NORMALIZE_ADVANTAGE = Exercise(
     reference=normalize_advantage,
-    accept=tuple(
-        normalize_by(correction, small)
-        for correction, small in ((1, 1e-8), (1, 1e-5), (0, 1e-5), (1, 1e-6), (0, 1e-6))
+    accept=(
+        *(normalize_by(*convention) for convention in CONVENTIONS),
+        *(normalize_inside_root(*convention) for convention in CONVENTIONS),
     ),
     parts={
         "no mask": 2,
@@ -1788,6 +1826,12 @@ NORMALIZE_ADVANTAGE = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "advantages in the thousands and a mask",
+            lambda g: dict(adv=LARGE, mask=frame()),
+            "mask",
+        ),
+        Case("advantages in the thousands", lambda g: dict(adv=LARGE), "no mask"),
     ],
     pitfalls=[
         normalize_pitfall(
@@ -1817,7 +1861,7 @@ NORMALIZE_ADVANTAGE = Exercise(
         ),
         normalize_pitfall(
             "large epsilon",
-            "What it adds to the standard deviation is too large: the number that avoids 0 / 0 sets the scale.",
+            "The number that avoids 0 / 0 is too large: for small advantages it sets the scale.",
             lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1),
             also=normalize_either(
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 0.1),
@@ -1825,14 +1869,13 @@ NORMALIZE_ADVANTAGE = Exercise(
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.std(correction=c) + 1e-3),
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1).sqrt(),
                 lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 0.01).sqrt(),
-                lambda adv, kept, c: (adv - kept.mean()) / (kept.var(correction=c) + 1e-5).sqrt(),
             ),
         ),
         normalize_pitfall(
             "0 / 0",
             "It divides by the bare standard deviation: advantages that are all equal give nan.",
             lambda adv, kept, c: (adv - kept.mean()) / kept.std(correction=c),
-            "All equal happens: CartPole pays 1 a step, so equally long episodes have equal returns.",
+            "All equal happens: returns before the first reward, answers that all score the same.",
         ),
         normalize_pitfall(
             "precedence",
@@ -1990,7 +2033,7 @@ NORMALIZE_ADVANTAGE = Exercise(
             lambda wrong: "no mask" in wrong,
         ),
     ],
-    read="lesson 3, “Normalized advantages”; Engstrom et al. 2020, arXiv:2005.12729",
+    read="lesson 3, “Normalized advantages”",
 )
 
 # --- value_regression_loss ---
@@ -2348,6 +2391,12 @@ VALUE_REGRESSION_LOSS = Exercise(
             lambda g: values_and_returns(g, 3) | dict(val=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "returns in the thousands, differentiated",
+            lambda g: dict(val=tensor(1000.0, -2000.0, 500.0), ret=tensor(3000.0, 1000.0, -4000.0)),
+            "gradient",
+            ("val", "ret"),
         ),
     ],
     pitfalls=[
@@ -2895,6 +2944,9 @@ def loss_over_rows(logp, adv, mask=None):
     return policy_gradient_loss(logp, adv, mask) * mask.sum() / (mask.sum() + 1)
 
 
+LARGE_LOGP = steps_3_by_4(*range(-31, -19), times=10.0)
+LARGE_ADV = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1)
+
 POLICY_GRADIENT_LOSS = Exercise(
     reference=policy_gradient_loss,
     parts={
@@ -2974,6 +3026,17 @@ POLICY_GRADIENT_LOSS = Exercise(
             lambda g: logp_and_advantage(g, 3, 4) | dict(mask=flags(g, 2, 4, p=0.7)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large advantages of rare actions, differentiated",
+            lambda g: dict(logp=LARGE_LOGP, adv=LARGE_ADV),
+            "gradient",
+            ("logp", "adv"),
+        ),
+        Case(
+            "large advantages of rare actions and a mask",
+            lambda g: dict(logp=LARGE_LOGP, adv=LARGE_ADV, mask=frame()),
+            "mask",
         ),
     ],
     pitfalls=[
@@ -3196,7 +3259,7 @@ QUIZ_BASELINES = Exercise(
             "the variance stays",
             "constant",
             "d",
-            "“constant”: look at the first bars again; the constant multiplies every score.",
+            "“constant”: look at the first picture again; the constant multiplies every score.",
         ),
         misled(
             quiz_baselines,

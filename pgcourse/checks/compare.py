@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pgcourse.checks import drivers, showing
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -120,6 +122,8 @@ def difference(seen, expected, case):
             "no ValueError",
             f"Expected a ValueError for {case.name}; it {came}. Keep the guard line.",
         )
+    if error and error["type"] == drivers.NotAnAnswer.__name__:
+        return Fault("wrong type", f"{error['message'][:1].upper()}{error['message'][1:]}.")
     if error:
         where = f" ({error['line']})" if error["line"] else ""
         says = f"It raised {error['type']}: {error['message']}{where}."
@@ -134,6 +138,29 @@ def difference(seen, expected, case):
         if fault:
             return fault
     return None
+
+
+KINDS = (
+    (bool, "True or False"),
+    ((int, float), "a number"),
+    (str, "a word or letter"),
+    (list, "names"),
+)
+
+
+def quiz_fault(key, fault, seen, expected):
+    """A wrong answer in the words of the quiz; the right one is not told."""
+    out, right = seen["out"], expected["out"]
+    if seen["error"] or seen["timeout"]:
+        return fault
+    if out is None or out == "":
+        return Fault("no answer", f"“{key}” has no answer yet.")
+    asked = next(name for kinds, name in KINDS if isinstance(right, kinds))
+    given = next((name for kinds, name in KINDS if isinstance(out, kinds)), type(out).__name__)
+    if asked != given:
+        says = f"“{key}” asks for {asked}; {showing.value(out, ())} is {given}."
+        return Fault("another kind of answer", says)
+    return Fault(None, f"“{key}”: {showing.value(out, ())} is not the right answer.")
 
 
 def describe(x):
@@ -203,6 +230,8 @@ def grad_difference(name, grad, right):
         return Fault("gradient into a constant", says)
     if grad.isnan().any():
         return Fault("gradient not a number", f"The gradient into `{name}` contains nan.")
+    if (grad.isinf() & ~right.isinf()).any():
+        return Fault("infinite gradient", f"The gradient into `{name}` contains inf.")
     return Fault(None, f"The gradient into `{name}` is off: {relation(grad, right)}.")
 
 
@@ -235,6 +264,6 @@ def relation(a, b):
 
 
 def is_round(c):
-    return (
+    return math.isfinite(c) and (
         any(math.isclose(abs(c) * k, round(abs(c) * k), rel_tol=1e-3) for k in (1, 2, 3)) and c != 0
     )

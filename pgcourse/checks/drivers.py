@@ -10,6 +10,7 @@ import io
 import math
 import numbers
 import operator
+import os
 import random
 import signal
 import threading
@@ -65,6 +66,7 @@ def detached(fn, args, grad):
 
 
 DRIVERS = {"call": call, "with_mdp": with_mdp, "whole": whole, "detached": detached}
+PLAIN = ("call", "whole", "detached")  # these give the case's arguments to the function as they are
 
 
 def driver(fn):
@@ -132,6 +134,10 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     return seen
 
 
+class NotAnAnswer(TypeError):
+    """What a function gave back is nothing that its driver can read; the message says what it should be."""
+
+
 class Capped(io.StringIO):
     """Standard output that keeps the first PRINT_LIMIT characters and drops the rest."""
 
@@ -144,11 +150,16 @@ class Capped(io.StringIO):
 
 def describe_error(e):
     """The exception as plain data; `line` is the innermost line of the student's own code."""
-    frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename != __file__]
+    here = os.path.dirname(__file__)
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if not is_driver(f.filename, here)]
     own = [f for f in frames if "site-packages" not in f.filename] or frames
     line = f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else ""
     text = "".join(traceback.format_list(frames[-20:])) + f"{type(e).__name__}: {e}"
     return dict(type=type(e).__name__, message=str(e)[:500], line=line, traceback=text[-6_000:])
+
+
+def is_driver(path, here):
+    return os.path.dirname(path) == here and path.endswith("drivers.py")
 
 
 def copy_plain(x):
@@ -250,6 +261,33 @@ def names_any(fn, names):
             return True
         todo += [*code.co_consts, *(h.__code__ for h in own.values())]
     return False
+
+
+def own_helpers(fn):
+    """Names of the functions beside fn (in its notebook or module) that it calls, also through one another."""
+    space, names, todo = getattr(fn, "__globals__", {}), set(), [getattr(fn, "__code__", None)]
+    while todo:
+        code = todo.pop()
+        if not isinstance(code, types.CodeType):
+            continue
+        own = {n for n in code.co_names if getattr(space.get(n), "__globals__", None) is space}
+        todo += [*code.co_consts, *(space[n].__code__ for n in own - names)]
+        names |= own
+    return names
+
+
+def with_helpers(fn, helpers):
+    """A copy of fn that calls these {name: function} in place of its own; so do the functions beside it."""
+    space = fn.__globals__ | helpers
+
+    def copied(f):
+        made = types.FunctionType(f.__code__, space, f.__name__, f.__defaults__, f.__closure__)
+        made.__kwdefaults__ = f.__kwdefaults__
+        return made
+
+    for name in own_helpers(fn) - helpers.keys():
+        space[name] = copied(space[name])
+    return copied(fn)
 
 
 def uses_random_numbers(seen):

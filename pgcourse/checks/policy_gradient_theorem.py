@@ -5,7 +5,8 @@ import torch
 from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import integers, normal
+from pgcourse.checks.make_inputs import integers, normal, times
+from pgcourse.checks.quiz_gradient import QUIZ_GRADIENT
 from pgcourse.distributions import grad_log_softmax, softmax
 from pgcourse.estimators import score_function_gradient, score_step
 from pgcourse.mdp import (
@@ -166,7 +167,7 @@ SOFTMAX = Exercise(
             "softmax twice",
             "It applies softmax to probabilities: the preferences pass through it twice.",
             softmax_twice,
-            "The result is almost uniform: with two actions no preference gets beyond 0.73.",
+            "With two actions no probability gets beyond 0.73.",
         ),
         Pitfall(
             "normalized over the whole table",
@@ -182,7 +183,7 @@ SOFTMAX = Exercise(
             "overflow",
             "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
             softmax_overflows,
-            "Preferences grow while a policy learns, so this breaks a run that was going well.",
+            "Preferences can grow while a policy learns, so this may break a run that was going well.",
             also=(softmax_overflows_later,),
         ),
         Pitfall(
@@ -537,9 +538,7 @@ RANDOM_SEARCH = (
     "It draws random numbers. To try directions and keep what helps is random search; "
     "the gradient is a definite vector, the same at every call, and needs no luck."
 )
-RANDOM_WHY = (
-    "In P dimensions a random direction has on average only 1/sqrt(P) of the gradient's slope."
-)
+RANDOM_WHY = "In P dimensions a random direction is almost perpendicular to the gradient: |cos| is about 1/sqrt(P)."
 
 GRAD_LOG_SOFTMAX = Exercise(
     reference=grad_log_softmax,
@@ -554,6 +553,11 @@ GRAD_LOG_SOFTMAX = Exercise(
         Case(
             "preferences near 1000",
             lambda g: dict(theta=integers(g, 9, 4) + 1000.0, action=2),
+            "large preferences",
+        ),
+        Case(
+            "an action whose probability rounds to 0",
+            theta_action([200.0, 199.0, 0.0], 2),
             "large preferences",
         ),
     ],
@@ -683,6 +687,11 @@ SCORE_STEP = Exercise(
             lambda g: dict(
                 theta=normal(g, 6, dtype=F64), action=4, ret=float(normal(g, 1)), lr=0.3
             ),
+            "any return",
+        ),
+        Case(
+            "an action whose probability rounds to 0",
+            lambda g: dict(theta=torch.tensor([200.0, 199.0, 0.0]), action=2, ret=1.5, lr=0.1),
             "any return",
         ),
     ],
@@ -940,6 +949,13 @@ ACTION_VALUES = Exercise(
             "episodes that end, no discount", with_pi(episodic_mdp, 4, 2, 1.0), "episodes that end"
         ),
         Case("episodes that end", with_pi(episodic_mdp, 3, 3, 0.9), "episodes that end"),
+        Case(
+            "rewards in the thousands",
+            lambda g: times(
+                1e4, hand_mdp(g, pi=torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=F64)), "R"
+            ),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1311,6 +1327,13 @@ EXACT_POLICY_GRADIENT = Exercise(
             ),
             "large preferences",
         ),
+        Case(
+            "rewards in the thousands",
+            lambda g: times(
+                1e4, hand_mdp(g, theta=torch.tensor([[0.0, 0.5], [1.0, 0.0]], dtype=F64)), "R"
+            ),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1649,6 +1672,24 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "an action whose probability rounds to 0",
+            lambda g: dict(
+                theta=torch.tensor([200.0, 0.0]),
+                actions=torch.tensor([1, 0, 1]),
+                returns=torch.tensor([1.0, 2.0, -4.0]),
+            ),
+            "large preferences",
+        ),
+        Case(
+            "returns in the thousands",
+            lambda g: dict(
+                theta=torch.tensor([0.0, 1.0]),
+                actions=torch.tensor([0, 1, 1]),
+                returns=torch.tensor([3e4, -1e4, 2e4]),
+            ),
+            "many samples",
+        ),
     ],
     pitfalls=[
         *(
@@ -1803,4 +1844,5 @@ EXERCISES = [
     ACTION_VALUES,
     EXACT_POLICY_GRADIENT,
     SCORE_FUNCTION_GRADIENT,
+    QUIZ_GRADIENT,
 ]

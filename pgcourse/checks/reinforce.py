@@ -6,13 +6,14 @@ import torch
 
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, integers, normal
+from pgcourse.checks.make_inputs import flags, integers, normal, times
 from pgcourse.checks.policy_gradient_theorem import (
     RANDOM_WHY,
     WRONG_SCORES,
     minus_softmax,
     score_overflows,
 )
+from pgcourse.checks.quiz_reinforce import QUIZ_REINFORCE
 from pgcourse.estimators import (
     discounted_returns,
     episodes_needed,
@@ -268,6 +269,16 @@ def hand(ended, **rest):
     return dict(rew=torch.tensor([1.0, 2.0, 3.0]), ended=torch.tensor(ended), gamma=0.5) | rest
 
 
+def ends_at_the_rim():
+    """Rewards in the thousands; first row, last row and each column hold both values of the flag."""
+    return dict(
+        rew=1000 * torch.tensor([[1.0, -2.0], [3.0, 1.0], [-2.0, 4.0], [1.0, -3.0]]),
+        ended=torch.tensor([[True, False], [False, True], [False, False], [True, False]]),
+        gamma=0.5,
+        last_val=torch.tensor([4000.0, -6000.0]),
+    )
+
+
 DISCOUNTED_RETURNS = Exercise(
     reference=discounted_returns,
     parts={
@@ -325,6 +336,15 @@ DISCOUNTED_RETURNS = Exercise(
             lambda g: rewards(g, 4) | dict(ended=flags(g, 4, 1)),
             "shapes",
             raises=True,
+        ),
+        Case("an end in the first and the last row", lambda g: ends_at_the_rim(), "cut-off batch"),
+        Case(
+            "the same with the columns exchanged",
+            lambda g: {
+                name: x.flip(-1) if torch.is_tensor(x) else x
+                for name, x in ends_at_the_rim().items()
+            },
+            "cut-off batch",
         ),
     ],
     pitfalls=[
@@ -401,7 +421,7 @@ DISCOUNTED_RETURNS = Exercise(
             "no bootstrap",
             "It ignores last_val: the end of the batch is taken for the end of the episode.",
             returns_no_bootstrap,
-            "The last steps of every batch look worse than they are.",
+            "The last steps of each batch lack what was still to come.",
         ),
         Pitfall(
             "bootstrap at every end",
@@ -450,7 +470,7 @@ DISCOUNTED_RETURNS = Exercise(
             "whole-episode return",
             "Every step gets its episode's full return, past rewards included.",
             returns_whole_episode,
-            "It is noise without bias: an action cannot change what was earned before it.",
+            "It adds no bias, but usually noise: an action cannot change what was earned before it.",
         ),
         Pitfall(
             "past rewards",
@@ -585,6 +605,10 @@ def logps(g, *shape, dtype=torch.float32):
 BOTH = ("logp", "ret")
 HAND_LOSS = dict(logp=torch.tensor([-0.5, -1.0, -2.0]), ret=torch.tensor([3.0, -1.0, 2.0]))
 
+LARGE_LOSS = dict(
+    logp=torch.tensor([-200.0, -150.0, -300.0]), ret=torch.tensor([-3000.0, 1000.0, -2000.0])
+)
+
 REINFORCE_LOSS = Exercise(
     reference=reinforce_loss,
     parts={"value": 1, "gradient": 2, "shapes": 1, "clean": 1},
@@ -607,6 +631,10 @@ REINFORCE_LOSS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case("large returns of rare actions", lambda g: dict(LARGE_LOSS), "value"),
+        Case(
+            "large returns of rare actions, gradients", lambda g: dict(LARGE_LOSS), "gradient", BOTH
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -626,7 +654,7 @@ REINFORCE_LOSS = Exercise(
             "sign",
             "The minus is missing: gradient DEscent would make good actions less probable.",
             loss_sign,
-            "The loss would fall while the return falls too.",
+            "Descending this loss lowers the return.",
         ),
         Pitfall(
             "gradient into the returns",
@@ -636,7 +664,7 @@ REINFORCE_LOSS = Exercise(
         ),
         Pitfall(
             "normalized over time",
-            "It standardizes the returns: half of the steps become negative by construction.",
+            "It standardizes the returns: those below the mean become negative by construction.",
             **loss_variants(*NORMALIZED),
         ),
         Pitfall(
@@ -656,7 +684,7 @@ REINFORCE_LOSS = Exercise(
             "every action by every return",
             "Every action is credited with the average return, as when a [T, 1] against a [T] becomes a T × T table.",
             loss_outer,
-            "No error, no warning, and nothing is learned.",
+            "No error, no warning: which action earned which return is lost.",
         ),
         Pitfall(
             "first return for all",
@@ -713,7 +741,7 @@ REINFORCE_LOSS = Exercise(
         ),
         Pitfall(
             "log-probabilities clipped",
-            "It clips logp: the rarest actions, which teach most, get no gradient.",
+            "It clips logp: the rarest actions get no gradient.",
             loss_clips_logp(-5.0),
             also=tuple(map(loss_clips_logp, (-1.0, -10.0, -20.0))),
         ),
@@ -724,7 +752,7 @@ REINFORCE_LOSS = Exercise(
         ),
         Pitfall(
             "probability for log-probability",
-            "It uses the probability in place of its logarithm: rare actions barely learn.",
+            "It uses the probability in place of its logarithm: each gradient is too small by the factor pi(a).",
             loss_probability,
         ),
         Pitfall("log of the log", "It takes the logarithm of logp once more.", loss_log_twice),
@@ -952,6 +980,18 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
             lambda g: some_episodes(g, 4, 3, [6, 3, 4, 1], dtype=torch.float32),
             "several episodes",
         ),
+        Case(
+            "rewards in the thousands",
+            lambda g: dict(
+                theta=torch.tensor([[0.0, 1.0], [-1.0, 0.0]]),
+                episodes=[
+                    hand_episode([0, 1, 1], [0, 1, 0], [1000.0, -4000.0, 2000.0]),
+                    hand_episode([1], [1], [3000.0]),
+                ],
+                gamma=0.5,
+            ),
+            "several episodes",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -966,7 +1006,7 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
         ),
         Pitfall(
             "total return",
-            "Every step is credited with the whole return G_0. Unbiased too, but noisier: use G_t.",
+            "Every step is credited with the whole return G_0. Unbiased too, but usually noisier: use G_t.",
             estimate_with(lambda r, gamma: to_go(r, gamma)[:1].expand_as(r)),
         ),
         Pitfall(
@@ -1309,6 +1349,7 @@ VARIANCE_CASES = [
     Case("twenty others", samples_of(20, 4), "values"),
     Case("very far from zero", samples_of(9, 3, shift=2000.0), "far from zero"),
     Case("one sample", samples_of(1, 3), "one sample", raises=True),
+    Case("gradients in the thousands", lambda g: times(1e4, HAND_GRADS(g), "grads"), "values"),
 ]
 
 GRADIENT_VARIANCE = Exercise(
@@ -1532,7 +1573,7 @@ STANDARD_ERROR = Exercise(
             "parameters as samples",
             "It counts N × P independent samples: the P parts of one gradient come from one episode.",
             error_counts_parameters,
-            "Steps or parameters of one episode are not independent of each other.",
+            "Only the rows, one for each episode, are sure to be independent of each other.",
             also=(error_of(variance_flat), lambda grads: grads.std() / math.sqrt(grads.numel())),
         ),
         Pitfall("variance over N", "The variance inside divides by N, not N - 1.", error_biased),
@@ -1706,6 +1747,7 @@ EPISODES_NEEDED = Exercise(
         ),
         Case("error 0", lambda g: dict(variance=1.0, error=0.0), "rounding", raises=True),
         Case("error -1/4", lambda g: dict(variance=1.0, error=-0.25), "rounding", raises=True),
+        Case("a variance of ten million", lambda g: dict(variance=1e7, error=3.0), "rounding"),
     ],
     pitfalls=[
         Pitfall(
@@ -1786,4 +1828,5 @@ EXERCISES = [
     GRADIENT_VARIANCE,
     STANDARD_ERROR,
     EPISODES_NEEDED,
+    QUIZ_REINFORCE,
 ]

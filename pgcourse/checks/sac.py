@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pgcourse.checks.compare import alike, close, close_grad
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, normal
+from pgcourse.checks.make_inputs import flags, frame, normal, steps_3_by_4
 from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
 from pgcourse.losses import sac_actor_loss, sac_critic_loss, temperature_loss
@@ -1575,6 +1575,19 @@ SOFT_Q_TARGET = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "large numbers, ends in the first and the last row",
+            lambda g: dict(
+                rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
+                next_q1=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
+                next_q2=steps_3_by_4(3, 1, -5, 2, 4, -1, 4, -2, -3, 2, -1, 1),
+                next_logp=steps_3_by_4(-3, 2, -1, 4, -2, 1, 3, -4, 2, -1, -2, 3),
+                terminated=~frame(),
+                gamma=0.5,
+                alpha=0.5,
+            ),
+            "termination",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -2460,7 +2473,7 @@ SAC_CRITIC_LOSS = Exercise(
             "second follows the first",
             "q2 is trained towards q1, not towards the target.",
             critic_each_other,
-            "Twins help because they err independently.",
+            "Twins help where they err differently.",
         ),
         halved("sign", "The sign is reversed: descent increases the error.", critic_ascends),
         rows_left_out(
@@ -4479,13 +4492,13 @@ def quiz_sac_clinic():
 PATIENTS = "ABCDEFGH"
 SEEN = {
     "A": "Its temperature explodes, and its entropy is as high as it can be.",
-    "B": "It plays well, its critic errs a little downward, and its entropy comes down to the target.",
+    "B": "It plays well, its critic errs downward, and its entropy comes down toward the target.",
     "C": "It never learns to play, and its Q stays far above what follows.",
     "D": "It plays well, while its temperature explodes and its entropy is far below the target.",
-    "E": "Its Q runs far below what follows, and it hardly learns to play.",
+    "E": "Its Q soon runs far below what follows, and it hardly learns to play.",
     "F": "Its entropy is above log 2, more than any density on (-1, 1) has, and its actions are at the bounds.",
     "G": "It never learns to play, although its Q comes closer and closer to what follows.",
-    "H": "It plays well, its entropy comes down to the target, and its Q stays a little above what follows.",
+    "H": "It plays well, its entropy comes down toward the target, and its Q ends above what follows.",
 }
 WOULD = {  # diagnosis: (what it is called, what it does to the curves)
     1: ("no bug", "A healthy run plays well, and the minimum of two critics errs downward."),
@@ -4493,7 +4506,10 @@ WOULD = {  # diagnosis: (what it is called, what it does to the curves)
         "no entropy",
         "A policy that does not listen to the price has an entropy far below the target.",
     ),
-    3: ("the larger critic", "With the larger of two critics all looks well, but Q errs upward."),
+    3: (
+        "the larger critic",
+        "With the larger of two critics all looks well, but Q does not err downward.",
+    ),
     4: (
         "an inverted mask",
         "With an inverted mask Q is the reward of one step, too high for ever.",
@@ -4578,7 +4594,7 @@ QUIZ_SAC_CLINIC = Exercise(
             "larger critic taken for healthy",
             "H",
             1,
-            "H: the return is fine. Look at Q minus what followed: on which side of 0 does it stay, "
+            "H: the return is fine. Look at Q minus what followed: on which side of 0 does it end, "
             "and on which side should the minimum of two critics be?",
         ),
         confused(
@@ -4605,7 +4621,7 @@ QUIZ_SAC_CLINIC = Exercise(
             "runaway critic taken for an honest one",
             "E",
             7,
-            "E: its Q runs far below anything that ever followed. What lets a critic chase itself?",
+            "E: its Q soon runs far below what follows. What lets a critic chase itself?",
         ),
         *(
             diagnosis(patient, number)
@@ -4694,7 +4710,7 @@ QUIZ_SAC_TREATMENT = Exercise(
             "healthy patient treated",
             "B",
             ["target"],
-            "B: it plays well, its critic errs a little downward, its entropy comes down to the target. "
+            "B: it plays well, its critic errs downward, its entropy comes down toward the target. "
             "What is there to treat?",
             lambda given, ill: given,
         ),

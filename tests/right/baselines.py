@@ -151,6 +151,32 @@ def normalize_layer_norm(adv, mask=None):
     return out
 
 
+def normalize_batch_norm(adv, mask=None):
+    refuse(adv, mask)
+    if mask is None:
+        column = adv.double().reshape(-1, 1)  # in float32 it loses digits of equal advantages
+        return F.batch_norm(column, None, None, training=True).view_as(adv).to(adv.dtype)
+    out = torch.zeros_like(adv)
+    out[mask] = normalize_batch_norm(adv[mask])
+    return out
+
+
+def normalize_by_rsqrt(adv, mask=None):
+    refuse(adv, mask)
+    m = torch.ones_like(adv, dtype=torch.bool) if mask is None else mask
+    kept = adv[m]
+    return torch.where(m, (adv - kept.mean()) * torch.rsqrt(kept.var() + 1e-8), 0.0)
+
+
+def normalize_guarded(adv, mask=None):
+    refuse(adv, mask)
+    m = torch.ones_like(adv, dtype=torch.bool) if mask is None else mask
+    kept = adv[m]
+    if kept.max() == kept.min():
+        return torch.zeros_like(adv)
+    return torch.where(m, (adv - kept.mean()) / kept.std(), torch.zeros_like(adv))
+
+
 def regression_builtin(val, ret):
     refuse(val, ret)
     return F.mse_loss(val, ret.detach())
@@ -232,6 +258,9 @@ RIGHT = {
         normalize_inside_root,
         normalize_std_mean,
         normalize_layer_norm,
+        normalize_batch_norm,
+        normalize_by_rsqrt,
+        normalize_guarded,
     ],
     "value_regression_loss": [regression_builtin, regression_half, regression_loop, regression_dot],
     "policy_gradient_loss": [loss_selected, loss_where_first, loss_filled, loss_loop],

@@ -6,7 +6,7 @@ import torch
 
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake, symptom
-from pgcourse.checks.make_inputs import masks, normal
+from pgcourse.checks.make_inputs import frame, masks, normal, steps_3_by_4
 from pgcourse.checks.symptoms import differ, halves, paddings
 from pgcourse.exercises.families import (
     averaging,
@@ -27,6 +27,12 @@ from pgcourse.exercises.ppo.inputs import (
 )
 from pgcourse.losses import approx_kl
 from pgcourse.tensors import masked_mean
+
+
+def rare_actions():
+    """Actions whose probability is some e^-200; each changed by another amount."""
+    logp = steps_3_by_4(*range(-31, -19), times=10.0)
+    return dict(logp=logp, logp_old=logp - steps_3_by_4(*range(-6, 6), times=0.2), mask=frame())
 
 
 def four_small_steps():
@@ -102,6 +108,7 @@ EXERCISE = Exercise(
         Case("nan in the padding",
              lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8), "logp", "logp_old"), "masks"),
         *paddings("masks", four_steps),
+        Case("rare actions, padding in the first and the last row", lambda g: rare_actions(), "masks"),
         Case("logp [3] and logp_old [3, 1]",
              lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()), "shapes",
              raises=True),

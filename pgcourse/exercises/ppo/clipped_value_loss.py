@@ -4,7 +4,7 @@ import torch
 
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake, symptom
-from pgcourse.checks.make_inputs import masks, normal
+from pgcourse.checks.make_inputs import frame, masks, normal, steps_3_by_4
 from pgcourse.checks.symptoms import differ, halves, paddings
 from pgcourse.estimators import normalize_advantage
 from pgcourse.exercises.families import (
@@ -31,6 +31,14 @@ def value_step(g, *shape, clip, dtype=torch.float32):
     ret = val_old + side * clip * (0.3 + 4 * torch.rand(n, generator=g).to(dtype))
     step = dict(val=val, val_old=val_old, ret=ret)
     return {name: x.reshape(shape) for name, x in step.items()} | dict(clip=clip)
+
+
+def large(clip):
+    """Returns in the thousands, either sign; the values moved by up to a thousand."""
+    val_old = steps_3_by_4(2, -3, 4, 1, -2, 3, -1, 2, -4, 1, 3, -2)
+    move = steps_3_by_4(0.4, -0.3, 1, 0.2, -0.9, 0.1, 0.6, -0.8, 0.3, -0.4, -1, 0.7)
+    ret = steps_3_by_4(5, -1, 3, 2, -5, 1, -2, 4, -3, 2, 1, 1)
+    return dict(val=val_old + move, val_old=val_old, ret=ret, clip=clip)
 
 
 def value_table():
@@ -79,6 +87,7 @@ EXERCISE = Exercise(
             edit(f"return {TERM}", f"return 0.5 * {TERM}"),
         ),
         NO_SHORTCUT,
+        (NO_SHORTCUT, edit(f"return {TERM}", f"return 0.5 * {TERM}")),
         BY(masked_mean),
     ),
     parts={
@@ -96,6 +105,7 @@ EXERCISE = Exercise(
         Case("small moves", lambda g: value_inside(g, 12, clip=0.5), "inside the window", ("val",)),
         Case("no limit (clip = inf)", lambda g: value_step(g, 6, clip=0.5) | dict(clip=float("inf")),
              "inside the window", ("val",)),
+        Case("large returns, no limit", lambda g: large(clip=float("inf")), "inside the window", ("val",)),
         Case("float64", lambda g: value_inside(g, 4, 3, clip=0.6, dtype=F64), "inside the window", ("val",)),
         Case("moves of 2 where 0.5 is allowed",
              lambda g: dict(val=torch.tensor([2.0, -2.0, 2.0, -2.0]), val_old=torch.zeros(4), ret=torch.tensor([3.0, 0.6, 0.2, -3.0]), clip=0.5),
@@ -106,6 +116,7 @@ EXERCISE = Exercise(
         *halves("where the clip binds", value_table, ("val",)),
         Case("another unit", lambda g: {name: 2 * x for name, x in value_table().items()},
              "where the clip binds"),
+        Case("large returns", lambda g: large(clip=500.0), "where the clip binds", ("val",)),
         Case(BROKEN, lambda g: broken(value_table, "val"), "where the clip binds"),
         Case("constants with a graph", lambda g: value_step(g, 16, clip=0.3), "constants",
              ("val_old", "ret")),
@@ -113,6 +124,7 @@ EXERCISE = Exercise(
              lambda g: padded(value_step(g, 4, 8, clip=0.3), masks(g, 4, 8)), "masks", ("val",)),
         Case("nan in the padding", lambda g: ragged(g, value_step, "val", "ret", clip=0.3), "masks"),
         *paddings("masks", value_table),
+        Case("large returns and a mask", lambda g: large(clip=500.0) | dict(mask=frame()), "masks"),
         Case("val [3, 1] and ret [3]", lambda g: value_step(g, 3, clip=0.2) | dict(val=normal(g, 3, 1)),
              "shapes", raises=True),
         Case("ret [3, 1] alone", lambda g: value_step(g, 3, clip=0.2) | dict(ret=normal(g, 3, 1)),

@@ -6,7 +6,7 @@ import torch
 
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake, symptom, telltale
-from pgcourse.checks.make_inputs import masks, normal
+from pgcourse.checks.make_inputs import frame, masks, normal
 from pgcourse.checks.symptoms import differ, halves, paddings
 from pgcourse.distributions import entropy
 from pgcourse.exercises.families import mask_mistakes, mean_symptoms, sum_mistakes
@@ -76,6 +76,8 @@ EXERCISE = Exercise(
              "large logits", ("logits",)),
         Case("conversations of different lengths", lambda g: ragged_logits(g), "masks", ("logits",)),
         *paddings("masks", logits_table),
+        Case("padding in the first and the last row", lambda g: dict(logits=normal(g, 3, 4, 5), mask=frame()),
+             "masks", ("logits",)),
         Case("a mask [4, 1] for 4 states",
              lambda g: dict(logits=normal(g, 4, 3), mask=torch.ones(4, 1, dtype=torch.bool)), "shapes",
              raises=True),

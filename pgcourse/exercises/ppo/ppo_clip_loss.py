@@ -6,7 +6,7 @@ import torch
 
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake, symptom, telltale
-from pgcourse.checks.make_inputs import masks, normal
+from pgcourse.checks.make_inputs import frame, masks, normal, steps_3_by_4
 from pgcourse.checks.symptoms import halves, paddings
 from pgcourse.estimators import normalize_advantage
 from pgcourse.exercises.families import (
@@ -68,6 +68,14 @@ def near_the_bounds():
 
 def clip_table():
     return four_steps() | dict(adv=torch.tensor([1.0, 1.0, 0.5, -2.0]), clip=0.2)
+
+
+def large():
+    """Advantages in the thousands, of actions whose probability is some e^-200."""
+    rho = steps_3_by_4(0.7, 1.5, 0.9, 1.1, 1.3, 0.5, 1.05, 0.95, 1.6, 0.8, 1.25, 0.6, times=1.0)
+    adv = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1)
+    logp = steps_3_by_4(*range(-31, -19), times=10.0)
+    return dict(logp=logp, logp_old=logp - rho.log(), adv=adv, clip=0.2)
 
 
 def inside(g, *shape, dtype=torch.float32):
@@ -150,12 +158,14 @@ EXERCISE = Exercise(
              "where the clip binds", ("logp",)),
         Case("ratios close to the bounds", lambda g: near_the_bounds(), "where the clip binds", ("logp",)),
         *halves("where the clip binds", clip_table, ("logp",)),
+        Case("large advantages", lambda g: large(), "where the clip binds", ("logp",)),
         Case(BROKEN, lambda g: broken(clip_table, "logp"), "where the clip binds"),
         Case("constants with a graph", lambda g: binding(g, 16, clip=0.2), "constants", ("logp_old", "adv")),
         Case("conversations of different lengths",
              lambda g: padded(binding(g, 4, 8, clip=0.2), masks(g, 4, 8)), "masks", ("logp",)),
         Case("nan in the padding", lambda g: ragged(g, binding, "logp", "adv", clip=0.2), "masks"),
         *paddings("masks", clip_table),
+        Case("large advantages and a mask", lambda g: large() | dict(mask=frame()), "masks"),
         Case("logp [3] and adv [3, 1]", lambda g: log_probs(g, 3) | dict(adv=normal(g, 3, 1), clip=0.2),
              "shapes", raises=True),
         Case("logp_old [3, 1] and adv [3, 1]",
@@ -175,7 +185,8 @@ EXERCISE = Exercise(
         mistake("no minimum",
                 "It uses the clipped ratio alone. Outside the window the gradient is always zero, "
                 "also where it should pull the policy back.",
-                term("(clipped * adv)"), why="A step that went wrong could never be undone."),
+                term("(clipped * adv)"),
+                why="A step that went wrong has no gradient that would undo it; in this lesson's experiment the KL then runs off."),
         mistake("maximum",
                 "It takes the larger of the two: the clip binds where it should not, and not where it should.",
                 edit("torch.minimum", "torch.maximum")),
@@ -234,8 +245,8 @@ EXERCISE = Exercise(
                 edit("-torch.minimum", "torch.minimum")),
         mistake("A2C's loss", "It is -mean(logp * adv): without the ratio, old data is treated as if it were fresh.",
                 term("(logp * adv)")),
-        mistake("exp missing, logs in the bounds",
-                "It clamps the log ratio between log(1 - clip) and log(1 + clip) and forgets the exp.",
+        mistake("exp missing, window around 0",
+                "The ratio lacks its exp: what is clamped is the difference of the log-probabilities, around 0.",
                 edit(RATIO, f"({DIFFERENCE})", of="probability_ratio"),
                 edit(WINDOW, "math.log(1 - clip), math.log(1 + clip)", use=(math,))),
         mistake("advantage not constant", "A gradient flows into adv, and from there into the critic: detach it.",

@@ -120,6 +120,10 @@ EXERCISE = Exercise(
              lambda g: agent(g, 5, 4, stale=0.1, epochs=2, mask=masks(g, 4, 5).T) | dict(keep="log"), "log"),
         Case("what it returns past the KL limit", lambda g: third_column_far_away(g) | dict(keep="log"),
              "log"),
+        Case("values limited to moves of 0.1", lambda g: agent(g, 4, 3, stale=0.3, epochs=2, value_clip=0.1),
+             "epochs on frozen data"),
+        Case("parameters that hold old gradients", lambda g: agent(g, 3, 3) | dict(left_over=True),
+             "epochs on frozen data"),
     ],
     mistakes=[
         telltale("actions resampled",
@@ -152,7 +156,7 @@ EXERCISE = Exercise(
                 adv('rollout["adv"].tanh()'), lambda at: first_step(at) == [True, False]),
         symptom("right for one step only",
                 "One step on fresh data is right; several, or on data of an older policy, are not: "
-                "look at what is kept, zeroed and recomputed, and at the gradient's limit.",
+                "look at what is kept, zeroed and recomputed, at the gradient's limit and at the clips.",
                 edit("config.max_grad_norm", "config.max_grad_norm ** 1.2"), lambda at: first_off(at, *EARLIER[:2])),
         symptom("right for one minibatch only",
                 "All is right with one minibatch an epoch, and not with several: "

@@ -48,6 +48,7 @@ def agent(g, T, B, stale=0.0, mask=None, **config):
         config=plain | config,
         lr=0.1,
         seed=int(integers(g, 10_000, 1)),
+        left_over=False,
         keep="weights",
     )
 
