@@ -26,7 +26,7 @@
 # - train actor and critic together (A2C) until CartPole is solved, and say what "solved" means,
 # - let several processes train one network at the same time, without locks (A3C).
 #
-# **You need** lessons 1 to 3. About 100 minutes; training takes one or two of them, in four cells.
+# **You need** lessons 1 to 3. About 100 minutes; training takes one or two of them, in five cells.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
