@@ -84,7 +84,8 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
     normalized once, over all unmasked steps of the rollout; logp is stored, never recomputed.
 
     policy    : has evaluate(obs, act) -> (logp, ent, val), each [T, b], for any b of the columns
-    optimizer : over the policy's parameters; gradients are clipped to the norm max_grad_norm
+    optimizer : over the policy's parameters; gradients are clipped to the norm max_grad_norm; those
+                that the parameters hold before the call are old ones and must not count
     rollout   : dict of time-major tensors, not modified: logp, adv, ret, val [T, B] (logp and val
                 from when the data was collected), act [T, B, ...], obs (anything of which
                 obs[:, columns] selects columns); mask, bool [T, B], False = padding, may be absent

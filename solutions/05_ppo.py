@@ -863,7 +863,7 @@ assert ratio[0] < 1.2 < ratio[1] and push < 0  # descent raises the weight, and 
 #
 # </details>
 
-# %% exercise="pgcourse.checks.ppo.quiz_clip"
+# %% exercise="pgcourse.exercises.ppo.quiz_clip.quiz_clip"
 
 # %% [markdown]
 # ## Your PPO solves CartPole and Acrobot
@@ -1072,7 +1072,7 @@ for letter, curves in patients.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.ppo.quiz_clinic"
+# %% exercise="pgcourse.exercises.ppo.quiz_clinic.quiz_clinic"
 
 # %% [markdown]
 # ### The treatment
