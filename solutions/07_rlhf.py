@@ -793,8 +793,8 @@ text_plots.table(
 )
 
 # %% [markdown]
-# In practice nobody sets another temperature on purpose. But large systems sample with one program, made for speed, and train with another, and the two disagree in the last digits, at times by much more. It is called the
-# trainer–sampler mismatch; [Yao et al. 2025](https://fengyao.notion.site/off-policy-rl) describe it and correct it with importance weights: lesson 5's ratio, from the sampler's log-probability.
+# Large systems have one more source of such a gap: they sample with one program, made for speed, and train with another, and the two give one token different log-probabilities. This is called the
+# trainer–sampler mismatch; [Yao et al. 2025](https://fengyao.notion.site/off-policy-rl) describe it and correct it with importance weights: lesson 5's ratio, with the sampler's log-probability in it.
 
 # %% claim="only_the_sampler_gap_sees_the_temperature"
 # The ratio is 1 to 1e-4 in all four cases; the gap is below 1e-4 in the first and above 0.5 in the other three.
@@ -955,7 +955,8 @@ text_plots.table(
 # The score is as high as before or higher, and the text is broken. This is **over-optimization** (or reward hacking): the policy
 # has left the region where the reward model knows anything. Gold has two parts. The dashed line, the held-out raters' *valence* of the words, stays high. What breaks is readability, and nobody was ever asked about that.
 #
-# Two more things happen on the way. Answers grow **longer**: the votes go by a sum over words, so one more pleasant word always helps. And they become **alike**, which is called mode collapse. Ask one question many times:
+# Two more things happen on the way. Answers grow **longer**: the votes go by a sum over words, so one more pleasant word helps. And the policy comes to say the same things again and again, which is called
+# **mode collapse**. Ask one question many times, and count what comes back:
 
 # %%
 from collections import Counter
@@ -971,11 +972,22 @@ for name, model in (
         *generate(model, question, MAX_ANSWER, END_ID, torch.Generator().manual_seed(0))
     )
     (favorite, times), *_ = Counter(replies).most_common(1)
-    rows.append((name, len(set(replies)), f"{times} times: {favorite}"))
-text_plots.table(("policy", "different answers, of 200", "the most frequent one"), rows)
+    words = Counter(" ".join(replies).split())
+    top = sum(count for _, count in words.most_common(10)) / words.total()
+    rows.append((name, len(set(replies)), len(words), f"{top:.0%}", f"{times} times: {favorite}"))
+text_plots.table(
+    (
+        "policy",
+        "different answers, of 200",
+        "different words in them",
+        "share of the ten most frequent",
+        "the most frequent answer",
+    ),
+    rows,
+)
 
 # %% [markdown]
-# No rater would object to any one of these answers for having been given before: nobody was asked about that either.
+# The number of different answers alone is a poor gauge of it: a salad of few words can be tossed in many ways, so count the words too. No vote could have prevented it: each was about two answers, never about two hundred.
 #
 # Is it luck? Below is the same experiment for five prices, with three seeds each and five for $\beta = 0$ and $0.1$ (made by `python -m pgcourse.rlhf_checkpoints sweep`, since so many
 # runs take a while), and your own two runs, all scored by the reward model that the recorded runs were trained on. The dashed line is a baseline without any training, **best-of-n**: sample $n$ answers, keep the
@@ -1015,8 +1027,9 @@ print("black star: your run with β = 0.1; black cross: your run with β = 0; da
 
 # %% [markdown]
 # Without a price the score rises to the end, and so does the valence of the words. Gold rises for a few iterations, then falls to about −1: on every one of the five seeds the best look is the one at iteration 5 or an earlier one, and at the end
-# hardly an answer is readable. With $\beta = 0.1$ gold ends between 0.6 and 0.75 on every seed. A high price ($\beta = 1$) stays so close to the reference that little is gained. For as much KL as it
-# spends, best-of-n has more gold than most of the trained policies, since it never writes anything that the reference would not; but it pays with $n$ times the sampling, for every answer, for ever.
+# hardly an answer is readable. With $\beta = 0.1$ gold ends between 0.6 and 0.75 on every seed. A high price ($\beta = 1$) stays so close to the reference that little is gained.
+# At $\beta = 0.03$ the price is too low: on all three seeds gold falls below −0.5 before the end.
+# Best-of-n never writes anything that the reference would not, and needs no training; but it pays with $n$ times the sampling, for every answer, for ever.
 
 # %% claim="without_a_price_gold_rises_and_falls"
 # The recorded runs with beta = 0, five seeds: gold is best by iteration 5 and ends below -0.9; score and valence end highest; long, unreadable.
@@ -1031,10 +1044,11 @@ for run in free_runs:
     assert run["valence"][-1] > max(r["valence"][-1] for r in priced_runs)
 
 # %% claim="with_a_price_of_a_tenth_gold_ends_high"
-# The recorded runs with beta = 0.1, five seeds: gold ends between 0.6 and 0.75, 0.65 in the mean; beta = 1 gains less than half of that.
+# The recorded runs with beta = 0.1, five seeds: gold ends between 0.6 and 0.75, above 0.65 in the mean; beta = 1 reaches less than half of that, 0.03 ends below -0.5.
 ends = [run["gold"][-1] for run in priced_runs]
 assert 0.6 < min(ends) and max(ends) < 0.75 and sum(ends) / 5 > 0.65, ends
 assert max(run["gold"][-1] for run in sweep if run["beta"] == 1.0) < 0.325
+assert max(run["gold"][-1] for run in sweep if run["beta"] == 0.03) < -0.5
 
 # %% claim="three_words_take_most_of_the_kl"
 # In each of the five runs with beta = 0.1 three words take more than two thirds of the KL, "happily" among them.
