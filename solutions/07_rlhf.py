@@ -165,7 +165,7 @@ text_plots.table(
 # (`pgcourse/transformer.py` is short: read it), and the steps below are those that a large one goes through.
 #
 # It learns to write by **predicting the next token** of conversations that a grammar wrote. Let us train one for a short
-# while and look at what it says as it grows. *About 15 seconds.*
+# while and look at what it says as it grows. *About 5 seconds.*
 
 # %%
 growth, prompt = [], encode(["<user> how was the museum ? <bot>"])
@@ -341,7 +341,7 @@ plt.show()
 # Nine people found *awful* bad and one gave it a high mark: real data.
 #
 # Most pairs are two answers to one prompt. In about a fifth of them the second answer is the first one with a "not" put in or taken out.
-# You be the annotator: move the slider, read the two answers, decide, then look at how ten simulated voters decided.
+# You be the annotator: move the slider, read the two answers, decide, then look at how ten simulated voters decided. *About 7 seconds.*
 
 # %% claim="awful_has_one_friend"
 # Nine of the ten ratings of "awful" are negative and one is +3 or more.
@@ -827,7 +827,7 @@ for seed in range(5):
 # ## The training
 #
 # 25 steps of 128 conversations. Now and then we look at the score, and also at what nothing here is trained on: the **gold** score, which is
-# the held-out raters' opinion of the answer (its *valence*) if it is readable, and −1 if it is not; the length; and how many different answers there are. *About 30 seconds.*
+# the held-out raters' opinion of the answer (its *valence*) if it is readable, and −1 if it is not; the length; and how many different answers there are. *About 20 seconds.*
 
 # %%
 live = text_plots.LivePanels()
@@ -1013,7 +1013,7 @@ for ax, (key, title) in zip(
     }.items(),
     strict=True,
 ):
-    for run in sweep:
+    for run in sorted(sweep, key=lambda run: run["beta"]):
         root = [max(kl, 0) ** 0.5 for kl in run["kl"]]
         label = f"β = {run['beta']}" if run["seed"] == 0 else None
         ax.plot(root, run[key], color=plots.COLORS[prices.index(run["beta"])], lw=1, label=label)
@@ -1626,37 +1626,34 @@ plt.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="at the end, all se
 plt.show()
 
 # %% [markdown]
-# PPO and RLOO arrive near the optimum; GRPO stops short of it, for the reason you have seen. DPO comes within half a nat or so early on and then drifts away. That is no matter of
-# too few votes: with 400, 4,000 or 100,000 of them it ends about as far away. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at about twice that, with about twice as much probability as $\pi^*$
-# (or more) on sentences that the reference hardly ever writes, which hardly ever occur among the votes. A learning rate four times smaller makes the drift smaller. (The horizontal axis is each method's own training: their iterations do not cost the same.)
+# PPO and RLOO arrive near the optimum; GRPO stops short of it, for the reason you have seen. DPO comes nearest early on and then drifts away. That is no matter of
+# too few votes: with 400, 4,000 or 100,000 of them it drifts all the same. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at about twice that. With 4,000 votes, a learning rate four times smaller
+# makes the drift smaller. (The horizontal axis is each method's own training: their iterations do not cost the same.)
 
 # %% claim="dpo_drifts_whatever_the_number_of_votes" slow=true
-# Five seeds each with 400, 4,000 and 100,000 votes: DPO always ends at least 0.15 nats behind its best moment and beyond 0.6; it overshoots.
+# Five seeds each with 400, 4,000 and 100,000 votes: DPO always ends at least 0.1 nats behind its best moment, and at least 1.6 nats from the reference.
 figures = {}
-rare = tiny.log_ref < torch.tensor(1e-4).log()
-at_optimum = tiny.log_optimum.exp()[rare].sum().item()
 for votes in (400, 4_000, 100_000):
-    rows_of = figures[f"{votes} votes: best, end, KL to the reference, rare"] = []
+    found = figures[f"{votes} votes: best, end, KL to the reference"] = []
     for seed in range(5):
         settings = dict(pairs=votes, iterations=200, seed=seed, every=10, progress=False)
         curve, model = tiny_language.kl_curve(tiny, tiny_language.dpo, **settings)
         logp = tiny.log_table(model)
         moved = (logp.exp() * (logp - tiny.log_ref)).sum().item()
-        numbers = min(kl for _, kl in curve), curve[-1][1], moved, logp.exp()[rare].sum().item()
-        rows_of.append([round(x, 3) for x in numbers])
-        best, end, moved, often = numbers
-        assert end > best + 0.15 and end > 0.6, figures
-        assert moved > 1.8 and often > 1.7 * at_optimum, figures
+        found.append([round(x, 3) for x in (min(kl for _, kl in curve), curve[-1][1], moved)])
         if votes == 4_000:
-            settings |= dict(lr=5e-4)
-            slow = tiny_language.kl_curve(tiny, tiny_language.dpo, **settings)[0][-1][1]
-            figures.setdefault("4000 votes, a quarter of the learning rate", []).append(
-                round(slow, 3)
+            slow = tiny_language.kl_curve(tiny, tiny_language.dpo, lr=5e-4, **settings)[0]
+            figures.setdefault("4000 votes, a quarter of the rate: end", []).append(
+                round(slow[-1][1], 3)
             )
-            assert slow < end, figures
-moved_optimum = (tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)).sum().item()
-figures["pi*: KL to the reference, rare"] = [round(moved_optimum, 3), round(at_optimum, 3)]
-assert 1.0 < moved_optimum < 1.2, figures
+best = tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)
+figures["pi*: KL to the reference"] = round(best.sum().item(), 3)
+assert 1.0 < figures["pi*: KL to the reference"] < 1.2, figures
+for votes in (400, 4_000, 100_000):
+    for best, end, moved in figures[f"{votes} votes: best, end, KL to the reference"]:
+        assert end > best + 0.1 and moved > 1.6, figures
+ends = [end for _, end, _ in figures["4000 votes: best, end, KL to the reference"]]
+assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends), figures
 
 # %% [markdown]
 # ## 2024–2026: the same table, other rows
