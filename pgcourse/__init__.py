@@ -21,7 +21,7 @@ A map of the house. Each row may import the rows above it, never one below
     plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
     clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each
 
-    checks                      Exercise, Pitfall, judge(), check(); one module a lesson
+    checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
     notebook                    the first cell of a lesson: how far you are, which cell was left out
     classroom doctor            authoring (build) and instruction (a class, grading, reports)
     bench                       side by side with the peers: `make bench`

@@ -2,13 +2,16 @@
 
 import inspect
 import re
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 import torch
 
 from pgcourse.checks import LESSONS, all_exercises, judge, lesson_exercises
-from pgcourse.checks.core import alike
+from pgcourse.checks.compare import alike
+from pgcourse.checks.edits import Mistake
+from tests import messages
 
 SEEDS = ("0", "a secret", "another")
 EXERCISES = [pytest.param(e, id=e.name) for e in all_exercises().values()]
@@ -17,6 +20,12 @@ PITFALLS = [
     for e in all_exercises().values()
     for p in e.pitfalls
     for i, fn in enumerate((p.wrong, *p.also))
+]
+HOLES = [
+    pytest.param(e, m, id=f"{e.name}-{m.name.replace(' ', '_')}")
+    for e in all_exercises().values()
+    for m in e.pitfalls
+    if isinstance(m, Mistake) and m.holes
 ]
 RIGHT = [
     pytest.param(exercise, fn, id=f"{exercise.name}-{fn.__name__}")
@@ -28,7 +37,7 @@ RIGHT = [
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_reference_and_accepted_conventions_are_right(exercise):
-    for fn in (exercise.reference, *exercise.accept):
+    for fn in exercise.rights:
         for seed in SEEDS:
             verdict = judge(fn, exercise, seed)
             assert verdict.passed and verdict.score == exercise.points, verdict
@@ -57,6 +66,22 @@ def test_pitfall_is_refused_in_its_own_words(exercise, pitfall, wrong):
         assert verdict.score < exercise.points
         assert verdict.pitfall == pitfall.name
         assert pitfall.says in str(verdict)
+
+
+@pytest.mark.parametrize("exercise, mistake", HOLES)
+def test_numbers_that_nobody_wrote_down_are_solved_and_said(exercise, mistake):
+    other = replace(
+        mistake, values={name: round(1.37 * x, 12) for name, x in mistake.holes.items()}
+    )
+    verdict = judge(other.wrong, exercise)
+    assert not verdict.passed and verdict.pitfall == mistake.name, verdict
+    assert other.says in str(verdict)
+
+
+@pytest.mark.parametrize("lesson", messages.LESSONS)
+def test_every_message_of_a_lesson_is_in_its_file(lesson):
+    """After a change: `python -m tests.messages`, then read the difference as a learner would."""
+    assert messages.path(lesson).read_text(encoding="utf-8") == messages.text(lesson)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)

@@ -11,6 +11,7 @@ import torch
 from pgcourse.checks import CheckFailed, check, get, judge
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
+from pgcourse.checks.showing import COLUMNS, LINES
 from pgcourse.estimators import discounted_returns
 from pgcourse.losses import reinforce_loss
 from pgcourse.tensors import same_shape
@@ -64,7 +65,7 @@ def test_half_a_solution_earns_half():
         (lambda x: (2 * x).half(), "wrong dtype", "float32"),
         (lambda x: (2 * x).tolist(), "wrong type", "list"),
         (lambda x: (2 * x).detach().numpy(), "wrong type", "numpy"),
-        (lambda x: 2 * x.detach(), "no gradient", "`x`"),
+        (lambda x: 2 * x.detach(), "detach added", "`2 * x`"),
         (lambda x: 2 * x * float("nan"), "not a number", "nan"),
         (lambda x: 2 * x / 0, "infinite", "inf"),
         (lambda x: -2 * x, "wrong sign", "sign"),
@@ -269,3 +270,171 @@ def test_the_worker_side_knows_no_answers():
 def test_a_tensor_of_another_kind_is_wrong_and_no_crash():
     verdict = verdict_of(lambda x: (2 * x).to_sparse())
     assert not verdict.passed and "tensor with torch.sparse_coo" in str(verdict)
+
+
+def test_parts_that_were_not_counted_are_neither_right_nor_wrong():
+    verdict = verdict_of(halves)
+    assert verdict.earned == {"small": False, "large": None, "clean": None}
+    assert "✗ small  – large  – clean" in str(verdict)
+    verdict = verdict_of(3)
+    assert not any(ok is False for ok in verdict.earned.values())
+
+
+@pytest.mark.parametrize("scale", [float("inf"), float("-inf"), 1e300, float("nan")])
+def test_a_gradient_that_overflows_is_said_and_no_crash(scale):
+    class Overflows(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(ctx, grad):
+            return torch.cat([grad[:1] * scale, grad[1:]])
+
+    one = Case("one", lambda g: dict(x=torch.ones(1)), "small", ("x",))
+    for seed, cases in [("two", EXERCISE.cases), (f"one {scale}", [one, *EXERCISE.cases[1:]])]:
+        verdict = judge(Overflows.apply, replace(EXERCISE, cases=cases), seed)
+        assert not verdict.passed and "gradient into `x`" in verdict.message
+
+
+def test_a_guard_is_spoken_of_where_one_was_given():
+    def loss_without_guard(logp, ret):
+        return -(logp * ret.detach()).mean()
+
+    def spread_of_one(grads):
+        return grads.var(dim=0).sum() if len(grads) > 1 else torch.tensor(0.0)
+
+    verdict = judge(loss_without_guard, "reinforce_loss")
+    assert verdict.pitfall == "no ValueError" and "given at the top" in verdict.message, verdict
+    verdict = judge(spread_of_one, "gradient_variance")  # its `if` is given
+    assert verdict.pitfall == "no ValueError" and "given at the top" in verdict.message, verdict
+    verdict = judge(
+        lambda grads: (spread_of_one(grads) / len(grads)).sqrt(), "standard_error"
+    )  # its reference asks `gradient_variance`, which raises: no line was given
+    assert verdict.pitfall == "no ValueError" and "given at the top" not in verdict.message
+
+
+def test_what_was_written_and_not_run_is_told_how_to_run():
+    def stub(x):
+        raise NotImplementedError
+
+    verdict = verdict_of(stub)
+    assert verdict.pitfall == "not written" and "run its cell" in verdict.message
+    assert "run its cell" not in verdict_of(stub, seed="secret").message
+
+
+@pytest.mark.parametrize(
+    "name", ["gae", "actor_critic_step", "ppo_update", "rlhf_step", "polyak_update"]
+)
+def test_an_example_fits_a_card_and_shows_what_differs(name):
+    exercise = get(name)
+    for pitfall in exercise.pitfalls[:12]:
+        verdict = judge(pitfall.wrong, exercise)
+        lines = verdict.example.split("\n")
+        assert len(lines) <= LINES and max(map(len, lines)) <= COLUMNS, verdict
+        right, yours = (
+            [x for x in lines if x.strip().startswith(w)] for w in ("expected", "yours")
+        )
+        tails = [[x.partition(":")[2] for x in found] for found in (right, yours)]
+        assert not right or tails[0] != tails[1], verdict
+        assert "keep" not in verdict.example and "left_over" not in verdict.example
+
+
+def test_an_example_shows_the_place_that_differs():
+    long = Case("a long one", lambda g: dict(x=torch.arange(40.0)), "small")
+    exercise = replace(
+        EXERCISE, reference=right_at_length, cases=[long, EXERCISE.cases[1]], pitfalls=[]
+    )
+
+    def one_off(x):
+        return 2 * x + 1e-2 * (torch.arange(len(x)) == 31)
+
+    text = judge(one_off, exercise, "0").example
+    assert "x[28:36] of shape [40]" in text and "62.01" in text
+
+    nested = Case("a dict", lambda g: dict(x=torch.ones(2)), "small")
+    exercise = Exercise(
+        reference=right_dict,
+        parts={"small": 1, "clean": 1},
+        cases=[nested],
+        pitfalls=[],
+        read="here",
+    )
+    text = judge(lambda x: right_dict(x) | {"h": 7.00001}, exercise).example
+    assert judge(lambda x: right_dict(x) | {"h": 7.00001}, exercise).passed
+    text = judge(lambda x: right_dict(x) | {"h": 7.001}, exercise).example
+    assert "expected ['h']: 7" in text and "yours ['h']   : 7.001" in text and "'a'" not in text
+    text = judge(lambda x: {k: v for k, v in right_dict(x).items() if k != "h"}, exercise).example
+    assert "no such entry" in text
+
+
+def right_at_length(x):
+    return 2 * x
+
+
+def right_dict(x):
+    return {k: float(i) for i, k in enumerate("abcdefgh")}
+
+
+def test_a_quiz_answers_in_the_words_of_the_quiz():
+    quiz = get("quiz_actor_or_critic")
+    right = quiz.reference()
+    key = next(k for k, x in right.items() if isinstance(x, int | float))
+
+    def card(answer):
+        return judge(lambda: right | {key: answer}, quiz)
+
+    assert judge(lambda: right | {key: f" {right[key]} "}, quiz).passed  # a number in quotes
+    assert card("b").message == f"“{key}” asks for a number; 'b' is a word or letter."
+    assert f"“{key}”: 12345 is not the right answer." == card(12345).message
+    for nothing in (None, ""):
+        assert f"“{key}” has no answer yet" in card(nothing).message
+    assert (
+        "has no answer yet"
+        in judge(lambda: {k: x for k, x in right.items() if k != key}, quiz).message
+    )
+    letters = get("quiz_baselines")
+    for odd in (None, 3, 2.5, ["a", 3], [None], {"a": 1}):
+        verdict = judge(lambda odd=odd: letters.reference() | {"unbiased": odd}, letters)
+        assert not verdict.passed and "line" not in verdict.message and "join" not in str(verdict)
+    verdict = judge(lambda: None, letters)
+    assert verdict.message == "Expected a dict of answers; got NoneType."
+
+
+SOFTMAX = """
+def softmax(theta):
+    z = torch.exp(theta)
+    return z / z.sum(dim=-1, keepdim=True)
+
+def policy(theta):
+    return softmax(theta)
+
+def grad_log_softmax(theta, action):
+    score = {}policy(theta)
+    score[action] += 1
+    return score
+"""
+
+
+@pytest.mark.parametrize(
+    "wrong", ["return theta", "raise NotImplementedError", "z = torch.exp(theta)"]
+)
+def test_an_error_carried_forward_costs_nothing_again(wrong):
+    notebook = {"torch": torch}
+    exec(SOFTMAX.format("-").replace("z = torch.exp(theta)", wrong, 1), notebook)
+    assert not judge(notebook["softmax"]).passed
+    for seed in ("0", "secret"):
+        verdict = judge(notebook["grad_log_softmax"], seed=seed)
+        assert verdict.passed and verdict.score == verdict.points
+        for text in (str(verdict), verdict._repr_html_()):
+            assert "is right; but your `softmax`, which it calls, breaks it" in text
+
+
+def test_a_mistake_of_ones_own_is_not_put_down_to_a_helper():
+    notebook = {"torch": torch}
+    exec(SOFTMAX.format("+"), notebook)
+    verdict = judge(notebook["grad_log_softmax"])
+    assert not verdict.passed and "your `softmax`" not in verdict.message
+    right = SOFTMAX.replace("torch.exp(theta)", "torch.exp(theta - theta.max(-1, True).values)")
+    exec(right.format("-"), notebook)
+    assert str(judge(notebook["grad_log_softmax"])).count("softmax") == 1

@@ -5,7 +5,7 @@ import pytest
 
 from pgcourse import clinic_ppo
 from pgcourse.checks import judge
-from pgcourse.checks.ppo import quiz_clinic
+from pgcourse.exercises.ppo.quiz_clinic import quiz_clinic
 
 NUMBERS = {  # the diagnoses of the quiz's docstring
     1: "no bug",

@@ -17,9 +17,10 @@ from pgcourse.checks.baselines import (
     score_symptoms,
     standardized,
 )
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, integers, normal
+from pgcourse.checks.make_inputs import flags, frame, integers, normal, steps_3_by_4
 from pgcourse.checks.symptoms import apart, few_digits, part_symptom, symptom, where_symptom
 from pgcourse.estimators import gae, td_target
 from pgcourse.losses import actor_loss, critic_loss
@@ -160,6 +161,16 @@ def transitions(g, *shape, dtype=torch.float32, gamma=0.9, p=0.3):
     )
 
 
+def at_the_rim():
+    """Numbers in the thousands; first row, last row and the outer columns hold both values of the flag."""
+    return dict(
+        rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
+        next_val=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
+        terminated=~frame(),
+        gamma=0.5,
+    )
+
+
 TD_TARGET = Exercise(
     reference=td_target,
     parts={"while it goes on": 1, "where it ends": 2, "shapes": 1, "clean": 1},
@@ -214,6 +225,11 @@ TD_TARGET = Exercise(
             lambda g: transitions(g, 3) | dict(terminated=flags(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large values, ends in the first and the last row",
+            lambda g: at_the_rim(),
+            "where it ends",
         ),
     ],
     pitfalls=[
@@ -458,6 +474,10 @@ def errors(g, *shape, dtype=torch.float32):
     return dict(val=normal(g, *shape, dtype=dtype), target=normal(g, *shape, dtype=dtype, scale=2))
 
 
+LARGE_ERRORS = dict(
+    val=torch.tensor([1000.0, -2000.0, 500.0]), target=torch.tensor([3000.0, 1000.0, -4000.0])
+)
+
 CRITIC_LOSS = Exercise(
     reference=critic_loss,
     accept=(critic_half,),
@@ -495,6 +515,12 @@ CRITIC_LOSS = Exercise(
             lambda g: dict(val=normal(g, 4), target=normal(g, 4, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "values in the thousands",
+            lambda g: dict(LARGE_ERRORS),
+            "values and gradient",
+            ("val", "target"),
         ),
     ],
     pitfalls=[
@@ -619,6 +645,10 @@ def decisions(g, *shape, dtype=torch.float32):
     )
 
 
+LARGE_DECISIONS = dict(
+    logp=torch.tensor([-200.0, -150.0, -300.0]), adv=torch.tensor([-3000.0, 1000.0, -2000.0])
+)
+
 ACTOR_LOSS = Exercise(
     reference=actor_loss,
     parts={"values and gradient": 2, "time and environments": 1, "shapes": 1, "clean": 1},
@@ -661,6 +691,12 @@ ACTOR_LOSS = Exercise(
             lambda g: dict(logp=-normal(g, 4, 1).abs(), adv=normal(g, 4)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large advantages of rare actions",
+            lambda g: dict(LARGE_DECISIONS),
+            "values and gradient",
+            ("logp", "adv"),
         ),
     ],
     pitfalls=[
@@ -1001,6 +1037,20 @@ def by_hand(g, terminated, ended, val=(1.0, 1.0, 1.0), next_val=(1.0, 1.0, 2.0))
 NO, END = [False, False, False], [False, True, False]
 CONSTANTS = ("val", "next_val")
 
+
+def rollout_at_the_rim():
+    """As in `at_the_rim`, with time limits: ended holds both values in the rims, too, apart from terminated."""
+    cut = torch.tensor(
+        [[True, False, False, True], [False, False, True, False], [True, True, False, False]]
+    )
+    args = at_the_rim()
+    val = steps_3_by_4(1, 2, -1, 3, -2, 1, 4, -3, 2, -1, 3, 1)
+    return dict(
+        rew=args["rew"], val=val, next_val=args["next_val"], terminated=args["terminated"] & cut,
+        ended=cut, gamma=0.5, lam=0.5,
+    )  # fmt: skip
+
+
 GAE = Exercise(
     reference=gae,
     parts={
@@ -1058,6 +1108,30 @@ GAE = Exercise(
         Case(
             "flags `terminated` [2] for rewards [4, 2]",
             lambda g: experience(g, 4, 2) | dict(terminated=flags(g, 2)),
+            "shapes",
+            raises=True,
+        ),
+        Case(
+            "large values of one episode after another, an end in the last row",
+            lambda g: dict(
+                rew=1000 * torch.tensor([1.0, -2.0, 3.0, 1.0, -1.0]),
+                val=1000 * torch.tensor([2.0, 3.0, -1.0, 4.0, 1.0]),
+                next_val=1000 * torch.tensor([5.0, -1.0, 3.0, 1.0, -4.0]),
+                terminated=torch.tensor([True, False, True, False, True]),
+                ended=torch.tensor([True, False, True, False, True]),
+                gamma=0.5,
+                lam=0.5,
+            ),
+            "ends",
+        ),
+        Case(
+            "large values, ends in the first and the last row",
+            lambda g: rollout_at_the_rim(),
+            "environments",
+        ),
+        Case(
+            "rewards [4, 1] for values [4]",
+            lambda g: experience(g, 4) | dict(rew=normal(g, 4, 1)),
             "shapes",
             raises=True,
         ),

@@ -6,9 +6,10 @@ from functools import wraps
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, integers, masks, normal
+from pgcourse.checks.make_inputs import flags, frame, integers, masks, normal, steps_3_by_4
 from pgcourse.checks.symptoms import (
     apart,
     differ,
@@ -223,6 +224,11 @@ WITH_BASELINE = Exercise(
             lambda g: returns_and_values(g, 3) | dict(val=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "returns in the thousands",
+            lambda g: dict(ret=tensor(3000.0, -1000.0, 2000.0), val=tensor(-2000.0, 3000.0, 500.0)),
+            "values",
         ),
     ],
     pitfalls=[
@@ -569,6 +575,11 @@ OPTIMAL_BASELINE = Exercise(
             lambda g: scores_and_returns(g, 3, 2) | dict(ret=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "returns in the thousands, long scores",
+            lambda g: dict(scores=1000 * tensor(*HAND_SCORES), ret=tensor(1000.0, -2000.0, 4000.0)),
+            "many parameters",
         ),
     ],
     pitfalls=[
@@ -956,6 +967,15 @@ VARIANCE_RATIO = Exercise(
             lambda g: scores_returns_baseline(g, 3, 2) | dict(baseline=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "returns in the thousands, long scores",
+            lambda g: dict(
+                scores=1000 * tensor(*HAND_SCORES),
+                ret=tensor(1000.0, -2000.0, 4000.0),
+                baseline=tensor(1500.0, -500.0, 900.0),
+            ),
+            "many parameters",
         ),
     ],
     pitfalls=[
@@ -1373,6 +1393,11 @@ LEAVE_ONE_OUT_BASELINE = Exercise(
         Case("float64", returns_of(4, 3, F64), "values"),
         Case("two samples of three starts", returns_of(2, 3), "two samples"),
         Case("one sample of each start", returns_of(1, 4), "one sample", raises=True),
+        Case(
+            "returns in the thousands",
+            lambda g: dict(ret=1000 * tensor([1.0, 10.0], [2.0, -20.0], [-6.0, 3.0])),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1742,6 +1767,8 @@ def moments_off(mean=False, std=False):
     return sign
 
 
+LARGE = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, 5)
+
 NORMALIZE_ADVANTAGE = Exercise(
     reference=normalize_advantage,
     accept=(
@@ -1799,6 +1826,12 @@ NORMALIZE_ADVANTAGE = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "advantages in the thousands and a mask",
+            lambda g: dict(adv=LARGE, mask=frame()),
+            "mask",
+        ),
+        Case("advantages in the thousands", lambda g: dict(adv=LARGE), "no mask"),
     ],
     pitfalls=[
         normalize_pitfall(
@@ -2359,6 +2392,12 @@ VALUE_REGRESSION_LOSS = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "returns in the thousands, differentiated",
+            lambda g: dict(val=tensor(1000.0, -2000.0, 500.0), ret=tensor(3000.0, 1000.0, -4000.0)),
+            "gradient",
+            ("val", "ret"),
+        ),
     ],
     pitfalls=[
         regression_pitfall(
@@ -2905,6 +2944,9 @@ def loss_over_rows(logp, adv, mask=None):
     return policy_gradient_loss(logp, adv, mask) * mask.sum() / (mask.sum() + 1)
 
 
+LARGE_LOGP = steps_3_by_4(*range(-31, -19), times=10.0)
+LARGE_ADV = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1)
+
 POLICY_GRADIENT_LOSS = Exercise(
     reference=policy_gradient_loss,
     parts={
@@ -2984,6 +3026,17 @@ POLICY_GRADIENT_LOSS = Exercise(
             lambda g: logp_and_advantage(g, 3, 4) | dict(mask=flags(g, 2, 4, p=0.7)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large advantages of rare actions, differentiated",
+            lambda g: dict(logp=LARGE_LOGP, adv=LARGE_ADV),
+            "gradient",
+            ("logp", "adv"),
+        ),
+        Case(
+            "large advantages of rare actions and a mask",
+            lambda g: dict(logp=LARGE_LOGP, adv=LARGE_ADV, mask=frame()),
+            "mask",
         ),
     ],
     pitfalls=[

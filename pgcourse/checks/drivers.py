@@ -10,6 +10,7 @@ import io
 import math
 import numbers
 import operator
+import os
 import random
 import signal
 import threading
@@ -65,6 +66,7 @@ def detached(fn, args, grad):
 
 
 DRIVERS = {"call": call, "with_mdp": with_mdp, "whole": whole, "detached": detached}
+PLAIN = ("call", "whole", "detached")  # these give the case's arguments to the function as they are
 
 
 def driver(fn):
@@ -109,9 +111,9 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     started = time.perf_counter()
     try:
         silent = warnings.catch_warnings(action="ignore")  # pitfalls make them on purpose
-        with silent, contextlib.redirect_stdout(printed), time_limit(seconds):
+        with silent, contextlib.redirect_stdout(printed):
             seen["random"] = names_any(fn, RANDOM_CALLS)
-            out, grads = DRIVERS[driver_name](fn, given, grad)
+            out, grads = within(seconds, DRIVERS[driver_name], fn, given, grad)
         seen["out"], seen["grads"] = copy_plain(out), copy_plain(grads)
     except TimeLimit:
         seen["timeout"] = True
@@ -132,6 +134,10 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     return seen
 
 
+class NotAnAnswer(TypeError):
+    """What a function gave back is nothing that its driver can read; the message says what it should be."""
+
+
 class Capped(io.StringIO):
     """Standard output that keeps the first PRINT_LIMIT characters and drops the rest."""
 
@@ -144,11 +150,16 @@ class Capped(io.StringIO):
 
 def describe_error(e):
     """The exception as plain data; `line` is the innermost line of the student's own code."""
-    frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename != __file__]
+    here = os.path.dirname(__file__)
+    frames = [f for f in traceback.extract_tb(e.__traceback__) if not is_driver(f.filename, here)]
     own = [f for f in frames if "site-packages" not in f.filename] or frames
     line = f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else ""
     text = "".join(traceback.format_list(frames[-20:])) + f"{type(e).__name__}: {e}"
     return dict(type=type(e).__name__, message=str(e)[:500], line=line, traceback=text[-6_000:])
+
+
+def is_driver(path, here):
+    return os.path.dirname(path) == here and path.endswith("drivers.py")
 
 
 def copy_plain(x):
@@ -252,6 +263,33 @@ def names_any(fn, names):
     return False
 
 
+def own_helpers(fn):
+    """Names of the functions beside fn (in its notebook or module) that it calls, also through one another."""
+    space, names, todo = getattr(fn, "__globals__", {}), set(), [getattr(fn, "__code__", None)]
+    while todo:
+        code = todo.pop()
+        if not isinstance(code, types.CodeType):
+            continue
+        own = {n for n in code.co_names if getattr(space.get(n), "__globals__", None) is space}
+        todo += [*code.co_consts, *(space[n].__code__ for n in own - names)]
+        names |= own
+    return names
+
+
+def with_helpers(fn, helpers):
+    """A copy of fn that calls these {name: function} in place of its own; so do the functions beside it."""
+    space = fn.__globals__ | helpers
+
+    def copied(f):
+        made = types.FunctionType(f.__code__, space, f.__name__, f.__defaults__, f.__closure__)
+        made.__kwdefaults__ = f.__kwdefaults__
+        return made
+
+    for name in own_helpers(fn) - helpers.keys():
+        space[name] = copied(space[name])
+    return copied(fn)
+
+
 def uses_random_numbers(seen):
     """Whether the observations show random numbers: from a global state, or named in the code."""
     return any(s["random"] or any(name in RANDOM_STATES for name in s["state"]) for s in seen)
@@ -264,32 +302,51 @@ class TimeLimit(BaseException):
 PATIENCE = 6  # wall seconds allowed for each second of computing, on a machine that is busy
 
 
+class Alarm:
+    """Raises TimeLimit after `seconds` of computing, or PATIENCE times that by the clock (for one that waits).
+
+    By signals, in a main thread on Unix; elsewhere nothing can stop it. Whoever sets it clears `armed`
+    first of all where the block ends: a signal that comes later than that raises nothing.
+    """
+
+    def __init__(self, seconds):
+        self.armed, self.clocks = True, []
+        if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+            self.clocks = [
+                (signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds),
+                (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE * seconds),
+            ]
+        self.old = [signal.signal(number, self.ring) for _, number, _ in self.clocks]
+        for clock, _, limit in self.clocks:
+            signal.setitimer(clock, limit, 0.2)  # again and again, should a bare except eat it
+
+    def ring(self, signum, frame):
+        if self.armed:
+            raise TimeLimit
+
+    def stop(self):
+        for clock, _, _ in self.clocks:
+            signal.setitimer(clock, 0)
+        for (_, number, _), handler in zip(self.clocks, self.old, strict=True):
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def time_limit(seconds):
-    """Stop the block after `seconds` of computing, or PATIENCE times that by the clock (for one that waits).
-
-    By signals, in a main thread on Unix; elsewhere nothing can stop it.
-    """
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
-
-    def stop(signum, frame):
-        raise TimeLimit
-
-    clocks = [
-        (signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds),
-        (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE * seconds),
-    ]
-    old = [signal.signal(number, stop) for _, number, _ in clocks]
-    for clock, _, limit in clocks:
-        signal.setitimer(clock, limit, 0.2)  # again and again, should a bare except eat it
+    """An Alarm over a block."""
+    alarm = Alarm(seconds)
     try:
         yield
     finally:
-        for (clock, number, _), handler in zip(clocks, old, strict=True):
-            signal.setitimer(clock, 0)
-            signal.signal(number, handler)
+        alarm.armed = False
+        alarm.stop()
+
+
+def within(seconds, fn, *args):
+    """fn(*args) under an Alarm. raises: TimeLimit, and after this call has ended never again"""
+    alarm = Alarm(seconds)
+    try:
+        return fn(*args)
+    finally:
+        alarm.armed = False
+        alarm.stop()

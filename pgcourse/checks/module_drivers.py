@@ -8,7 +8,7 @@ wrong factor or a gradient too many shows in the parameters.
 import torch
 from torch import nn
 
-from pgcourse.checks.drivers import driver
+from pgcourse.checks.drivers import NotAnAnswer, driver
 
 
 class Network(nn.Module):
@@ -53,16 +53,16 @@ class Descent:
 def entry(fn, args, grad):
     """One answer of a quiz: fn() returns a dict, args["key"] says which entry counts.
 
-    Capitals and surrounding spaces do not matter.
+    Capitals and surrounding spaces do not matter; "4" is the number 4. Without an answer None comes out.
     With args["any_order"] an answer is a choice of names: a list, a tuple, a set or a single name.
     With args["letters"] it is a choice of letters: "ac", "C, A" and ["a", "c"] are the same.
     With args["at_most"] an answer that is given to more keys than that counts for none of them.
     """
     answers = fn()
     if not isinstance(answers, dict):
-        raise TypeError(f"expected a dict of answers; got {type(answers).__name__}")
+        raise NotAnAnswer(f"expected a dict of answers; got {type(answers).__name__}")
     if args["key"] not in answers:
-        raise KeyError(f"there is no answer to {args['key']!r}")
+        return None, {}
     read = choice if args.get("any_order") else letters if args.get("letters") else plain
     answer = read(answers[args["key"]])
     if "at_most" in args and [*answers.values()].count(answers[args["key"]]) > args["at_most"]:
@@ -71,15 +71,36 @@ def entry(fn, args, grad):
 
 
 def plain(answer):
-    return answer.strip().lower() if isinstance(answer, str) else answer
+    """A text without capitals and outer spaces; one that is a number or a truth value becomes that."""
+    if not isinstance(answer, str):
+        return answer
+    text = answer.strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return int(text) if text.lstrip("+-").isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+def words(answer):
+    """The texts in an answer, or None if there is something else in it."""
+    found = [answer] if isinstance(answer, str) else answer
+    if isinstance(found, list | tuple | set | frozenset) and all(isinstance(w, str) for w in found):
+        return [*found]
+    return None
 
 
 def letters(answer):
-    return "".join(sorted({c for c in "".join(answer).lower() if c.isalpha()}))
+    found = words(answer)
+    if found is None:
+        return plain(answer)
+    return "".join(sorted({c for c in "".join(found).lower() if c.isalpha()}))
 
 
 def choice(answer):
-    return sorted(map(plain, {answer} if isinstance(answer, str) else set(answer)))
+    found = words(answer)
+    return plain(answer) if found is None else sorted({w.strip().lower() for w in found})
 
 
 @driver
@@ -101,7 +122,9 @@ def train_actor_critic(fn, args, grad):
     logs = [fn(actor, critic, *optimizers, batch, args["gamma"]) for batch in args["batches"]]
     for log in logs:
         if args["keep"] == "log" and not isinstance(log, dict):
-            raise TypeError(f"expected a dict of numbers to be returned; got {type(log).__name__}")
+            raise NotAnAnswer(
+                f"expected a dict of numbers to be returned; got {type(log).__name__}"
+            )
     out = {"actor": actor.values(), "critic": critic.values(), "log": logs}
     return out[args["keep"]], {}
 
@@ -277,21 +300,22 @@ class Settings:
 def update_policy(fn, args, grad):
     """Call fn(policy, optimizer, rollout, config, loss, generator) once.
 
-    args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator), and
+    args : actor, critic (lists of (weight, bias)), rollout, config, lr, seed (of the generator),
+           left_over (bool: the parameters hold old gradients), and
            keep: "weights" (what the update made of the networks, whose actions it scored, and
            whether the given optimizer took the steps) or "log" (what it returned, and which of it
            still carries the graph)
     """
     policy = Agent(args["actor"], args["critic"], args["rollout"])
     optimizer = Descent(policy.parameters(), args["lr"])
-    for p in policy.parameters():
-        p.grad = torch.ones_like(p)  # left over from whatever came before
+    for p in policy.parameters() if args["left_over"] else ():
+        p.grad = torch.ones_like(p)
     generator = torch.Generator().manual_seed(args["seed"])
     config = Settings(args["config"])
     start = nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
     log = fn(policy, optimizer, args["rollout"], config, smooth_loss, generator)
     if log is not None and not isinstance(log, dict):
-        raise TypeError(f"expected a dict of numbers; got {type(log).__name__}")
+        raise NotAnAnswer(f"expected a dict of numbers; got {type(log).__name__}")
     if args["keep"] == "log":
         live = [k for k, x in (log or {}).items() if torch.is_tensor(x) and x.requires_grad]
         return log and {**log, "numbers that carry the graph": sorted(live)}, {}

@@ -2,9 +2,10 @@
 
 import torch
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, close
+from pgcourse.checks.compare import close
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import integers, normal
+from pgcourse.checks.make_inputs import integers, normal, times
 from pgcourse.checks.quiz_gradient import QUIZ_GRADIENT
 from pgcourse.distributions import grad_log_softmax, softmax
 from pgcourse.estimators import score_function_gradient, score_step
@@ -554,6 +555,11 @@ GRAD_LOG_SOFTMAX = Exercise(
             lambda g: dict(theta=integers(g, 9, 4) + 1000.0, action=2),
             "large preferences",
         ),
+        Case(
+            "an action whose probability rounds to 0",
+            theta_action([200.0, 199.0, 0.0], 2),
+            "large preferences",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -681,6 +687,11 @@ SCORE_STEP = Exercise(
             lambda g: dict(
                 theta=normal(g, 6, dtype=F64), action=4, ret=float(normal(g, 1)), lr=0.3
             ),
+            "any return",
+        ),
+        Case(
+            "an action whose probability rounds to 0",
+            lambda g: dict(theta=torch.tensor([200.0, 199.0, 0.0]), action=2, ret=1.5, lr=0.1),
             "any return",
         ),
     ],
@@ -938,6 +949,13 @@ ACTION_VALUES = Exercise(
             "episodes that end, no discount", with_pi(episodic_mdp, 4, 2, 1.0), "episodes that end"
         ),
         Case("episodes that end", with_pi(episodic_mdp, 3, 3, 0.9), "episodes that end"),
+        Case(
+            "rewards in the thousands",
+            lambda g: times(
+                1e4, hand_mdp(g, pi=torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=F64)), "R"
+            ),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1309,6 +1327,13 @@ EXACT_POLICY_GRADIENT = Exercise(
             ),
             "large preferences",
         ),
+        Case(
+            "rewards in the thousands",
+            lambda g: times(
+                1e4, hand_mdp(g, theta=torch.tensor([[0.0, 0.5], [1.0, 0.0]], dtype=F64)), "R"
+            ),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1646,6 +1671,24 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             lambda g: bandit(g, 2, 3) | dict(returns=normal(g, 3, 1)),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "an action whose probability rounds to 0",
+            lambda g: dict(
+                theta=torch.tensor([200.0, 0.0]),
+                actions=torch.tensor([1, 0, 1]),
+                returns=torch.tensor([1.0, 2.0, -4.0]),
+            ),
+            "large preferences",
+        ),
+        Case(
+            "returns in the thousands",
+            lambda g: dict(
+                theta=torch.tensor([0.0, 1.0]),
+                actions=torch.tensor([0, 1, 1]),
+                returns=torch.tensor([3e4, -1e4, 2e4]),
+            ),
+            "many samples",
         ),
     ],
     pitfalls=[

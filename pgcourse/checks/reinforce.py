@@ -6,13 +6,14 @@ import torch
 
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, integers, normal
+from pgcourse.checks.make_inputs import flags, integers, normal, times
 from pgcourse.checks.policy_gradient_theorem import (
     RANDOM_WHY,
     WRONG_SCORES,
     minus_softmax,
     score_overflows,
 )
+from pgcourse.checks.quiz_reinforce import QUIZ_REINFORCE
 from pgcourse.estimators import (
     discounted_returns,
     episodes_needed,
@@ -268,6 +269,16 @@ def hand(ended, **rest):
     return dict(rew=torch.tensor([1.0, 2.0, 3.0]), ended=torch.tensor(ended), gamma=0.5) | rest
 
 
+def ends_at_the_rim():
+    """Rewards in the thousands; first row, last row and each column hold both values of the flag."""
+    return dict(
+        rew=1000 * torch.tensor([[1.0, -2.0], [3.0, 1.0], [-2.0, 4.0], [1.0, -3.0]]),
+        ended=torch.tensor([[True, False], [False, True], [False, False], [True, False]]),
+        gamma=0.5,
+        last_val=torch.tensor([4000.0, -6000.0]),
+    )
+
+
 DISCOUNTED_RETURNS = Exercise(
     reference=discounted_returns,
     parts={
@@ -325,6 +336,15 @@ DISCOUNTED_RETURNS = Exercise(
             lambda g: rewards(g, 4) | dict(ended=flags(g, 4, 1)),
             "shapes",
             raises=True,
+        ),
+        Case("an end in the first and the last row", lambda g: ends_at_the_rim(), "cut-off batch"),
+        Case(
+            "the same with the columns exchanged",
+            lambda g: {
+                name: x.flip(-1) if torch.is_tensor(x) else x
+                for name, x in ends_at_the_rim().items()
+            },
+            "cut-off batch",
         ),
     ],
     pitfalls=[
@@ -585,6 +605,10 @@ def logps(g, *shape, dtype=torch.float32):
 BOTH = ("logp", "ret")
 HAND_LOSS = dict(logp=torch.tensor([-0.5, -1.0, -2.0]), ret=torch.tensor([3.0, -1.0, 2.0]))
 
+LARGE_LOSS = dict(
+    logp=torch.tensor([-200.0, -150.0, -300.0]), ret=torch.tensor([-3000.0, 1000.0, -2000.0])
+)
+
 REINFORCE_LOSS = Exercise(
     reference=reinforce_loss,
     parts={"value": 1, "gradient": 2, "shapes": 1, "clean": 1},
@@ -606,6 +630,10 @@ REINFORCE_LOSS = Exercise(
             lambda g: logps(g, 5) | dict(ret=normal(g, 5, 1)),
             "shapes",
             raises=True,
+        ),
+        Case("large returns of rare actions", lambda g: dict(LARGE_LOSS), "value"),
+        Case(
+            "large returns of rare actions, gradients", lambda g: dict(LARGE_LOSS), "gradient", BOTH
         ),
     ],
     pitfalls=[
@@ -950,6 +978,18 @@ REINFORCE_SURROGATE_GRADIENT = Exercise(
         Case(
             "float32",
             lambda g: some_episodes(g, 4, 3, [6, 3, 4, 1], dtype=torch.float32),
+            "several episodes",
+        ),
+        Case(
+            "rewards in the thousands",
+            lambda g: dict(
+                theta=torch.tensor([[0.0, 1.0], [-1.0, 0.0]]),
+                episodes=[
+                    hand_episode([0, 1, 1], [0, 1, 0], [1000.0, -4000.0, 2000.0]),
+                    hand_episode([1], [1], [3000.0]),
+                ],
+                gamma=0.5,
+            ),
             "several episodes",
         ),
     ],
@@ -1309,6 +1349,7 @@ VARIANCE_CASES = [
     Case("twenty others", samples_of(20, 4), "values"),
     Case("very far from zero", samples_of(9, 3, shift=2000.0), "far from zero"),
     Case("one sample", samples_of(1, 3), "one sample", raises=True),
+    Case("gradients in the thousands", lambda g: times(1e4, HAND_GRADS(g), "grads"), "values"),
 ]
 
 GRADIENT_VARIANCE = Exercise(
@@ -1706,6 +1747,7 @@ EPISODES_NEEDED = Exercise(
         ),
         Case("error 0", lambda g: dict(variance=1.0, error=0.0), "rounding", raises=True),
         Case("error -1/4", lambda g: dict(variance=1.0, error=-0.25), "rounding", raises=True),
+        Case("a variance of ten million", lambda g: dict(variance=1e7, error=3.0), "rounding"),
     ],
     pitfalls=[
         Pitfall(
@@ -1786,4 +1828,5 @@ EXERCISES = [
     GRADIENT_VARIANCE,
     STANDARD_ERROR,
     EPISODES_NEEDED,
+    QUIZ_REINFORCE,
 ]

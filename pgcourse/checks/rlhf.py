@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse.checks.core import Case, Exercise, Pitfall
-from pgcourse.checks.make_inputs import integers, masks, normal
+from pgcourse.checks.make_inputs import integers, masks, normal, steps_3_by_4, times
 from pgcourse.distributions import categorical_logp, token_logp
 from pgcourse.estimators import (
     gae,
@@ -74,7 +74,7 @@ QUIZ_MAPPING = Exercise(
             "a different algorithm",
             "algorithm",
             "q",
-            "RLHF is not an algorithm of its own: it is PPO with a learned reward model.",
+            "RLHF is a problem, not an algorithm of its own: here PPO solves it, with a learned reward model.",
             "The update that balanced a pole in lesson 5 is called here, not a line changed.",
         ),
         misplaced(
@@ -375,7 +375,7 @@ TOKEN_LOGP = Exercise(
             "another temperature",
             "The logits are divided by a number first; score with the temperature that sampled, here 1.",
             tokens_but(lambda logits: F.log_softmax(logits / 0.7, -1)),
-            "Sampled at one temperature and scored at another, the ratio is not 1 at the start.",
+            "What was sampled at one temperature is then scored as another policy's; PPO's ratio cannot show it.",
             also=tuple(
                 tokens_but(lambda logits, k=k: F.log_softmax(logits / k, -1))
                 for k in (0.5, 0.6, 0.8, 0.9, 1.2, 1.5, 2.0)
@@ -832,6 +832,10 @@ def hand_mask(*rows):
     return torch.tensor(rows, dtype=torch.bool)
 
 
+# first and last row, first and last column hold both values of the mask, whatever the seed
+AT_THE_RIM = hand_mask([1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1])
+LARGE_VALUES = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1)
+
 SEQUENCE_SCORE = Exercise(
     reference=sequence_score,
     parts={"values": 2, "padding": 1, "shapes": 1, "clean": 1},
@@ -877,6 +881,12 @@ SEQUENCE_SCORE = Exercise(
             lambda g: one_longer(marked(g, 2, 4), "mask"),
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large values, answers at both rims",
+            lambda g: dict(values=LARGE_VALUES, mask=AT_THE_RIM),
+            "values",
+            ("values",),
         ),
     ],
     pitfalls=[
@@ -1237,6 +1247,20 @@ KL_SHAPED_REWARDS = Exercise(
                 raises=True,
             )
             for name in ("logp", "logp_ref", "mask")
+        ),
+        Case(
+            "far from the reference, answers at both rims",
+            lambda g: dict(
+                score=torch.tensor([3000.0, -2000.0, 1000.0], dtype=F64),
+                logp=steps_3_by_4(*range(-14, -2), times=30.0),
+                logp_ref=steps_3_by_4(
+                    -2, -20, -4, -18, -6, -16, -8, -14, -10, -12, -1, -20, times=30.0
+                ),
+                mask=AT_THE_RIM,
+                beta=0.5,
+            ),
+            "values",
+            SHAPED,
         ),
     ],
     pitfalls=[
@@ -1789,6 +1813,18 @@ RLHF_ADVANTAGES = Exercise(
             )
             for name in ("rew", "val", "mask")
         ),
+        Case(
+            "large values, answers at both rims",
+            lambda g: dict(
+                rew=torch.where(AT_THE_RIM, LARGE_VALUES.flip(0), 0.0),
+                val=LARGE_VALUES,
+                mask=AT_THE_RIM,
+                gamma=0.5,
+                lam=0.5,
+            ),
+            "values",
+            ("val",),
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -2125,6 +2161,26 @@ def sampled_twice(actor, prompts, max_new, end, generator):
     return generate(actor, prompts, max_new, end, generator)
 
 
+def without_a_call(seen, moved):
+    """Whether the update was never called, and the policy was moved all the same (or was not)."""
+    calls = seen[CALLS]["out"]
+    return calls["calls of the update"] == 0 and calls["the policy moved"] == moved
+
+
+def not_handed_on(seen, name):
+    return seen[CALLS]["out"][name] is False
+
+
+def with_another_config(update, policy, optimizer, rollout, config, loss, generator):
+    other = SimpleNamespace(**{**vars(config), "clip": 1e9})
+    return update(policy, optimizer, rollout, other, loss=loss, generator=generator)
+
+
+def with_another_optimizer(update, policy, optimizer, rollout, config, loss, generator):
+    other = torch.optim.SGD(policy.parameters(), lr=0.5)
+    return update(policy, other, rollout, config, loss=loss, generator=generator)
+
+
 def drawn_elsewhere(seen):
     """Whether config.generator stood where it began when the update was called."""
     calls = seen[CALLS]["out"]
@@ -2255,15 +2311,28 @@ RLHF_STEP = Exercise(
     ],
     pitfalls=[
         Pitfall(
+            "not the update passed in",
+            "PPO runs, but not through the `update` of the arguments: call that one, your lesson-5 function.",
+            stepping(train=own_clipped_update),
+        ),
+        Pitfall(
             "a different algorithm",
             "It trains with an update of its own; call the `update` that is passed in: lesson 5's PPO.",
             stepping(train=own_update),
             "RLHF is PPO with a learned reward model. Nothing in the update knows that these are words.",
+            telltale=lambda seen: without_a_call(seen, moved=True),
         ),
         Pitfall(
-            "not the update passed in",
-            "It calls pgcourse's own ppo_update; call the `update` of the arguments: your lesson-5 function.",
-            stepping(train=own_clipped_update),
+            "another config passed on",
+            "The update is given another config than `config`: its clip, epochs and minibatches stand there.",
+            stepping(train=with_another_config),
+            telltale=lambda seen: not_handed_on(seen, "config"),
+        ),
+        Pitfall(
+            "another optimizer passed on",
+            "The update is given another optimizer than `optimizer`: its state would be lost in each step.",
+            stepping(train=with_another_optimizer),
+            telltale=lambda seen: not_handed_on(seen, "optimizer"),
         ),
         Pitfall(
             "loss not passed on",
@@ -2294,6 +2363,7 @@ RLHF_STEP = Exercise(
             "never updated",
             "The update is not called: nothing is learned.",
             stepping(train=never_updated),
+            telltale=lambda seen: without_a_call(seen, moved=False),
         ),
         Pitfall(
             "dropout on while scoring",
@@ -2391,7 +2461,8 @@ RLHF_STEP = Exercise(
         ),
         Pitfall(
             "KL against the policy itself",
-            "logp_ref comes from the policy: the KL is 0 always, and nothing holds the text together.",
+            "The rewards hold no KL price: logp_ref comes from the policy itself, or the price is left out "
+            "or paid elsewhere, in the loss.",
             stepping(ref=lambda policy, reference: policy.actor),
         ),
         Pitfall(
@@ -2668,6 +2739,7 @@ RLOO_ADVANTAGES = Exercise(
         Case("many answers", lambda g: group_scores(g, 6, 5), "values"),
         Case("float64", lambda g: group_scores(g, 4, 2, F64), "values"),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
+        Case("scores in the thousands", lambda g: times(1e4, hand_scores(g), "score"), "values"),
     ],
     pitfalls=[
         Pitfall(
@@ -2844,6 +2916,7 @@ GRPO_ADVANTAGES = Exercise(
             "equal scores",
         ),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
+        Case("scores in the thousands", lambda g: times(1e4, hand_scores(g), "score"), "values"),
     ],
     pitfalls=[
         Pitfall(
@@ -2853,7 +2926,7 @@ GRPO_ADVANTAGES = Exercise(
         ),
         Pitfall(
             "no scale",
-            "It centers without dividing by the spread: that is “Dr. GRPO”; GRPO does both.",
+            "It centers without dividing by the spread, as Dr. GRPO does; GRPO divides too.",
             **again(against(mean), against(leave_one_out_baseline)),
         ),
         Pitfall(

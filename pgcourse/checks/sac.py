@@ -6,9 +6,10 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from pgcourse.checks.core import Case, Exercise, Pitfall, alike, close, close_grad
+from pgcourse.checks.compare import alike, close, close_grad
+from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
-from pgcourse.checks.make_inputs import flags, normal
+from pgcourse.checks.make_inputs import flags, frame, normal, steps_3_by_4
 from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
 from pgcourse.losses import sac_actor_loss, sac_critic_loss, temperature_loss
@@ -1573,6 +1574,19 @@ SOFT_Q_TARGET = Exercise(
             lambda g: transitions(g, 4) | {"rew": normal(g, 1)},
             "shapes",
             raises=True,
+        ),
+        Case(
+            "large numbers, ends in the first and the last row",
+            lambda g: dict(
+                rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
+                next_q1=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
+                next_q2=steps_3_by_4(3, 1, -5, 2, 4, -1, 4, -2, -3, 2, -1, 1),
+                next_logp=steps_3_by_4(-3, 2, -1, 4, -2, 1, 3, -4, 2, -1, -2, 3),
+                terminated=~frame(),
+                gamma=0.5,
+                alpha=0.5,
+            ),
+            "termination",
         ),
     ],
     pitfalls=[

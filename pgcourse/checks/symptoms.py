@@ -8,7 +8,8 @@ import math
 
 import torch
 
-from pgcourse.checks.core import Case, Pitfall, close, difference
+from pgcourse.checks.compare import close, difference
+from pgcourse.checks.core import Case, Pitfall
 
 
 def symptom(exercise, name, says, wrong, sign):

@@ -3,9 +3,10 @@
     solutions/NN_name.py  ->  solutions/NN_name.ipynb   solved: an nbgrader source
                           ->  course/NN_name.ipynb      the learner's: its nbgrader release
 
-A lesson is a jupytext py:percent file. Four cell options are ours:
+A lesson is a jupytext py:percent file. Five cell options are ours:
 
     # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text; its check follows
+    # %% exercise="…" broken="no clip"              find the bug: the learner gets it with that mistake
     # %% solution="plot_clip"                       ungraded; BEGIN/END SOLUTION in place
     # %% claim="clip_keeps_the_kl_small"            shows what the prose says; in neither notebook (claims.py)
     # %% tags=["setup"]                             the cell that imports; FIRST and LAST go around it
@@ -29,7 +30,6 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[2]
 STUB = 'raise NotImplementedError("Your turn: replace this line.")'
-GUARDS = {"same_shape"}
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 FIRST = """\
 from importlib.util import find_spec
@@ -96,7 +96,8 @@ def build_lesson(source, name, get=None, claims=()):
         where = f"{name}, cell {i + 1}"
         options = {k: v for k, v in cell.metadata.items() if k in ("exercise", "solution", "claim")}
         metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
-        unknown = set(cell.metadata) - set(options) - set(metadata) - {"lines_to_next_cell", "slow"}
+        extra = {"lines_to_next_cell", "slow", *(["broken"] if "exercise" in options else [])}
+        unknown = set(cell.metadata) - set(options) - set(metadata) - extra
         if unknown or len(options) > 1:
             raise BuildError(f"{where}: cell options {sorted(cell.metadata)} are not understood.")
         if "claim" in options:
@@ -116,7 +117,10 @@ def build_lesson(source, name, get=None, claims=()):
             exercises[grade_id] = exercise
             marked = f"{head}\n    {BEGIN}\n{body}\n    {END}"
             solved.append(code_cell(marked, grade_id, metadata, solution=True))
-            learner.append(code_cell(f"{head}\n    {STUB}", grade_id, metadata, solution=True))
+            given = f"{head}\n    {STUB}"
+            if "broken" in cell.metadata:
+                given = broken(exercise, cell.metadata["broken"], where)
+            learner.append(code_cell(given, grade_id, metadata, solution=True))
             call = f'check({grade_id}, "{grade_id}")'  # named, so that an alias is judged as what it claims
             test = code_cell(call, f"check_{grade_id}", {}, points=exercise.points)
             solved.append(test)
@@ -161,13 +165,13 @@ def find_exercise(path, get, where):
 
 def split_function(fn):
     """(head, body) of a function's text: signature, docstring and guards; and all that is below."""
+    from pgcourse.checks.guards import count_guards
+
     text = textwrap.dedent(inspect.getsource(fn)).rstrip()
     definition = ast.parse(text).body[0]
     if ast.get_docstring(definition) is None:
         raise BuildError(f"{fn.__name__} has no docstring: it is the exercise's statement.")
-    given = 1
-    while given < len(definition.body) and is_guard(definition.body[given]):
-        given += 1
+    given = 1 + count_guards(definition)
     if given == len(definition.body):
         raise BuildError(
             f"{fn.__name__}: nothing is left to write below the docstring and the guards."
@@ -176,12 +180,18 @@ def split_function(fn):
     return "\n".join(lines[:end]), "\n".join(lines[end:]).strip("\n")
 
 
-def is_guard(statement):
-    """A leading call of `same_shape`, or an `if` that does nothing but raise."""
-    if isinstance(statement, ast.If):
-        return not statement.orelse and all(isinstance(line, ast.Raise) for line in statement.body)
-    call = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in GUARDS
+def broken(exercise, name, where):
+    """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
+    from pgcourse.checks.edits import Mistake, edited_text, fill
+
+    mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
+    edits = mistakes[name].versions[0] if name in mistakes else None
+    if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+        raise BuildError(
+            f'{where}: broken="{name}" is no mistake of {exercise.name} that is made of edits of its '
+            f"own text; there are: {', '.join(mistakes)}."
+        )
+    return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
 
 
 def cut_solution(source, where):

@@ -9,10 +9,12 @@ import hashlib
 import html
 import json
 import os
+import re
+import secrets
 import shutil
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from nbgrader.preprocessors import (
 from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
+from pgcourse.checks.core import MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
 from pgcourse.classroom.judge import fingerprint, grade_submission
@@ -56,6 +59,20 @@ def configure(c, seed):
         AssignLatePenalties,
     ]
     c.OverwriteCells.add_missing_cells = True
+
+
+def site_has_exchange():
+    """Whether this machine has a place of its own for nbgrader's exchange: configured, or the default one is there."""
+    from jupyter_core.paths import jupyter_config_path
+    from nbgrader.exchange.default import Exchange
+    from traitlets.config import ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
+
+    for folder in jupyter_config_path():
+        for loader, name in ((PyFileConfigLoader, "py"), (JSONFileConfigLoader, "json")):
+            with suppress(ConfigFileNotFound):
+                if "root" in loader(f"nbgrader_config.{name}", folder).load_config().Exchange:
+                    return True
+    return os.access(Exchange.root.default_value, os.W_OK | os.X_OK)
 
 
 # --------------------------------------------------------------------------------- the exporter
@@ -189,7 +206,7 @@ def headline(name, v):
 
 
 def parts(v):
-    return [f"{'✓' if ok else '✗'} {part}" for part, ok in v["parts"]]
+    return [f"{MARKS[ok]} {part}" for part, ok in v["parts"]]
 
 
 def card_text(name, v):
@@ -372,6 +389,9 @@ class Classroom:
         (folder / f"{lesson}.ipynb").write_bytes(data)
         if timestamp:
             (folder / "timestamp.txt").write_text(timestamp, encoding="utf-8")
+        # nbgrader's exchange knows whose feedback a page is by this; without it, it gives none to anybody
+        secret = secret_of(self.submitted(student, lesson))
+        (folder / SECRET).write_text(secret, encoding="utf-8")
         coursedir = CourseDirectory(parent=self.app, root=str(self.root))
         coursedir.submitted_directory = os.path.relpath(staged, self.root)
         coursedir.student_id, coursedir.assignment_id = student, lesson
@@ -386,8 +406,24 @@ class Classroom:
             with in_directory(self.root), one_engine(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of nbgrader's, about its own database sessions
                 converter.start()
+            graded = coursedir.format_path(coursedir.autograded_directory, student, lesson)
+            stamp = Path(graded) / "timestamp.txt"
+            if not stamp.exists():  # the exchange opens it, too
+                stamp.touch()
         finally:
             shutil.rmtree(folder)
+
+
+SECRET = "submission_secret.txt"
+
+
+def secret_of(folder):
+    """What `nbgrader submit` put beside a submission; for one that came another way, one that nobody knows."""
+    try:
+        text = intake.read_bytes(folder / SECRET)[:1000].decode("ascii").strip()
+    except (intake.Unreadable, UnicodeDecodeError):
+        text = ""
+    return text if re.fullmatch(r"[0-9a-f]{32,256}", text) else secrets.token_hex(64)
 
 
 @cache

@@ -1,0 +1,468 @@
+"""Which mistake a wrong function makes: written ones, numbers solved, generic ones, two at once, symptoms.
+
+Each name is proven by running: a function that makes the mistake does what was seen in every case. In
+this order: the exercise's mistakes, with their numbers solved and on top of every right convention;
+a factor; a factor on top; an edit that nobody wrote down; two mistakes; one mistake seen in one part.
+"""
+
+import ast
+import contextlib
+import itertools
+import math
+import random
+import warnings
+from dataclasses import dataclass, replace
+
+import torch
+
+from pgcourse.checks import drivers
+from pgcourse.checks.compare import Fault, alike, close, close_grad, difference, factor
+from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.fit import round_to, solve, vector, with_holes
+
+FACTS = {  # differences that say all there is to know
+    "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
+    "wrong type", "wrong shape", "wrong dtype",
+}  # fmt: skip
+SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
+
+
+@dataclass
+class Search:
+    """One wrong function: what was seen of it, and what would have been right.
+
+    fault : the difference in the smallest failing case, or None
+    again : function seed -> observations of the same function, or None where it cannot be called
+    """
+
+    exercise: object
+    seed: str
+    seen: list
+    expected: list
+    failing: list
+    fault: object = None
+    again: object = None
+
+    def __post_init__(self):
+        cases = self.exercise.cases
+        self.regular = [i for i, c in enumerate(cases) if not c.raises]
+        ran = [i for i in self.regular if not self.seen[i]["error"] and not self.seen[i]["timeout"]]
+        # Guards apart, the function is right: then the cases that must raise tell.
+        self.only_guards = bool(self.failing) and not set(self.failing) & set(self.regular)
+        if self.only_guards:
+            ran = sorted({*self.regular, *self.failing})
+        elif 2 * len(ran) < len(self.regular):
+            ran = self.regular
+        # A failing case with many numbers first: there nearly everything drops out at once.
+        self.ran = sorted(ran, key=lambda i: (i not in self.failing, -min(self.size(i), 12), i))
+        self.inputs = {}
+
+    def size(self, i):
+        numbers = vector(self.seen[i])
+        return 0 if numbers is None else int(numbers.isfinite().sum())
+
+    def known(self, i, fn):
+        return self.exercise.known_on(i, fn, self.seed)
+
+    def quick(self, fn, i, seed=None, grad=True):
+        """Result and gradients alone, without watching over inputs and global state."""
+        key = i, self.seed if seed is None else seed
+        if key not in self.inputs:
+            self.inputs[key] = self.exercise.inputs(*key)
+        given = drivers.copy_plain(self.inputs[key])
+        wanted = self.exercise.cases[i].grad if grad else ()
+        try:
+            out, grads = drivers.DRIVERS[self.exercise.driver](fn, given, wanted)
+        except drivers.TimeLimit:
+            raise
+        except Exception as e:
+            return dict(out=None, grads={}, error=dict(type=type(e).__name__))
+        return dict(out=drivers.copy_plain(out), grads=drivers.copy_plain(grads), error=None)
+
+    def does(self, fn, cases=None):
+        """Whether fn does what was seen, in all of the cases: a candidate that was searched for."""
+        return all(
+            (
+                not self.exercise.cases[i].grad
+                or same(self.seen[i], self.quick(fn, i, grad=False), False)
+            )
+            and same(self.seen[i], self.quick(fn, i))
+            for i in (self.ran if cases is None else cases)
+        )
+
+    def holds(self, fn):
+        """Whether it differs from what is right by finite numbers, and agrees on a second seed."""
+        if not any(self.tells_apart(i) for i in self.ran):
+            return False
+        if self.again is None:
+            return True
+        seen = self.again(SECOND_SEED)
+        return all(same(seen[i], self.quick(fn, i, SECOND_SEED)) for i in self.ran)
+
+    def tells_apart(self, i):
+        """Whether a finite number was seen in case i that is not the right one: nan alone proves nothing."""
+        if i not in self.failing or self.seen[i]["error"]:
+            return False
+        a, b = vector(self.seen[i]), vector(self.expected[i])
+        if a is None or b is None or a.shape != b.shape:
+            return True
+        ok = a.isfinite() & b.isfinite()
+        return bool(ok.any()) and not close(a[ok].float(), b[ok].float())
+
+
+def same(a, b, grads=True):
+    """`alike`, without inputs and global state."""
+    if bool(a["error"]) or bool(b["error"]):
+        return bool(a["error"]) == bool(b["error"])
+    return (
+        close(a["out"], b["out"])
+        and close(b["out"], a["out"])
+        and all(
+            close_grad(a["grads"].get(k), b["grads"].get(k))
+            for k in (a["grads"] | b["grads"] if grads else ())
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mistake, or several, that were found by a search: what the learner reads."""
+
+    name: str
+    says: str
+    why: str = ""
+    wrong: object = None
+
+
+def name(search):
+    """(mistake, cases) that explain what was seen in every case, or (None, [])."""
+    found = written(search)
+    if found:
+        return found
+    if not set(search.failing) & set(search.regular):
+        return None, []
+    plain = search.fault and search.fault.name in FACTS
+    for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
+        found = look(search)
+        if found:
+            return found
+    return None, []
+
+
+def written(search):
+    """One of the exercise's mistakes as it stands."""
+    for m in search.exercise.pitfalls:
+        if m.telltale:
+            if (
+                search.failing
+                and not m.symptom
+                and tells(m, search.exercise, search.seen, search.expected)
+            ):
+                return m, search.failing
+        elif any(agrees(search, fn, search.ran) for fn in variants(m)):
+            return m, search.ran
+    return None
+
+
+def agrees(search, fn, cases, wrong=1):
+    """Whether a mistake does what was seen on these cases, and is wrong on some of them."""
+    return all(alike(search.seen[i], search.known(i, fn)) for i in cases) and wrong <= sum(
+        not alike(search.known(i, fn), search.expected[i]) for i in cases
+    )
+
+
+def with_a_factor(search):
+    """A factor, if that is all; or a mistake that agrees up to a factor."""
+    given = [search.seen[i] for i in search.ran]
+
+    def of(fn):
+        return (search.known(i, fn) for i in search.ran)
+
+    rights = search.exercise.rights
+    c = next(filter(None, (factor(given, of(right)) for right in rights)), None)
+    if c is not None:
+        if round(c, 3) == -1:
+            return Fault("wrong sign", "The result is off: the sign is reversed."), search.ran
+        says = f"The result is off: it is {c:.4g} times the right one, in every case."
+        return Fault("wrong factor", says), search.ran
+    for m in search.exercise.pitfalls:
+        for fn in () if m.telltale else variants(m):
+            c = factor(given, of(fn))
+            if c is not None:
+                known = [*of(fn)]
+                if all(factor(known, of(right)) is None for right in rights):
+                    more = (
+                        "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
+                    )
+                    return Found(m.name, f"{m.says} Besides, {more}.", m.why, fn), search.ran
+    return None
+
+
+def on_another_convention(search):
+    """A written mistake in a function that follows another right convention, itself an edit."""
+    conventions, versions = search.exercise.accept_edits, [*edit_versions(search)]
+    if len(conventions) * len(versions) > search.exercise.tries:
+        return None
+    for convention in conventions:
+        for m, version in versions:
+            fn = both(search, convention, version, m)
+            if fn and search.does(fn) and search.holds(fn):
+                return Found(m.name, m.says, m.why, fn), search.ran
+    return None
+
+
+def by_search(search):
+    """What has to be searched for, under one time limit and with random states put back."""
+    before, python = torch.random.get_rng_state(), random.getstate()
+    limit = drivers.time_limit(search.exercise.seconds)
+    found = None
+    with contextlib.suppress(drivers.TimeLimit), limit, warnings.catch_warnings(action="ignore"):
+        for look in (fitted, generic, two_mistakes):
+            found = look(search)
+            if found:
+                break
+    torch.random.set_rng_state(before)
+    random.setstate(python)
+    return found
+
+
+def fitted(search):
+    """A mistake with numbers that are solved from what was seen, and said."""
+    cases = [i for i in search.ran if search.tells_apart(i)]
+    slow = search.exercise.tries < len(search.exercise.pitfalls)
+    for m in search.exercise.pitfalls:
+        holes = getattr(m, "holes", None)
+        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
+        if not slow:  # the same mistake on top of another right convention
+            versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
+        for version in versions:
+            found = fit(search, m, version, cases[: 1 if slow else 4])
+            if found:
+                return found, search.ran
+    return None
+
+
+def fit(search, m, version, cases):
+    """The mistake with its numbers solved from results (not gradients) of these cases, or None."""
+    try:
+        fn, put = with_holes(m, version)
+    except (ValueError, SyntaxError):  # it does not go together with the convention
+        return None
+    wanted = [vector(search.seen[i] | {"grads": {}}) for i in cases]
+    if not cases or any(w is None for w in wanted):
+        return None
+
+    def run(h):
+        put(h)
+        seen = [search.quick(fn, i, grad=False) for i in cases]
+        found = [None if s["error"] else vector(s) for s in seen]
+        return None if any(f is None for f in found) else torch.cat(found)
+
+    h = solve(run, torch.cat(wanted), [*m.holes.values()])
+    if h is None:
+        return None
+    for digits in (2, 3, 4, 7):  # the roundest number that does it
+        rounded = [round_to(x, digits) for x in h]
+        put(rounded)
+        if search.does(fn):
+            break
+    else:
+        return None
+    if not search.holds(fn):
+        return None
+    for j, x in enumerate(rounded):  # the number must matter
+        put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
+        if search.does(fn):
+            return None
+    return replace(m, values=dict(zip(m.holes, rounded, strict=True)), versions=(version,))
+
+
+def generic(search):
+    """One edit of the reference that nobody wrote down; its sentence comes with the operator."""
+    for fn, e in generic_edits(search.exercise):
+        if search.does(fn) and search.holds(fn):
+            return Found(e.kind, e.says, "", fn), search.ran
+    return None
+
+
+def generic_edits(exercise):
+    """(function, Edit) for each generic edit of the reference that compiles, kept with the exercise."""
+    from pgcourse.checks.operators import edits
+    from pgcourse.checks.operators.trees import function_tree
+
+    if "generic" not in exercise.cached:
+        reference = exercise.reference
+        tree = function_tree(text_of(reference).head + text_of(reference).body)
+        few = itertools.islice(edits(tree), exercise.tries)
+        exercise.cached["generic"] = [
+            (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
+        ]
+    return exercise.cached["generic"]
+
+
+def runs(reference, tree):
+    try:
+        return run_text(ast.Module([tree], []), reference)
+    except (SyntaxError, ValueError, NameError, TypeError):
+        return None
+
+
+def edit_versions(search):
+    """(mistake, edits) of every mistake that is made of edits, versions one by one."""
+    for m in search.exercise.pitfalls:
+        if isinstance(m, Mistake) and not m.telltale:
+            for version in m.versions:
+                if isinstance(version, tuple):
+                    yield m, version
+
+
+def both(search, one, other, *mistakes):
+    """The function with both sets of edits, or None where they do not go together."""
+    values = {k: x for m in mistakes for k, x in m.holes.items()}
+    one, other = ([fill(e, values) for e in edits] for edits in (one, other))
+    for order in ((*one, *other), (*other, *one)):
+        with contextlib.suppress(ValueError, SyntaxError, KeyError):
+            return compiled(search.exercise.reference, order)
+    return None
+
+
+def two_mistakes(search):
+    """Two of the exercise's mistakes at once: both are said, in the order of the list."""
+    if search.exercise.tries < len(search.exercise.pitfalls):
+        return None
+    passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
+    failing = one_a_part(search, [i for i in search.ran if i in search.failing])
+    candidates = []
+    for m, version in edit_versions(search):
+        fn = both(search, version, (), m)
+        # What is right in a case must not be spoiled there by either of the two.
+        if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
+            does = [search.quick(fn, i) for i in failing]
+            changes = [not same(search.expected[i], d) for i, d in zip(failing, does, strict=True)]
+            agrees = [same(search.seen[i], d) for i, d in zip(failing, does, strict=True)]
+            candidates.append((m, version, [*zip(changes, agrees, strict=True)]))
+    pairs = (
+        (a, first, b, second)
+        for (a, first, one), (b, second, other) in itertools.combinations(candidates, 2)
+        if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
+    )
+    for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
+        fn = both(search, first, second, a, b)
+        if fn and search.does(fn) and search.holds(fn):
+            why = " ".join(filter(None, (a.why, b.why)))
+            return Found(f"{a.name}, and {b.name}", f"{a.says} And: {b.says}", why, fn), search.ran
+    return None
+
+
+def may_add_up(one, other):
+    """Whether two mistakes together may do what was seen in a case: each (changes it, does what was seen).
+
+    What only one of them changes, that one alone must explain.
+    """
+    if one[0] and other[0]:
+        return True
+    return one[1] if one[0] else other[1] if other[0] else False
+
+
+def one_a_part(search, cases):
+    """The first two of these cases, and the first one of each other part."""
+    chosen = cases[:2]
+    for i in cases[2:]:
+        if search.exercise.cases[i].part not in {search.exercise.cases[j].part for j in chosen}:
+            chosen.append(i)
+    return chosen
+
+
+def in_one_part(search, earned):
+    """Whoever makes several mistakes hears of one: the mistake that agrees on all cases of a part.
+
+    It must be wrong on two of them, and not by a 0: two single numbers may be equal by accident.
+    """
+    exercise, seen, expected = search.exercise, search.seen, search.expected
+    failed = [part for part, ok in earned.items() if not ok]
+    for part in failed[:1] if exercise.ladder else failed:
+        cases = [i for i in search.regular if exercise.cases[i].part == part]
+        cases = [i for i in cases if not all_zero(seen[i]["out"])]
+        cases.sort(key=lambda i: alike(seen[i], expected[i]))  # most drop out at the first
+        if (
+            len(cases) < 2
+            or any(  # what another convention calls right tells nothing
+                all(alike(seen[i], search.known(i, right)) for i in cases)
+                for right in exercise.rights[1:]
+            )
+        ):
+            continue
+        fit = [
+            m
+            for m in exercise.pitfalls
+            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
+        ]
+        if fit:  # of several that look alike in this part, the one that says least is true of all
+            return min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1), cases
+    return None, []
+
+
+def made_of_edits(m):
+    return isinstance(m, Mistake) and isinstance(m.versions[0], tuple)
+
+
+def all_zero(out):
+    return torch.is_tensor(out) and not out.any()
+
+
+class Signs:
+    """What a telltale looks at: observations and right ones by the case's name, and where it is wrong."""
+
+    def __init__(self, cases, seen, expected):
+        names = [case.name for case in cases]
+        self.cases, self.seen = cases, dict(zip(names, seen, strict=True))
+        self.expected = dict(zip(names, expected, strict=True))
+
+    def __getitem__(self, name):
+        return self.seen[name]
+
+    def right(self, name):
+        return self.expected[name]
+
+    def number(self, name):
+        return number(self.seen[name])
+
+    def wrong(self, case):
+        return bool(difference(self.seen[case.name], self.expected[case.name], case))
+
+    @property
+    def wrong_parts(self):
+        """Names of the parts that are wrong, guards apart."""
+        return {case.part for case in self.cases if not case.raises and self.wrong(case)}
+
+    @property
+    def random(self):
+        """Whether it draws random numbers."""
+        return drivers.uses_random_numbers(self.seen.values())
+
+    @property
+    def values_right(self):
+        """Whether every value is right, whatever the gradients are."""
+        regular = [case.name for case in self.cases if not case.raises]
+        return all(close(self.seen[n]["out"], self.expected[n]["out"]) for n in regular)
+
+
+def number(seen):
+    """The scalar that came out, or nan (which is neither equal to anything nor apart)."""
+    out = seen["out"]
+    scalar = type(out) in (int, float) or (torch.is_tensor(out) and out.dim() == 0)
+    return float(out) if scalar else math.nan
+
+
+def tells(pitfall, exercise, seen, expected):
+    """What a telltale cannot even read (a bool for a number) it does not recognize."""
+    try:
+        if isinstance(pitfall, Mistake):
+            return pitfall.telltale(Signs(exercise.cases, seen, expected))
+        return pitfall.telltale(*([seen, expected] if pitfall.symptom else [seen]))
+    except Exception:
+        return False
+
+
+def variants(pitfall):
+    return pitfall.wrong, *pitfall.also

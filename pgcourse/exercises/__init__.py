@@ -1,0 +1,11 @@
+"""The exercises, one folder a lesson, one file an exercise: reference, parts, cases, mistakes.
+
+The engine is `pgcourse.checks`; "Add an exercise" in the README says how one is written.
+"""
+
+from importlib import import_module
+
+
+def in_order(lesson, names):
+    """The exercises of a lesson's folder, as its notebook asks for them."""
+    return [import_module(f"{lesson}.{name}").EXERCISE for name in names.split()]

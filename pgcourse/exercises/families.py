@@ -1,0 +1,244 @@
+"""Mistakes that many exercises share: ways to average, to mask, to hide a nan."""
+
+import torch
+
+from pgcourse.checks.edits import edit, mistake, symptom, telltale
+from pgcourse.checks.symptoms import differ
+from pgcourse.tensors import masked_mean
+
+# --- ways to average: fn(x, mask) ---
+
+
+def mean_of_everything(x, mask):
+    return x.mean()
+
+
+def mean_over_all_positions(x, mask):
+    return x.mean() if mask is None else x[mask].sum() / x.numel()
+
+
+def mean_to_the_right(x, mask):
+    return x.mean() if mask is None else x[mask.roll(1, dims=-1)].mean()
+
+
+def mean_to_the_left(x, mask):
+    return x.mean() if mask is None else x[mask.roll(-1, dims=-1)].mean()
+
+
+def mean_one_row_down(x, mask):
+    return x.mean() if mask is None else x[mask.roll(1, dims=0)].mean()
+
+
+def mean_one_row_up(x, mask):
+    return x.mean() if mask is None else x[mask.roll(-1, dims=0)].mean()
+
+
+def mean_one_column_short(x, mask):
+    return x.mean() if mask is None else x[..., :-1][mask[..., 1:]].mean()
+
+
+def mean_of_row_means(x, mask):
+    if mask is None:
+        return x.mean()
+    return torch.stack([row[m].mean() for row, m in zip(x, mask, strict=True) if m.any()]).mean()
+
+
+def mean_of_column_means(x, mask):
+    return x.mean() if mask is None else mean_of_row_means(x.T, mask.T)
+
+
+def mean_with_empty_columns(x, mask):
+    if mask is None:
+        return x.mean()
+    return (torch.where(mask, x, 0.0).sum(0) / mask.sum(0).clamp(min=1)).mean()
+
+
+def mean_by_product(x, mask):
+    return x.mean() if mask is None else (x * mask).sum() / mask.sum()
+
+
+def mean_of_products(x, mask):
+    return x.mean() if mask is None else (x * mask).mean()
+
+
+def mean_of_the_rest(x, mask):
+    return x.mean() if mask is None else x[~mask].mean()
+
+
+def total(x, mask):
+    return x.sum() if mask is None else x[mask].sum()
+
+
+def sum_of_rows(x, mask):
+    x = x if mask is None else x[mask]
+    return x.mean() if x.dim() < 2 else x.sum(0).mean()
+
+
+def sum_of_columns(x, mask):
+    x = x if mask is None else x[mask]
+    return x.mean() if x.dim() < 2 else x.sum(1).mean()
+
+
+def median(x, mask):
+    return x.median() if mask is None else x[mask].median()
+
+
+def with_some_padding(x, mask):
+    return x.mean() if mask is None else (x * torch.where(mask, 1.0, 0.5)).sum() / mask.sum()
+
+
+def averaging(*unselect, of):
+    """fn -> edits that average by fn(x, mask): `unselect` undoes the selection by the mask, `of` are
+    the texts of what is averaged."""
+
+    def by(fn):
+        means = (edit(f"{x}.mean()", f"{fn.__name__}({x}, mask)", use=(fn,)) for x in of)
+        return (*unselect, *means)
+
+    return by
+
+
+def sum_mistakes(by):
+    return [
+        mistake("sum for mean", "It sums over the steps; it should average.", *by(total)),
+        mistake(
+            "sum over one axis",
+            "It sums over one axis and averages over the other only: right for [B], wrong for [B, T].",
+            *by(sum_of_rows),
+            also=(by(sum_of_columns),),
+        ),
+    ]
+
+
+def mask_mistakes(by, infinite=True):
+    """infinite: whether what is averaged may be nan or inf in the padding."""
+    shifts = (mean_to_the_right, mean_one_row_up, mean_one_row_down, mean_one_column_short)
+    return [
+        mistake(
+            "mask ignored",
+            "Prompt and padding count too: the mean is over every position, whatever the mask says.",
+            *by(mean_of_everything),
+        ),
+        mistake(
+            "divided by all positions",
+            "It leaves the padding out of the sum but divides by the number of all positions.",
+            *by(mean_over_all_positions),
+            why="The more padding a batch holds, the smaller its loss.",
+        ),
+        mistake(
+            "mask shifted by one",
+            "The mask is shifted by one step: a step that does not count is in, one that counts is out.",
+            *by(mean_to_the_left),
+            why="With tokens, the last one of the prompt is trained, and the last one of the answer is not.",
+            also=tuple(map(by, shifts)),
+        ),
+        mistake(
+            "mean of row means",
+            "It averages each row (or column) first, then those means: a step in a short one weighs more.",
+            *by(mean_of_row_means),
+            also=(by(mean_of_column_means), by(mean_with_empty_columns)),
+        ),
+        mistake(
+            "mask upside down",
+            "It keeps what the mask marks as False, the padding, and drops what counts.",
+            *by(mean_of_the_rest),
+        ),
+        *([multiplied_by_zero(by)] if infinite else []),
+    ]
+
+
+def multiplied_by_zero(by):
+    return mistake(
+        "padding multiplied by zero",
+        "It multiplies by the mask: where padding holds nan or inf, 0 times that is nan. Select with x[mask].",
+        *by(mean_by_product),
+        also=(by(mean_of_products),),
+    )
+
+
+def mean_symptoms(by):
+    """For the cases of `symptoms.halves` and `symptoms.paddings`."""
+    return [
+        symptom(
+            "not a mean of single terms",
+            "Two batches together do not give the mean of both: "
+            "something is computed from the whole batch, which belongs to each step (or state) alone.",
+            by(median),
+            lambda at: differ(
+                (at.number("two steps") + at.number("two other steps")) / 2,
+                at.number("these four steps"),
+            ),
+        ),
+        symptom(
+            "padding counts",
+            "What stands in the padding changes the result: select with x[mask] first.",
+            by(with_some_padding),
+            lambda at: differ(
+                at.number("one step does not count"), at.number("something else in its place")
+            ),
+        ),
+    ]
+
+
+def nan_hidden(case, *edits):
+    """In this case a nan is among the numbers that count."""
+
+    def hides(at):
+        out = at[case]["out"]
+        return torch.is_tensor(out) and out.is_floating_point() and bool(out.isfinite().all())
+
+    return telltale(
+        "nan made a number",
+        "A nan among the steps that count comes out as a number: it hides that training has broken.",
+        edits,
+        hides,
+    )
+
+
+def window_symptoms(by, inside, uneven, outside):
+    """inside: what it is while the clip does not act; uneven, outside: edits that show the symptoms."""
+    return [
+        symptom(
+            "right without a mask only",
+            "All is right without a mask and not with one: other steps count, or it is divided by another number.",
+            by(divided_by_rows),
+            lambda at: at.wrong_parts == {"masks"},
+        ),
+        symptom(
+            "right inside the window only",
+            "While the clip does not act all is right; where it acts, the result or its gradient is not.",
+            outside,
+            lambda at: (
+                "where the clip binds" in at.wrong_parts
+                and "inside the window" not in at.wrong_parts
+            ),
+        ),
+        symptom(
+            "wrong inside the window already",
+            f"Even while the clip does not act, it is not {inside}, or its gradient is another.",
+            uneven,
+            lambda at: "inside the window" in at.wrong_parts,
+        ),
+    ]
+
+
+def divided_by_rows(x, mask):
+    return x.mean() if mask is None else x[mask].sum() / len(mask)
+
+
+def averaged_after_masking(by):
+    """Edits that look at every position and average with the mask at the end: right in itself."""
+    return by(masked_mean)
+
+
+# --- questions ---
+
+
+def answered(quiz, name, key, answer, says, why="", also=()):
+    """One wrong answer of a quiz, whatever the others are; `also` are other forms of it."""
+    place, answers = [*quiz()].index(key), (answer, *also)
+
+    def given(at):
+        return at[at.cases[place].name]["out"] in answers
+
+    return telltale(name, says, lambda: quiz() | {key: answer}, given, why=why)

@@ -1,0 +1,27 @@
+"""What a learner reads for every mistake of a lesson: `python -m tests.messages [LESSON…]` writes the files."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from pgcourse import checks
+
+LESSONS = [n for n, room in checks.LESSONS.items() if find_spec(f"pgcourse.exercises.{room}")]
+
+
+def path(lesson):
+    return Path(__file__).parent / "messages" / f"{lesson}.txt"
+
+
+def text(lesson):
+    """Each mistake's card as text, in the order of the exercises."""
+    cards = []
+    for exercise in checks.lesson_exercises(lesson).values():
+        cards += [str(checks.judge(mistake.wrong, exercise, "0")) for mistake in exercise.pitfalls]
+    return "\n\n".join(cards) + "\n"
+
+
+if __name__ == "__main__":
+    for lesson in sys.argv[1:] or LESSONS:
+        path(lesson).parent.mkdir(exist_ok=True)
+        path(lesson).write_text(text(lesson), encoding="utf-8")
