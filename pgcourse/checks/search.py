@@ -103,7 +103,7 @@ class Search:
         """What the watched expressions of a tree were worth on the case that is looked at."""
         values, put_back = Values(), {n: space.get(n) for n in (SEE, tree.name)}
         space[SEE] = values.see
-        with contextlib.suppress(Exception, drivers.TimeLimit):
+        with contextlib.suppress(Exception, SystemExit, drivers.TimeLimit):
             exec(compile(ast.Module([tree], []), "<watched>", "exec"), space)
             self.call(space[name or tree.name], self.case)
         space.update(put_back)
