@@ -45,7 +45,7 @@ SINGLES = [
     Q = mdp.R + mdp.gamma * (mdp.P @ V)
     return Q
 """,
-        {5},
+        {4, 5},
     ),
     (
         "score_function_gradient",
