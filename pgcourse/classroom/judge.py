@@ -58,7 +58,7 @@ def grade_one(data, source, seed, limits):
     steps, checks = submission.steps()
     exercises = {name: asked[name] for name in checks if name in asked}
     modules = intake.imports(nbformat.reads(source, as_version=4))
-    worker = warm_worker(tuple(asked), tuple(modules), limits)
+    worker = warm_worker(tuple(asked), tuple(modules), limits, source)
     try:
         # words first: what runs for them comes before every secret number of this submission
         spoken = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, VISIBLE_SEED)
