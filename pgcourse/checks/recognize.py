@@ -232,7 +232,7 @@ def fitted(search):
     slow = search.exercise.tries < len(search.exercise.pitfalls)
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
-        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
+        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else []
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
@@ -270,11 +270,19 @@ def fit(search, m, version, cases):
         return None
     if not search.holds(fn):
         return None
-    for j, x in enumerate(rounded):  # the number must matter
+    known = dict(zip(m.holes, rounded, strict=True))
+    for j, (hole, x) in enumerate(known.items()):  # a number that hardly matters is not said
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
-            return None
-    return replace(m, values=dict(zip(m.holes, rounded, strict=True)), versions=(version,))
+            known[hole] = Unknown(x)
+    return replace(m, values=known, versions=(version,))
+
+
+class Unknown(float):
+    """A number that could be another one: in a sentence it is left open."""
+
+    def __format__(self, spec):
+        return "…"
 
 
 def generic(search):
