@@ -96,7 +96,9 @@ class Mistake:
         if not isinstance(version, tuple):
             return version
         filled = [fill(e, {**self.holes, **self.values}) for e in version]
-        return compiled(self.reference, filled, f"<{self.reference.__name__}: {self.name}>")
+        place = self.versions.index(version)  # each version's text can be looked up
+        where = f"<{self.reference.__name__}: {self.name}{f' ({place})' if place else ''}>"
+        return compiled(self.reference, filled, where)
 
     @property
     def wrong(self):
