@@ -1031,7 +1031,7 @@ plt.legend(loc="lower left", fontsize=10)
 plt.show()
 
 # %% claim="solved_is_said_of_the_greedy_policy" slow=true
-# At the first test of 475, J(π) of A2C is below 350 on five seeds; the greedy policy holds 450 on 100 others, for all three.
+# At the first test of 475, J(π) of A2C is below 350 on five seeds; the greedy policy holds 450 on 100 others.
 figures = {}
 for name, train, make in [
     (
@@ -1255,10 +1255,10 @@ assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_latene
 
 # %% [markdown]
 # Up to a mean of 100 the learning rate separates the curves: at 0.003 both get there sooner than either
-# does at 0.0015. Being one update late makes a smaller difference. (Further on the curves cross, since at
-# 0.003 what was gained is lost again, and five seeds do not tell them apart.) OpenAI, whose [post of
-# 2017](https://openai.com/index/openai-baselines-acktr-a2c/) released the synchronous version, **A2C**,
-# found that it gives equal performance.
+# does at 0.0015. Being one update late makes a smaller difference, of about a tenth. (Further on the curves
+# cross, since at 0.003 what was gained is lost again, and five seeds do not tell them apart.) OpenAI, whose
+# [post of 2017](https://openai.com/index/openai-baselines-acktr-a2c/) released the synchronous version,
+# **A2C**, found that it gives equal performance.
 #
 # On the clock it depends on the machine, see the steps per second above: $n$ workers can at best multiply
 # them by $n$, and only with a processor core for each. Against that stands a synchronous loop whose

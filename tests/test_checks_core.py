@@ -399,3 +399,42 @@ def test_a_quiz_answers_in_the_words_of_the_quiz():
         assert not verdict.passed and "line" not in verdict.message and "join" not in str(verdict)
     verdict = judge(lambda: None, letters)
     assert verdict.message == "Expected a dict of answers; got NoneType."
+
+
+SOFTMAX = """
+def softmax(theta):
+    z = torch.exp(theta)
+    return z / z.sum(dim=-1, keepdim=True)
+
+def policy(theta):
+    return softmax(theta)
+
+def grad_log_softmax(theta, action):
+    score = {}policy(theta)
+    score[action] += 1
+    return score
+"""
+
+
+@pytest.mark.parametrize(
+    "wrong", ["return theta", "raise NotImplementedError", "z = torch.exp(theta)"]
+)
+def test_an_error_carried_forward_costs_nothing_again(wrong):
+    notebook = {"torch": torch}
+    exec(SOFTMAX.format("-").replace("z = torch.exp(theta)", wrong, 1), notebook)
+    assert not judge(notebook["softmax"]).passed
+    for seed in ("0", "secret"):
+        verdict = judge(notebook["grad_log_softmax"], seed=seed)
+        assert verdict.passed and verdict.score == verdict.points
+        for text in (str(verdict), verdict._repr_html_()):
+            assert "is right; but your `softmax`, which it calls, breaks it" in text
+
+
+def test_a_mistake_of_ones_own_is_not_put_down_to_a_helper():
+    notebook = {"torch": torch}
+    exec(SOFTMAX.format("+"), notebook)
+    verdict = judge(notebook["grad_log_softmax"])
+    assert not verdict.passed and "your `softmax`" not in verdict.message
+    right = SOFTMAX.replace("torch.exp(theta)", "torch.exp(theta - theta.max(-1, True).values)")
+    exec(right.format("-"), notebook)
+    assert str(judge(notebook["grad_log_softmax"])).count("softmax") == 1

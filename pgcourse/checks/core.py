@@ -7,9 +7,9 @@ A check is three steps with plain data between them, so that they can run in dif
     verdict       exercise.verdict(seed, observations)       the judge's side: reference, pitfalls, points
 """
 
+import hashlib
 import html
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +23,7 @@ from pgcourse.checks.guards import guards_refuse
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
+CARRIED = "which it calls, breaks it. It was judged with a right one."
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 
 
@@ -142,7 +143,8 @@ class Exercise:
 
     def inputs(self, i, seed):
         """The arguments of case i, as plain data; the same for the same seed."""
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{self.name}/{i}/{seed}".encode()))
+        digest = hashlib.sha256(f"{self.name}/{i}/{seed}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
         return self.cases[i].inputs(generator)
 
     def known(self, fn, seed):
@@ -300,6 +302,11 @@ class Verdict:
         return self.exercise.points
 
     @property
+    def carried(self):
+        """Whether it was judged with another function in place of a wrong one that it calls."""
+        return self.message.endswith(CARRIED)
+
+    @property
     def headline(self):
         mark = "✓" if self.passed else "✗"
         named = f" — {self.pitfall}" if self.pitfall else ""
@@ -307,7 +314,7 @@ class Verdict:
 
     def __str__(self):
         if self.passed:
-            return self.headline
+            return f"{self.headline}\n{self.message}" if self.carried else self.headline
         parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
         lines = [self.headline, self.message, self.example, self.why, f"Parts: {parts}"]
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
@@ -318,8 +325,9 @@ class Verdict:
         """A card: readable in light and dark themes, and by a screen reader."""
         color = "#009E73" if self.passed else ("#E69F00" if self.score else "#D55E00")
         rows = [f"<b>{html.escape(self.headline)}</b>"]
-        if not self.passed:
+        if self.carried or not self.passed:
             rows.append(html.escape(self.message))
+        if not self.passed:
             if self.example:
                 rows.append(f"<pre style='margin:.3em 0'>{html.escape(self.example)}</pre>")
             if self.why:
@@ -363,6 +371,7 @@ def judge(fn, exercise=None, seed=None):
     raises   : KeyError if there is no such exercise
     """
     from pgcourse.checks import get
+    from pgcourse.checks.carried import carried
 
     if not isinstance(exercise, Exercise):
         exercise = get(exercise or getattr(fn, "__name__", repr(fn)))
@@ -378,7 +387,8 @@ def judge(fn, exercise=None, seed=None):
         def observe(seed):
             return exercise.observe(fn, seed)
 
-        return exercise.verdict(seed, observe(seed), observe)
+        verdict = exercise.verdict(seed, observe(seed), observe)
+        return verdict if verdict.passed else carried(fn, exercise, seed, verdict)
     finally:
         torch.set_num_threads(threads)
 

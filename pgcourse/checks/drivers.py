@@ -263,6 +263,33 @@ def names_any(fn, names):
     return False
 
 
+def own_helpers(fn):
+    """Names of the functions beside fn (in its notebook or module) that it calls, also through one another."""
+    space, names, todo = getattr(fn, "__globals__", {}), set(), [getattr(fn, "__code__", None)]
+    while todo:
+        code = todo.pop()
+        if not isinstance(code, types.CodeType):
+            continue
+        own = {n for n in code.co_names if getattr(space.get(n), "__globals__", None) is space}
+        todo += [*code.co_consts, *(space[n].__code__ for n in own - names)]
+        names |= own
+    return names
+
+
+def with_helpers(fn, helpers):
+    """A copy of fn that calls these {name: function} in place of its own; so do the functions beside it."""
+    space = fn.__globals__ | helpers
+
+    def copied(f):
+        made = types.FunctionType(f.__code__, space, f.__name__, f.__defaults__, f.__closure__)
+        made.__kwdefaults__ = f.__kwdefaults__
+        return made
+
+    for name in own_helpers(fn) - helpers.keys():
+        space[name] = copied(space[name])
+    return copied(fn)
+
+
 def uses_random_numbers(seen):
     """Whether the observations show random numbers: from a global state, or named in the code."""
     return any(s["random"] or any(name in RANDOM_STATES for name in s["state"]) for s in seen)

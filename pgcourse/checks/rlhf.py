@@ -74,7 +74,7 @@ QUIZ_MAPPING = Exercise(
             "a different algorithm",
             "algorithm",
             "q",
-            "RLHF is not an algorithm of its own: it is PPO with a learned reward model.",
+            "RLHF is a problem, not an algorithm of its own: here PPO solves it, with a learned reward model.",
             "The update that balanced a pole in lesson 5 is called here, not a line changed.",
         ),
         misplaced(
@@ -375,7 +375,7 @@ TOKEN_LOGP = Exercise(
             "another temperature",
             "The logits are divided by a number first; score with the temperature that sampled, here 1.",
             tokens_but(lambda logits: F.log_softmax(logits / 0.7, -1)),
-            "Sampled at one temperature and scored at another, the ratio is not 1 at the start.",
+            "What was sampled at one temperature is then scored as another policy's; PPO's ratio cannot show it.",
             also=tuple(
                 tokens_but(lambda logits, k=k: F.log_softmax(logits / k, -1))
                 for k in (0.5, 0.6, 0.8, 0.9, 1.2, 1.5, 2.0)
@@ -2161,6 +2161,26 @@ def sampled_twice(actor, prompts, max_new, end, generator):
     return generate(actor, prompts, max_new, end, generator)
 
 
+def without_a_call(seen, moved):
+    """Whether the update was never called, and the policy was moved all the same (or was not)."""
+    calls = seen[CALLS]["out"]
+    return calls["calls of the update"] == 0 and calls["the policy moved"] == moved
+
+
+def not_handed_on(seen, name):
+    return seen[CALLS]["out"][name] is False
+
+
+def with_another_config(update, policy, optimizer, rollout, config, loss, generator):
+    other = SimpleNamespace(**{**vars(config), "clip": 1e9})
+    return update(policy, optimizer, rollout, other, loss=loss, generator=generator)
+
+
+def with_another_optimizer(update, policy, optimizer, rollout, config, loss, generator):
+    other = torch.optim.SGD(policy.parameters(), lr=0.5)
+    return update(policy, other, rollout, config, loss=loss, generator=generator)
+
+
 def drawn_elsewhere(seen):
     """Whether config.generator stood where it began when the update was called."""
     calls = seen[CALLS]["out"]
@@ -2291,15 +2311,28 @@ RLHF_STEP = Exercise(
     ],
     pitfalls=[
         Pitfall(
+            "not the update passed in",
+            "PPO runs, but not through the `update` of the arguments: call that one, your lesson-5 function.",
+            stepping(train=own_clipped_update),
+        ),
+        Pitfall(
             "a different algorithm",
             "It trains with an update of its own; call the `update` that is passed in: lesson 5's PPO.",
             stepping(train=own_update),
             "RLHF is PPO with a learned reward model. Nothing in the update knows that these are words.",
+            telltale=lambda seen: without_a_call(seen, moved=True),
         ),
         Pitfall(
-            "not the update passed in",
-            "It calls pgcourse's own ppo_update; call the `update` of the arguments: your lesson-5 function.",
-            stepping(train=own_clipped_update),
+            "another config passed on",
+            "The update is given another config than `config`: its clip, epochs and minibatches stand there.",
+            stepping(train=with_another_config),
+            telltale=lambda seen: not_handed_on(seen, "config"),
+        ),
+        Pitfall(
+            "another optimizer passed on",
+            "The update is given another optimizer than `optimizer`: its state would be lost in each step.",
+            stepping(train=with_another_optimizer),
+            telltale=lambda seen: not_handed_on(seen, "optimizer"),
         ),
         Pitfall(
             "loss not passed on",
@@ -2330,6 +2363,7 @@ RLHF_STEP = Exercise(
             "never updated",
             "The update is not called: nothing is learned.",
             stepping(train=never_updated),
+            telltale=lambda seen: without_a_call(seen, moved=False),
         ),
         Pitfall(
             "dropout on while scoring",
@@ -2427,7 +2461,8 @@ RLHF_STEP = Exercise(
         ),
         Pitfall(
             "KL against the policy itself",
-            "logp_ref comes from the policy: the KL is 0 always, and nothing holds the text together.",
+            "The rewards hold no KL price: logp_ref comes from the policy itself, or the price is left out "
+            "or paid elsewhere, in the loss.",
             stepping(ref=lambda policy, reference: policy.actor),
         ),
         Pitfall(
@@ -2891,7 +2926,7 @@ GRPO_ADVANTAGES = Exercise(
         ),
         Pitfall(
             "no scale",
-            "It centers without dividing by the spread: that is “Dr. GRPO”; GRPO does both.",
+            "It centers without dividing by the spread, as Dr. GRPO does; GRPO divides too.",
             **again(against(mean), against(leave_one_out_baseline)),
         ),
         Pitfall(

@@ -8,6 +8,7 @@ from torch import nn
 
 from pgcourse.checks.drivers import driver
 from pgcourse.checks.module_drivers import Descent
+from pgcourse.losses import ppo_clip_loss
 from pgcourse.ppo import ppo_update
 from pgcourse.rlhf import Config, LanguagePolicy
 
@@ -68,6 +69,11 @@ class TinyRewardModel(nn.Module):
         return (self.dropout(self.worth[tokens]) * weight).sum(dim=1)
 
 
+def given_loss(logp, logp_old, adv, clip, mask=None):
+    """The loss that is passed in: lesson 5's under another identity, so that it shows who was handed on."""
+    return ppo_clip_loss(logp, logp_old, adv, clip, mask)
+
+
 class RecordingUpdate:
     """Takes the place of `ppo_update`; with `real`, it also calls it; with `move`, the policy moves."""
 
@@ -123,7 +129,7 @@ def one_rlhf_step(fn, args, grad):
     for model in (policy, reference, reward_model):
         model.eval()
     optimizer = Descent(policy.parameters(), 0.5)
-    config, loss = Config(end=END, **args["config"]), object()
+    config, loss = Config(end=END, **args["config"]), given_loss
     expected = dict(
         policy=policy,
         optimizer=optimizer,
@@ -147,12 +153,14 @@ def one_rlhf_step(fn, args, grad):
     if keep == "calls":
         same = {key: all(c["passed"][key] for c in calls) for key in expected}
         graph = sorted({k for c in calls for k in c["graph"]})
-        drawn = bool(calls) and calls[0]["drawn"]
+        now = config.generator.get_state()  # without a call the end tells
+        drawn = calls[0]["drawn"] if calls else not torch.equal(update.began, now)
         return {
             "calls of the update": len(calls),
             **same,
             "with gradient": graph,
             "answers drawn with config.generator": drawn,
+            "the policy moved": not all(map(torch.equal, start, policy.parameters())),
         }, {}
     now = [[*m.parameters()] for m in (reference, reward_model)]
     as_before = [all(map(torch.equal, *pair)) for pair in zip(before, now, strict=True)]

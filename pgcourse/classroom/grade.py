@@ -20,7 +20,8 @@ import typer
 from pgcourse.classroom import downloads, intake
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
-from pgcourse.classroom.judge import DEFAULT, Limits, NoIsolation, grade_submission
+from pgcourse.classroom.judge import grade_submission
+from pgcourse.classroom.warm import DEFAULT, Limits, NoIsolation
 
 PATIENCE = 20  # seconds for a Dask scheduler to answer
 MOST_NAME = 200  # bytes of a student's name, which becomes part of files' names

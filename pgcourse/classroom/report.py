@@ -131,7 +131,9 @@ def in_the_book(room, lesson):
 
 def attempts(room, student, lesson):
     """Submissions in nbgrader's exchange (inbound/<student>+<lesson>+<time>); 1 where it is not used."""
-    inbound = Path(room.app.config.Exchange.get("root", room.root / "exchange"))
+    from nbgrader.exchange.default import Exchange
+
+    inbound = Path(Exchange(parent=room.app).root)
     pattern = f"*/inbound/{glob.escape(student)}+{lesson}+*"
     return max(1, sum(1 for _ in inbound.glob(pattern)))
 

@@ -1,0 +1,35 @@
+"""An error carried forward: a right function that calls a wrong one of the learner's own."""
+
+import types
+from dataclasses import replace
+
+from pgcourse.checks import drivers, lesson_exercises
+from pgcourse.checks.core import CARRIED
+
+
+def carried(fn, exercise, seed, verdict):
+    """The verdict with the reference's helpers in place of wrong ones of the learner's own.
+
+    A mistake in `softmax` costs its points there, and not again in each function that calls it.
+    """
+    if not exercise.lesson or not isinstance(fn, types.FunctionType):
+        return verdict
+    asked = lesson_exercises(exercise.lesson)
+    names = sorted(drivers.own_helpers(fn) & asked.keys() - {exercise.name})
+
+    def judged(names):
+        other = drivers.with_helpers(fn, {name: asked[name].reference for name in names})
+        return exercise.verdict(seed, exercise.observe(other, seed))
+
+    best = judged(names) if names else verdict
+    if best.score <= verdict.score:
+        return verdict
+    for name in names:  # which of them it takes
+        fewer = [n for n in names if n != name]
+        if fewer and judged(fewer).score >= best.score:
+            names = fewer
+    theirs = " and ".join(f"`{name}`" for name in names)
+    says = f"your {theirs}, {CARRIED}"
+    if best.passed:
+        return replace(best, message=f"{exercise.name} is right; but {says}")
+    return replace(best, message=f"{best.message} Besides, {says}")
