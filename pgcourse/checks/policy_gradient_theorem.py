@@ -136,20 +136,22 @@ SOFTMAX = Exercise(
     reference=softmax,
     parts={"one state": 1, "many states": 1, "large preferences": 1, "clean": 1},
     cases=[
-        Case(
-            "two actions", lambda g: dict(theta=torch.tensor([0.0, 1.0])), "one state", ("theta",)
-        ),
-        Case("five actions", lambda g: dict(theta=normal(g, 5)), "one state", ("theta",)),
-        Case("five others", lambda g: dict(theta=normal(g, 5)), "one state", ("theta",)),
-        Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64)), "one state", ("theta",)),
+        Case("two actions", lambda g: dict(theta=torch.tensor([0.0, 1.0])), "one state"),
+        Case("five actions", lambda g: dict(theta=normal(g, 5)), "one state"),
+        Case("five others", lambda g: dict(theta=normal(g, 5)), "one state"),
+        Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64)), "one state"),
         Case("a table", lambda g: dict(theta=normal(g, 3, 4)), "many states", ("theta",)),
         Case("a table of one state", lambda g: dict(theta=normal(g, 1, 3)), "many states"),
-        Case("time and environments", lambda g: dict(theta=normal(g, 5, 2, 3)), "many states"),
+        Case(
+            "time and environments",
+            lambda g: dict(theta=normal(g, 5, 2, 3)),
+            "many states",
+            ("theta",),
+        ),
         Case(
             "large preferences",
             lambda g: dict(theta=torch.tensor([200.0, 199.0, -200.0])),
             "large preferences",
-            ("theta",),
         ),
         Case(
             "states far apart",
@@ -185,6 +187,13 @@ SOFTMAX = Exercise(
             softmax_overflows,
             "Preferences can grow while a policy learns, so this may break a run that was going well.",
             also=(softmax_overflows_later,),
+        ),
+        Pitfall(
+            "one sum for the whole table, and overflow",
+            "Two things: exp of a large preference is inf, so subtract the maximum first; and sum() without "
+            "an axis adds up all states: sum over the last axis and keep it (dim=-1, keepdim=True).",
+            lambda theta: theta.exp() / theta.exp().sum(),
+            also=(lambda theta: theta.exp() / theta.exp().sum(dim=0),),
         ),
         Pitfall(
             "nan hidden",

@@ -1034,6 +1034,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_epsilon,
             "With 1e-6 the log stops at -13.8 nats; at u = 40 the true value is -78.6.",
             telltale=gradient_stops,
+            near=True,
         ),
         Pitfall(
             "draws its own sample",
