@@ -1720,9 +1720,10 @@ def normalize_compresses(correction):
 def normalize_broadcasts(correction):
     def fn(adv, mask=None):
         if mask is None:
-            return standardize(adv, adv, correction)
+            return normalize_by(correction, 1e-8)(adv)
         kept = adv.expand(torch.broadcast_shapes(adv.shape, mask.shape))[mask.expand_as(mask)]
-        return torch.where(mask, standardize(adv, kept, correction), 0.0)
+        few = min(correction, kept.numel() - 1)
+        return torch.where(mask, standardize(adv, kept, few), 0.0)
 
     return fn
 
@@ -1822,7 +1823,11 @@ NORMALIZE_ADVANTAGE = Exercise(
             lambda g: masked_advantages(g, 3, 8, float("inf")),
             "padding of any content",
         ),
-        Case("a single advantage", lambda g: dict(adv=tensor(3.0)), "equal advantages"),
+        Case(
+            "one advantage that counts",
+            lambda g: dict(adv=normal(g, 8), mask=torch.arange(8) == 5),
+            "equal advantages",
+        ),
         Case(
             "four equal advantages", lambda g: dict(adv=torch.full((4,), 2.0)), "equal advantages"
         ),

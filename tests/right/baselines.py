@@ -118,7 +118,7 @@ def others_deleted(ret):
 
 def normalize_cleanrl(adv, mask=None):
     refuse(adv, mask)
-    if adv.numel() < 2:
+    if (adv.numel() if mask is None else mask.sum()) < 2:
         return torch.zeros_like(adv)
     if mask is None:
         return (adv - adv.mean()) / (adv.std() + 1e-8)
