@@ -27,6 +27,7 @@ from pgcourse.checks.compare import (
 )
 from pgcourse.checks.edits import compiled
 from pgcourse.checks.guards import guards_refuse
+from pgcourse.checks.signs import tells
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
@@ -211,9 +212,7 @@ class Exercise:
                 found, where = faults[i], []
             if not found:
                 symptoms = (
-                    p
-                    for p in self.pitfalls
-                    if p.symptom and recognize.tells(p, self, seen, expected)
+                    p for p in self.pitfalls if p.symptom and tells(p, self, seen, expected)
                 )
                 found, where = next(symptoms, None), self.first_part(failing)
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
