@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from pgcourse.checks.operators import places  # noqa: F401  it registers its operators
 from pgcourse.checks.operators.statements import STATEMENTS
 from pgcourse.checks.operators.trees import (
     expressions,
