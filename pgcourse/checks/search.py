@@ -76,7 +76,6 @@ class Search:
 
     def __init__(self, sources, exercise, seed, seen, deadline):
         self.sources, self.exercise, self.seed, self.deadline = sources, exercise, seed, deadline
-        self.seen = seen
         self.space = copied_space(sources)
         self.own = {s.name: self.space[s.name] for s in sources}
         _, faults = exercise.convention(seen, seed)

@@ -34,12 +34,10 @@ class Scope:
 
     arguments : names of the signature
     names     : these and the locals
-    fragments : expressions of another text of the same function that may stand for others (ast nodes)
     """
 
     arguments: tuple
     names: tuple
-    fragments: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,13 @@ class Edit:
         return self.template.format(old=short(self.before), new=short(self.after))
 
 
-def scope_of(tree, fragments=()):
+def scope_of(tree):
+    """The Scope that a function itself gives."""
     a = tree.args
     every = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
     arguments = tuple(x.arg for x in every)
     stored = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n))
-    return Scope(arguments, tuple(dict.fromkeys((*arguments, *stored))), tuple(fragments))
+    return Scope(arguments, tuple(dict.fromkeys((*arguments, *stored))))
 
 
 def edits(tree, context=None, kinds=None) -> Iterator[Edit]:
