@@ -186,6 +186,20 @@ def is_readable(prompt, answer):
     return len(set(aspects)) == len(aspects)
 
 
+def turned(rng, answer):
+    """The same answer with a "not" put before one of its adjectives, or taken away; None if it has none."""
+    words = answer.split()
+    places = [i for i in range(1, len(words)) if words[i - 1] == "was" and words[i] != "a"]
+    if not places:
+        return None
+    i = rng.choice(places)
+    if words[i] in BOOSTERS + DAMPENERS:
+        words[i] = "not"
+    else:
+        words[i : i + 1] = [] if words[i] == "not" else ["not", words[i]]
+    return " ".join(words)
+
+
 def encode(texts, context=None):
     """Texts as one left-padded table of token numbers, [B, T]: the last words stand in one column.
 

@@ -100,6 +100,7 @@ def probability_ratio(logp, logp_old):
     logp_old : float, nats, same shape; stored when the action was taken, a constant
     returns  : rho, same shape, 1 where nothing has changed
     raises   : ValueError if the shapes differ
+    note     : it corrects the choice of the action; the states remain those of the old policy
     source   : Schulman et al. 2017, sec. 3, arXiv:1707.06347
     """
     same_shape(logp=logp, logp_old=logp_old)
@@ -163,6 +164,7 @@ def approx_kl(logp, logp_old, mask=None):
     mask           : bool, same shape, or None
     returns        : scalar, nats, >= 0
     raises         : ValueError if the shapes differ
+    note           : less noisy than the mean of -log rho while the two policies are close
     source         : Schulman 2020, "Approximating KL divergence", joschu.net/blog/kl-approx.html
     """
     same_shape(logp=logp, logp_old=logp_old, mask=mask)

@@ -1,4 +1,4 @@
-"""Proximal policy optimization: several epochs on one rollout, made safe by the clip.
+"""Proximal policy optimization: several epochs on one rollout; the clip limits what they take from it.
 
     collect -> advantage (GAE) -> clipped loss -> step, epochs x minibatches
 
@@ -94,7 +94,9 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
     loss      : the policy's loss, called as loss(logp, logp_old, adv, clip, mask)
     generator : torch.Generator for the shuffling, or None for the global one
     returns   : dict of floats, means over the minibatches (one past target_kl included):
-                policy_loss, value_loss, entropy (nats), kl (nats), clip_fraction; and
+                policy_loss, value_loss, entropy (nats), kl (nats, from the policy that collected
+                the rollout), clip_fraction (the share of steps with |rho - 1| > clip, whatever
+                the sign of the advantage, so also where the gradient lives); and
                 first_ratio_error, the largest |rho - 1| of the first minibatch, which must be 0
                 up to rounding
     source    : Schulman et al. 2017, algorithm 1, arXiv:1707.06347

@@ -16,17 +16,18 @@ from pgcourse.transformer import LanguageModel, ScalarModel
 from pgcourse.votes import mean_valence
 
 CONTEXT = 32  # the longest prompt and the longest answer fit
+HEADS = 8  # of attention, 8 numbers wide each
 CHECKPOINTS = files("pgcourse") / "data"
 
 
 def new_language_model(seed=0):
     torch.manual_seed(seed)
-    return LanguageModel(len(VOCABULARY), CONTEXT, PAD_ID, SPEAKERS)
+    return LanguageModel(len(VOCABULARY), CONTEXT, PAD_ID, SPEAKERS, heads=HEADS)
 
 
 def new_scalar_model(seed=0):
     torch.manual_seed(seed)
-    return ScalarModel(len(VOCABULARY), CONTEXT, PAD_ID)
+    return ScalarModel(len(VOCABULARY), CONTEXT, PAD_ID, heads=HEADS)
 
 
 def encode_conversations(conversations):

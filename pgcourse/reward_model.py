@@ -6,19 +6,31 @@ source : Christiano et al. 2017, arXiv:1706.03741; Stiennon et al. 2020, arXiv:2
 """
 
 import math
+import random
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from pgcourse.language import END_ID, MAX_ANSWER, decode, sample_prompts
+from pgcourse.language import (
+    ADJECTIVES,
+    BOT,
+    END,
+    END_ID,
+    MAX_ANSWER,
+    TOPICS,
+    USER,
+    decode,
+    sample_prompts,
+    turned,
+)
 from pgcourse.losses import bradley_terry_loss
 from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.pretraining import load, new_scalar_model
+from pgcourse.pretraining import encode_conversations, load, new_scalar_model
 from pgcourse.tensors import same_shape
 from pgcourse.transformer import generate
-from pgcourse.votes import LABEL_RATERS, judge_texts, prefers_first
+from pgcourse.votes import LABEL_RATERS, judge_texts, mean_valence, prefers_first
 
 UNFINISHED = -1.0  # the score of an answer that never ends, whatever it says
 
@@ -44,8 +56,20 @@ def sequence_score(values, mask):
     return values.gather(1, last.unsqueeze(1)).squeeze(1)
 
 
+def running_total(values, mask):
+    """The sum of the values over the answer, up to and with each position, [B, T].
+
+    What is read at an answer's last token is then the sum of what each of its tokens is worth.
+    """
+    return torch.where(mask, values, 0.0).cumsum(dim=1)
+
+
 class RewardModel(nn.Module):
-    """Scores answers in standard deviations from the language model's own average answer."""
+    """Scores answers in standard deviations from the language model's own average answer.
+
+    Its head says at each token what that token is worth, all before it being read; the score is the sum.
+    (Others read one number at the last token, without summing: Huang et al. 2024, arXiv:2403.17031.)
+    """
 
     def __init__(self, net):
         super().__init__()
@@ -55,16 +79,21 @@ class RewardModel(nn.Module):
 
     def forward(self, tokens, mask, score=sequence_score):
         """tokens int [B, T], mask bool [B, T], True on the answer -> score [B]."""
-        standardized = (score(self.net(tokens), mask) - self.mean) / self.std
+        standardized = (raw_score(self.net, tokens, mask, score) - self.mean) / self.std
         finished = ((tokens == END_ID) & mask).any(dim=1)
         return torch.where(finished, standardized, UNFINISHED)
 
     @torch.no_grad()
     def standardize(self, tokens, mask, score=sequence_score):
         """Choose zero and unit from these answers (the language model's)."""
-        raw = score(self.net(tokens), mask)
+        raw = raw_score(self.net, tokens, mask, score)
         self.mean.copy_(raw.mean())
         self.std.copy_(raw.std())
+
+
+def raw_score(net, tokens, mask, score=sequence_score):
+    """The score of each answer before it is standardized, [B]."""
+    return score(running_total(net(tokens), mask), mask)
 
 
 @dataclass
@@ -83,20 +112,30 @@ class Pairs:
         return list(zip(answers[: len(self)], answers[len(self) :], strict=True))
 
 
-def collect_votes(model, count, seed=0, raters=LABEL_RATERS):
-    """Let the language model answer `count` prompts twice, and ask a person each time."""
-    generator = torch.Generator().manual_seed(seed)
+def collect_votes(model, count, seed=0, raters=LABEL_RATERS, contrast=0.0):
+    """Let the language model answer `count` prompts twice, and ask a person each time.
+
+    contrast : the share of pairs in which the second answer is the first with a "not" put in or taken out,
+               where that is possible: what "not" does is then seen with all else equal
+    """
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     prompts = sample_prompts(count, generator).repeat(2, 1)
     tokens, mask = generate(model, prompts, MAX_ANSWER, END_ID, generator)
-    pairs = Pairs(tokens, mask, torch.zeros(count, dtype=torch.bool))
-    votes = [prefers_first(a, b, generator, raters) for a, b in pairs.texts()]
-    return Pairs(tokens, mask, torch.cat(votes))
+    asked, pairs = decode(prompts[:count]), Pairs(tokens, mask, torch.zeros(count)).texts()
+    for i, (first, _) in enumerate(pairs):
+        other = turned(rng, first) if rng.random() < contrast else None
+        if other is not None and len(other.split()) <= MAX_ANSWER:
+            pairs[i] = (first, other)
+    votes = [prefers_first(a, b, generator, raters) for a, b in pairs]
+    firsts, seconds = zip(*pairs, strict=True)
+    texts = zip(asked * 2, firsts + seconds, strict=True)
+    return Pairs(*encode_conversations(list(texts)), torch.cat(votes))
 
 
 def margins(net, pairs, which, score=sequence_score):
     """r(chosen) and r(rejected) of the pairs numbered `which`, each [n]."""
     rows = torch.cat([which, which + len(pairs)])
-    r = score(net(pairs.tokens[rows]), pairs.mask[rows])
+    r = raw_score(net, pairs.tokens[rows], pairs.mask[rows], score)
     r_first, r_second, first = r[: len(which)], r[len(which) :], pairs.first[which]
     return torch.where(first, r_first, r_second), torch.where(first, r_second, r_first)
 
@@ -106,6 +145,23 @@ def accuracy(net, pairs, score=sequence_score):
     """How often the model prefers what the person preferred."""
     chosen, rejected = margins(net, pairs, torch.arange(len(pairs)), score)
     return (chosen > rejected).float().mean().item()
+
+
+@torch.no_grad()
+def understands_not(model, topic="film"):
+    """How often score(… was not BAD) > score(… was not GOOD), over all pairs of a clearly bad and a clearly good word.
+
+    model   : RewardModel
+    returns : share in [0, 1]; a judge that only adds up pleasant and unpleasant words gets 0
+    """
+    aspect, kind = next(iter(TOPICS[topic].items()))
+    worth, scores = mean_valence(), {}
+    for sign in (1, -1):
+        words = [w for w in ADJECTIVES["any"] + ADJECTIVES[kind] if sign * worth.get(w, 0.0) >= 1]
+        prompt = f"{USER} how was the {topic} ? {BOT}"
+        rows = encode_conversations([(prompt, f"the {aspect} was not {w} . {END}") for w in words])
+        scores[sign] = model(*rows)
+    return (scores[-1][:, None] > scores[1]).float().mean().item()
 
 
 def ceiling(pairs, raters=LABEL_RATERS, votes=100, seed=0):
@@ -126,7 +182,7 @@ def train_reward_model(
     net,
     pairs,
     held_out,
-    epochs=3,
+    epochs=2,
     batch=16,
     lr=4e-3,
     seed=0,
@@ -136,8 +192,9 @@ def train_reward_model(
 ):
     """Fit a scalar head and the body below it to votes; the learner's own loss and score may step in.
 
-    net     : a ScalarModel; trained in place (start it from the language model's body)
-    returns : RewardModel, and dict of lists: pairs seen, loss (nats), accuracy on the held-out votes
+    net      : a ScalarModel; trained in place (start it from the language model's body)
+    held_out : pairs of the language model's own answers; they give the score its zero and its unit
+    returns  : RewardModel, and dict of lists: pairs seen, loss (nats), accuracy on the held-out votes
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = Adam(net.parameters(), lr)
@@ -163,7 +220,7 @@ def train_reward_model(
             bar.set_postfix({"held-out accuracy": f"{history['accuracy'][-1]:.3f}"}, refresh=False)
             recent = []
     model = RewardModel(net)
-    model.standardize(pairs.tokens, pairs.mask, score)
+    model.standardize(held_out.tokens, held_out.mask, score)
     return model.requires_grad_(False), history
 
 
@@ -175,7 +232,7 @@ def scalar_model_from(language_model, seed=0):
 
 
 def load_reward_model():
-    """The project's own reward model, trained on 4,000 votes."""
+    """The project's own reward model, trained on 4,000 votes as in the lesson."""
     return load(RewardModel(new_scalar_model()), "reward_model").requires_grad_(False)
 
 
@@ -185,7 +242,7 @@ def calibration(net, pairs, bins=10):
     returns : predicted [bins], observed [bins], count [bins]; bins without a pair are left out
     """
     with torch.no_grad():
-        r = sequence_score(net(pairs.tokens), pairs.mask)
+        r = raw_score(net, pairs.tokens, pairs.mask)
     p = torch.sigmoid(r[: len(pairs)] - r[len(pairs) :])
     where = (p * bins).long().clamp(max=bins - 1)
     groups = [(where == i) for i in range(bins) if (where == i).any()]

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from pgcourse.distributions import categorical_logp, token_logp
 from pgcourse.estimators import kl_shaped_rewards, rlhf_advantages
-from pgcourse.language import END_ID, MAX_ANSWER, decode, sample_prompts
+from pgcourse.language import END_ID, MAX_ANSWER, VOCABULARY, decode, sample_prompts
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
@@ -136,22 +136,63 @@ def rlhf_step(
 
 @torch.no_grad()
 def evaluate(model, reference, reward_model, count=256, seed=10_000):
-    """An honest look at a model's answers: fresh prompts, score, gold, valence, readable, KL; texts.
+    """An honest look at a model's answers, to fresh prompts: means of what can be measured, and the texts.
 
-    returns : dict of floats (means; kl in nats per answer) and `texts`, a list of (prompt, answer)
+    returns : dict of floats: score, gold, valence, readable; kl (to the reference, nats per answer);
+              length (tokens); distinct (how many different answers there are, as a share of all);
+              gap (the largest |logp_sampled - logp_scored| of a token, nats: 0 up to rounding, or
+              sampling and scoring disagree); and `texts`, a list of (prompt, answer)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    prompts = sample_prompts(count, generator)
+    tokens, mask, drawn = generate(model, prompts, MAX_ANSWER, END_ID, generator, with_logp=True)
+    logp = token_logp(model(tokens), tokens)
+    numbers = {
+        "score": reward_model(tokens, mask),
+        "kl": torch.where(mask, logp - token_logp(reference(tokens), tokens), 0.0).sum(dim=1),
+        "length": mask.sum(dim=1).float(),
+        **judge_texts(tokens, mask),
+    }
+    answers = decode(tokens, mask)
+    return {
+        **{key: x.mean().item() for key, x in numbers.items()},
+        "distinct": len(set(answers)) / count,
+        "gap": (drawn - logp)[mask].abs().max().item(),
+        "texts": list(zip(decode(tokens, ~mask), answers, strict=True)),
+    }
+
+
+@torch.no_grad()
+def kl_by_word(model, reference, count=512, seed=10_000):
+    """Which words the KL to the reference is paid for: each word's part of it, the largest first.
+
+    Estimated on the model's answers to fresh prompts: logp - logp_ref of a word, whenever it is written.
+    returns : list of dicts: word; kl (nats per answer; over all words they sum to the KL);
+              used and used_ref (how often the model and the reference write it, per answer)
     """
     generator = torch.Generator().manual_seed(seed)
     prompts = sample_prompts(count, generator)
     tokens, mask = generate(model, prompts, MAX_ANSWER, END_ID, generator)
-    gap = token_logp(model(tokens), tokens) - token_logp(reference(tokens), tokens)
-    numbers = {
-        "score": reward_model(tokens, mask),
-        "kl": torch.where(mask, gap, 0.0).sum(dim=1),
-        "length": mask.sum(dim=1).float(),
-        **judge_texts(tokens, mask),
-    }
-    texts = list(zip(decode(tokens, ~mask), decode(tokens, mask), strict=True))
-    return {**{key: x.mean().item() for key, x in numbers.items()}, "texts": texts}
+    plain, plain_mask = generate(reference, prompts, MAX_ANSWER, END_ID, generator)
+    price = token_logp(model(tokens), tokens) - token_logp(reference(tokens), tokens)
+
+    def total(words, weights=None):
+        return torch.bincount(words, weights, minlength=len(VOCABULARY)) / count
+
+    used, used_ref, kl = (
+        total(tokens[mask]),
+        total(plain[plain_mask]),
+        total(tokens[mask], price[mask]),
+    )
+    return [
+        {
+            "word": VOCABULARY[i],
+            "kl": kl[i].item(),
+            "used": used[i].item(),
+            "used_ref": used_ref[i].item(),
+        }
+        for i in kl.argsort(descending=True).tolist()
+    ]
 
 
 def train(
@@ -160,7 +201,8 @@ def train(
 ):  # fmt: skip
     """Raise the reward model's score of the language model's answers; both stay as they are.
 
-    every    : evaluate before the first and after every so many iterations (gold is only looked at)
+    every    : evaluate before the first and after every so many iterations, or after those iterations
+               (a collection), and after the last; gold is only looked at
     callback : called with the history after each evaluation
     returns  : the trained LanguagePolicy, and the history: a list of dicts, `evaluate`'s and the step's
     """
@@ -174,7 +216,8 @@ def train(
         prompts = sample_prompts(config.conversations, config.generator)
         log = step(policy, reference, reward_model, optimizer, prompts, config, update, loss)
         bar.set_postfix(score=f"{log['score']:.2f}", kl=f"{log['kl']:.2f}", refresh=False)
-        if (i + 1) % every == 0 or i + 1 == config.iterations:
+        looked = (i + 1) % every == 0 if isinstance(every, int) else i + 1 in every
+        if looked or i + 1 == config.iterations:
             seen = evaluate(policy.actor, reference, reward_model)
             history.append({"iteration": i + 1, **seen, "step": log})
             if callback is not None:

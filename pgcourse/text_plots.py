@@ -49,29 +49,39 @@ def table(header, rows):
     return HTML(f"<table style='color:inherit'><tr>{line(header, 'th')}</tr>{body}</table>")
 
 
+PANELS = (  # what `rlhf.evaluate` measures: key, title, unit
+    ("score", "learned reward", "score (standard deviations)"),
+    ("gold", "gold; dashed: its valence alone", "valence, or −1 if unreadable"),
+    ("readable", "readable answers", "share"),
+    ("kl", "KL to the reference", "nats per answer"),
+    ("length", "length", "tokens per answer"),
+    ("distinct", "different answers", "share of all answers"),
+)
+
+
 def panels(histories):
-    """Four panels over the iterations: score, gold, readable, KL; histories = {label: history}."""
-    fig, axes = plt.subplots(1, 4, figsize=(11, 2.7))
+    """Six panels over the iterations of RLHF; histories = {label: history of `rlhf.train`}."""
+    fig, axes = plt.subplots(2, 3, figsize=(11, 5.2), sharex=True, layout="constrained")
     for i, (label, history) in enumerate(histories.items()):
         steps = [seen["iteration"] for seen in history]
-        for ax, key, name, unit in zip(
-            axes,
-            ("score", "gold", "readable", "kl"),
-            ("learned reward", "gold (held-out raters)", "readable answers", "KL to the reference"),
-            ("score (standard deviations)", "valence, or −1", "share", "nats per answer"),
-            strict=True,
-        ):
-            color, marker = (BLUE, RED, GREEN, ORANGE)[i % 4], "osD^"[i % 4]
-            ax.plot(steps, [s[key] for s in history], marker + "-", color=color, ms=4, label=label)
-            ax.set(title=name, xlabel="iteration", ylabel=unit)
-    axes[2].set_ylim(0, 1)
+        color, marker = (BLUE, RED, GREEN, ORANGE)[i % 4], "osD^"[i % 4]
+        style = dict(color=color, ms=4, label=label)
+        for ax, (key, title, unit) in zip(axes.flat, PANELS, strict=True):
+            ax.plot(steps, [seen[key] for seen in history], marker + "-", **style)
+            ax.set(title=title, ylabel=unit)
+        axes[0, 1].plot(steps, [seen["valence"] for seen in history], "--", color=color)
+    for ax in axes[1]:
+        ax.set_xlabel("iteration")
+    axes[0, 1].set_ylim(-1.05, 1.05)
+    axes[0, 2].set_ylim(0, 1.05)
+    axes[1, 2].set_ylim(0, 1.05)
     if len(histories) > 1:
-        axes[0].legend()
+        axes[0, 0].legend()
     return fig
 
 
 class LivePanels:
-    """The four panels while RLHF runs, and one prompt's answer at each look; a callback for `train`."""
+    """The panels while RLHF runs, and one prompt's answer at each look; a callback for `train`."""
 
     def __init__(self):
         self.handle = None

@@ -6,7 +6,8 @@ answer in closed form:
 
     pi* = argmax E_pi[r] - beta KL(pi || ref)   =>   pi*(x) = ref(x) exp(r(x) / beta) / Z
 
-So each method's result is one number: KL(pi || pi*), summed over all sentences.
+So each method's result is one number: KL(pi || pi*), summed over all sentences. And since all
+sentences can be listed, a sampled loss has an expected gradient that is exact too (`PolicyTable`).
 
 source : Ziegler et al. 2019, arXiv:1909.08593; Rafailov et al. 2023, eq. 4, arXiv:2305.18290
 """
@@ -104,6 +105,8 @@ class TinyLanguage:
     @torch.no_grad()
     def log_table(self, model):
         """log pi of every sentence, [7776]; the probabilities sum to 1."""
+        if isinstance(model, PolicyTable):
+            return model().sum(dim=1)
         return sentence_logp(model, SENTENCES)
 
     def kl_to_optimum(self, model):
@@ -124,6 +127,62 @@ class TinyLanguage:
     def sample(self, model, count, generator):
         start = torch.full((count, 1), START)
         return generate(model, start, LENGTH, generator=generator)
+
+
+def beginnings():
+    """The number of the beginning that each word of each sentence follows, int [7776, 5].
+
+    Beginnings are counted by length: 0 is the empty one, 1 to 6 are the single words, and so on.
+    """
+    words, columns = SENTENCES[:, 1:] - 2, [torch.zeros(len(SENTENCES), dtype=torch.long)]
+    for k in range(LENGTH - 1):
+        columns.append(len(WORDS) * columns[-1] + 1 + words[:, k])
+    return torch.stack(columns, dim=1)
+
+
+class PolicyTable(torch.nn.Module):
+    """A policy that is a table: a row of logits for each of the 1,555 beginnings; starts as the reference.
+
+    It can be any distribution over the sentences, so how near a method comes to pi* is the method's
+    doing and not the network's.
+    """
+
+    def __init__(self, tiny):
+        super().__init__()
+        self.rows, self.words = beginnings(), SENTENCES[:, 1:] - 2
+        with torch.no_grad():
+            logits = tiny.reference(SENTENCES)[:, :-1, 2:]  # the two others have probability 0
+        table = torch.zeros(int(self.rows.max()) + 1, len(WORDS))
+        table[self.rows.flatten()] = F.log_softmax(logits, dim=-1).flatten(0, 1)
+        self.logits = torch.nn.Parameter(table)
+
+    def forward(self):
+        """log pi of each word of each sentence, [7776, 5]."""
+        return F.log_softmax(self.logits, dim=-1)[self.rows, self.words]
+
+
+def expected_loss(table, loss, logp_ref):
+    """What a loss on sampled sentences is on average; its gradient is the exact expected gradient.
+
+        sum_y pi(y) loss(y),   pi(y) held constant: it is how often y is sampled
+
+    loss : loss(logp, logp_ref) -> the loss of each sentence [7776]; both arguments [7776, 5]
+    """
+    logp = table()
+    return (logp.sum(dim=1).exp().detach() * loss(logp, logp_ref)).sum()
+
+
+def train_exactly(tiny, loss, steps=400, lr=0.1):
+    """Descend the expected gradient of a loss, without any sampling; returns the PolicyTable."""
+    table = PolicyTable(tiny)
+    logp_ref, optimizer = table().detach(), Adam(table.parameters(), lr)
+    for i in range(steps):
+        optimizer.lr = lr * (1 - i / steps)
+        value = expected_loss(table, loss, logp_ref)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return table.requires_grad_(False)
 
 
 def ppo(tiny, iterations=60, batch=128, seed=0, step=rlhf_step, update=ppo_update):
@@ -162,8 +221,9 @@ def rloo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantage
 def grpo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantages=grpo_advantages):
     """Group-relative: scaled advantages for every token, and the KL (k3) in the loss, not in the reward.
 
-    Scaling by the group's spread multiplies the reward by 1/std: the optimum it heads for is not pi*
-    with this beta, but with beta * std.
+    It stops short of pi* because of where the KL is: the expected gradient of k3 in the loss is that of
+    the forward KL(ref || pi) at each token (arXiv:2510.01555, arXiv:2512.21852). Dividing by the group's
+    spread matters less: with k1 in the reward GRPO comes as near to pi* as RLOO does.
     """
 
     def loss(logp, logp_ref, mask, score):

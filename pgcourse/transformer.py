@@ -105,13 +105,19 @@ class ScalarModel(nn.Module):
 
 
 @torch.no_grad()
-def generate(model, prompts, max_new, end=None, generator=None, greedy=False, use_cache=True):
-    """Sample answers to left-padded prompts, from the model's own distribution (temperature 1).
+def generate(
+    model, prompts, max_new, end=None, generator=None, greedy=False, use_cache=True,
+    temperature=1.0, top_k=None, with_logp=False,
+):  # fmt: skip
+    """Sample answers to left-padded prompts, by default from the model's own distribution.
 
-    prompts : int, [B, P];  max_new : at most so many new tokens;  end : the token that ends an answer
-    returns : tokens int [B, T] with T <= P + max_new, padded after the end token,
-              mask bool [B, T], True on the answers (the end token included)
-    raises  : ValueError for an empty prompt, or if prompt and answer do not fit the context
+    prompts     : int, [B, P];  max_new : at most so many new tokens;  end : the token that ends an answer
+    temperature : the logits are divided by it before the softmax;  top_k : only so many tokens may be drawn
+    with_logp   : return the log-probabilities too, those that the tokens were really drawn with
+    returns     : tokens int [B, T] with T <= P + max_new, padded after the end token,
+                  mask bool [B, T], True on the answers (the end token included),
+                  and on request logp [B, T], nats, 0 outside the mask
+    raises      : ValueError for an empty prompt, or if prompt and answer do not fit the context
     """
     body = model.body
     if prompts.dim() != 2 or prompts.shape[0] == 0 or not (prompts != body.pad).any(dim=-1).all():
@@ -125,12 +131,14 @@ def generate(model, prompts, max_new, end=None, generator=None, greedy=False, us
         )
     tokens, cache = prompts, [] if use_cache else None
     alive = torch.ones(len(prompts), dtype=torch.bool)
+    drawn = []
     for _ in range(max_new):
-        logits = model(tokens, cache)[:, -1]  # (B, V)
+        logp = F.log_softmax(keep_top(model(tokens, cache)[:, -1] / temperature, top_k), dim=-1)
         if greedy:
-            token = logits.argmax(dim=-1)
+            token = logp.argmax(dim=-1)
         else:
-            token = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator).squeeze(-1)
+            token = torch.multinomial(logp.exp(), 1, generator=generator).squeeze(-1)
+        drawn.append(torch.where(alive, logp.gather(-1, token.unsqueeze(-1)).squeeze(-1), 0.0))
         token = torch.where(alive, token, body.pad)
         tokens = torch.cat([tokens, token.unsqueeze(-1)], dim=1)
         if end is not None:
@@ -138,4 +146,14 @@ def generate(model, prompts, max_new, end=None, generator=None, greedy=False, us
         if not alive.any():
             break
     mask = (tokens != body.pad) & (torch.arange(tokens.shape[1]) >= prompts.shape[1])
+    if with_logp:
+        return tokens, mask, F.pad(torch.stack(drawn, dim=1), (prompts.shape[1], 0))
     return tokens, mask
+
+
+def keep_top(logits, count):
+    """The `count` largest logits of each row, and -inf for the others; all of them if count is None."""
+    if count is None:
+        return logits
+    least = logits.topk(count, dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < least, -torch.inf)

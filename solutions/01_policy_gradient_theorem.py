@@ -94,6 +94,11 @@ plt.xlabel("payoff against the opponent who answers best (wins per game)")
 plt.title("A predictable policy can be exploited")
 plt.show()
 
+# %% claim="the_uniform_policy_cannot_be_exploited"
+# A best answer wins every game against one action, 0.4 against mostly rock, nothing against uniform, where all actions are worth the same.
+assert [round(loss, 5) for loss in worst.values()] == [-1, -1, -0.4, 0]
+assert (payoff @ torch.full((3,), 1 / 3)).abs().max() < 1e-6
+
 # %% [markdown]
 # A policy that is sure of one action loses every game against this opponent. The uniform one cannot be
 # exploited, and "take the action with the largest value" does not describe it: against it all three
@@ -675,23 +680,26 @@ plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% claim="self_play_spirals_away_from_uniform"
-# From five starts, 1,000 steps of size 1 or 0.3 end further from uniform than they began.
+# From five starts, 1,000 steps of size 1 or 0.3 end further from uniform than they began; size 1 furthest.
 for seed in range(5):
     draws = torch.Generator().manual_seed(seed)
     there = 0.3 * torch.randn(3, generator=draws, dtype=torch.float64)
-    for lr in (1.0, 0.3):
+    ends = []
+    for lr in (0.3, 1.0):
         loss = torch.tensor(self_play(there, lr, 1000))
+        ends.append(loss[-100:].mean())
         assert loss[-100:].mean() > 1.5 * loss[:100].mean(), (
             seed,
             lr,
             loss[:100].mean(),
             loss[-100:].mean(),
         )
+    assert ends[1] > ends[0], (seed, ends)
 
 # %% [markdown]
-# It circles around the uniform policy and drifts away from it, faster with larger steps. Every step is a
-# correct gradient step, but of a function that changes with the opponent: the theorem is about *one*
-# objective $J(\theta)$, and in self-play there is none that both players climb.
+# It circles around the uniform policy and drifts away from it, further with the larger steps. Every step is a
+# correct gradient step, but of a function that changes with the opponent. The theorem is about *one*
+# objective $J(\theta)$; here what one player wins the other loses, so there is no objective that both climb.
 
 # %% [markdown]
 # ## Is it a random search?
@@ -708,19 +716,19 @@ for seed in range(5):
 #
 # <details><summary>Answer (run the cell first)</summary>
 #
-# One at a time they are equally useless: among 128 dimensions both are almost perpendicular to the gradient,
+# One at a time they are about equally useless: among 128 dimensions both are almost perpendicular to the gradient,
 # with a cosine whose size is about $1/\sqrt{128} \approx 0.09$. Averaging is what tells them apart. Random
 # directions average to nothing. Your estimates have a mean, and it is the gradient.
 #
 # </details>
 #
-# Five ways to spend $N$ episodes are in the picture. The three policy gradients call your
-# `score_function_gradient` once for each step of the corridor, and differ in what they weight the score with:
+# Five averages are in the picture, over $N$ directions each. The three policy gradients call your
+# `score_function_gradient` once for each step of the corridor, and differ in the weight of the score:
 #
 # | curve | what is random | weighted by |
 # |---|---|---|
 # | random directions | a direction | nothing |
-# | weighted nudges | a nudge of all parameters, $\theta' = \theta + \sigma \varepsilon$ | the return of one episode played with $\theta'$ |
+# | weighted nudges | a nudge of all parameters, $\theta' = \theta + 2 \varepsilon$ with $\varepsilon$ standard normal | the return of one episode played with $\theta'$ |
 # | policy gradient, whole return | the actions | the return of the episode |
 # | … what came after | the actions | the rewards from that step on |
 # | … minus the others' mean | the actions | the same, minus its mean over the other $N - 1$ episodes |
@@ -820,7 +828,7 @@ assert sorted(mean, key=mean.get) == list(ways), mean
 
 # %% [markdown]
 # - A single episode tells almost nothing about the direction. What the random directions lack is a **mean**: all the
-#   others estimate a definite vector, and get closer to it with every episode.
+#   others estimate a definite vector, and come closer to it as episodes are added.
 # - **Random nudges do, too, once each is weighted by what it earned.** That is an *evolution strategy*.
 #   It is REINFORCE one level up: a Gaussian "policy" draws the parameters $\theta' \sim \mathcal{N}(\theta,
 #   \sigma^2 I)$ instead of the action, its score is $(\theta' - \theta)/\sigma^2$, and the log-derivative
@@ -848,11 +856,11 @@ for sigma in (0.01, 0.5, 2.0):
     assert (abs(by_nudges - exact_slope).item() < 1e-4) == (sigma == 0.01)
 
 # %% [markdown]
-# Now let each of them learn. To keep the terms equal, all play 3,000 episodes in the same corridor, in batches of 50 from which
-# they make one step, on five seeds, each with the settings whose mean over the whole curve was best in a search over step
-# sizes (and nudge sizes). The evolution strategy is there twice, without and with the others' mean subtracted, as is the
-# policy gradient. And a real random search is there: *hill climbing*, which nudges all parameters, plays 5 episodes,
-# and keeps the nudge if their mean return beats the best so far.
+# Now let them learn, on equal terms: 3,000 episodes in the same corridor, five seeds, and for each method the settings
+# (step size, size of the nudges) whose learning curve was highest on average in a search. The evolution strategy and the policy
+# gradient make one step from each batch of 50 episodes, once without and once with the others' mean subtracted; nothing else
+# differs within such a pair. And there is a real random search: *hill climbing* nudges all parameters, plays 5 episodes, and
+# keeps the nudge if their mean return beats the best so far.
 #
 # **Predict first.** Which of the five do you expect to be ahead after 3,000 episodes?
 #

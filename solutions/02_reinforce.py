@@ -32,6 +32,7 @@
 # | `gradient_variance` | 6 | ●● |
 # | `standard_error` | 4 | ● |
 # | `episodes_needed` | 3 | ● |
+# | `quiz_reinforce` | 6 | ●● |
 
 # %% tags=["setup"]
 import math
@@ -144,8 +145,8 @@ assert (leaking[:32] > right[:32]).all() and torch.allclose(leaking[32:], right[
 #
 # The value of this "loss" means nothing: it may rise while the agent gets better, because the data
 # it is computed on change with the policy. Only its gradient counts. The returns are observed numbers,
-# **constants**: no gradient may flow into them. (Today they could not have one. In lesson 7 they come
-# out of a neural network.)
+# **constants**: no gradient may flow into them. (Today they could not have one. In lesson 7 the
+# rewards come out of a neural network.)
 #
 # Two shortcuts are usual in deep-learning code, and this loss takes both: the mean runs over *steps*, not over
 # episodes, and the factor $\gamma^t$ is left out, so that late steps count as much as early ones. Neither is
@@ -238,9 +239,10 @@ plt.show()
 
 # %% [markdown]
 # A batch with long episodes divides by more steps, so what it says counts for less. Mathematically the
-# mean over steps is a **ratio estimator**, the quotient of two random numbers, and biased. The bias falls like $1/N$. With 16 episodes,
-# as below, it is modest; with one it can reverse the direction. The same **length bias** is debated today for
-# language models, whose answers are episodes of unequal length (Liu et al. 2025); it returns in lesson 7.
+# mean over steps is a **ratio estimator**, the quotient of two random numbers, and biased. The bias falls like $1/N$: with 16
+# episodes, as in the training below, it takes an eighth of this gradient away, and with one episode it reverses the direction. What
+# dividing by lengths does is debated today for language models, whose answers are episodes of unequal length, under the name of
+# **length bias** (Liu et al. 2025). It returns in lesson 7.
 
 # %% claim="the_mean_over_steps_can_reverse_the_direction"
 # Exactly: minus for 1 and 2 episodes, plus from 4 on, and the bias falls like 1/N; the sum over steps is unbiased for each N.
@@ -432,9 +434,9 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# 0.63. The two agree while $(1 - \gamma)\, T \ll 1$: an episode shorter than the discount's own horizon of
-# $1/(1-\gamma)$ steps. Beyond that, dropping $\gamma^t$ is a decision, not a detail: late steps learn as much as early ones,
-# in a direction that climbs no function. The loops of this course drop it, as is usual.
+# 0.63. In this corridor the two agree while $(1 - \gamma)\, T \ll 1$, that is, in episodes much shorter than the discount's own
+# horizon of $1/(1-\gamma)$ steps. Beyond that, dropping $\gamma^t$ is a decision and not a detail: late steps count as much as early
+# ones, and the direction is in general the gradient of no function. The training loops of this course drop it, as is usual.
 
 # %% claim="the_two_updates_agree_only_in_short_episodes"
 # The cosine depends on (1 - gamma) T: .99 and more at 0.5 and below, under .7 at 4 and above; .63 at gamma .99, T 500.
@@ -452,7 +454,7 @@ assert abs(known[0.99, 500] - 0.627) < 1e-3
 # %% [markdown]
 # ## How noisy is it?
 #
-# Unbiased is a statement about the average. One batch is not the average. The natural measure is the
+# Unbiased is a statement about the average. One batch is not the average. A natural measure is the
 # **total variance** of a single-episode gradient $g$, the expected squared distance from its mean:
 #
 # $$V = \sum_p \operatorname{Var}(g_p) \;\approx\; \sum_p \frac{1}{N-1} \sum_{n=1}^{N} (g_{np} - \bar g_p)^2 .$$
@@ -632,8 +634,8 @@ for T, episodes_for_ten_percent in zip(horizons, cost, strict=True):
 # The dots follow $\sqrt{V/N}$ with $N$ the number of *episodes*.
 #
 # Where the dots are above the red line, the error is *larger than the gradient*: such an estimate points
-# in a direction that has more to do with luck than with the task. Learning can still work, because the errors
-# average out over many small steps. But it is slow, and it is what baselines (lesson 3) and critics (lesson 4) are for.
+# in a direction that has more to do with luck than with the task. Learning can still work, since the errors
+# average out over many small steps. But it costs many episodes, and baselines (lesson 3) and critics (lesson 4) are there to save them.
 
 # %% claim="the_error_follows_the_number_of_episodes"
 # At horizon 8, over 40 batches of 4 and of 64 episodes, the distance to the exact gradient is sqrt(V / N) within 20 %.
@@ -763,31 +765,59 @@ plt.show()
 # by resampling the seeds). The right runs learn, and they disagree: at the end the best seed has more than twice the return
 # of the worst. A single learning curve proves little.
 #
-# The runs with the bug do not crash and print no warning. Some improve a little at first; all of them end below 60, and some
-# below a policy that acts at random. If an agent does not learn, look at the ends of the episodes.
+# The runs with the bug do not crash and print no warning. Of ten such seeds all ended below 100, and half of them below
+# a policy that acts at random. If an agent does not learn, look at the ends of its episodes.
 #
 # Watch the best of the right ones:
 
 
 # %% claim="the_leak_ruins_learning" slow=true
-# CartPole, seeds 0-9, 120,000 steps: all right ones end above 150 and all with `ended` ignored below 100; right seeds differ by a factor of 2.
+# CartPole, seeds 0-9, 120,000 steps: right ones end above 150, the best at twice the worst; with `ended` ignored all below 100, half below random.
+import gymnasium
+
+
 def end_of(seed, returns):
     config = reinforce.Config(env="CartPole-v1", seed=seed, lr=0.03, total_steps=120_000)
     run = reinforce.train(config, returns=returns, loss=reinforce_loss, progress=False)
     return round(float(run.history["return"][-1]), 1)
 
 
+def at_random(seed):
+    world, total, over = gymnasium.make("CartPole-v1"), 0.0, False
+    world.reset(seed=seed)
+    world.action_space.seed(seed)
+    while not over:
+        _, rew, terminated, truncated, _ = world.step(world.action_space.sample())
+        total, over = total + rew, terminated or truncated
+    return total
+
+
 figures = {
     "right": [end_of(seed, discounted_returns) for seed in range(10)],
     "`ended` ignored": [end_of(seed, leaking_returns) for seed in range(10)],
+    "at random": sum(map(at_random, range(500))) / 500,
 }
-assert min(figures["right"]) > 150 and max(figures["right"][:5]) > 2 * min(figures["right"][:5])
-assert max(figures["`ended` ignored"]) < 100 and max(figures["`ended` ignored"][:5]) < 60
-assert min(figures["`ended` ignored"][:5]) < 15  # worse than acting at random
+right, wrong, random = figures.values()
+assert 20 < random < 24, random
+assert min(right) > 150 and max(right[:5]) > 2 * min(right[:5]), right
+assert max(wrong) < 100 and 4 <= sum(x < random for x in wrong) <= 6, wrong
 
 # %%
 best = max(runs, key=lambda run: run.history["return"][-1])
 plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
+
+# %% [markdown]
+# ### Exercise: `quiz_reinforce` (6 minutes, ●●)
+#
+# Six questions on what you measured in this lesson.
+#
+# <details><summary>Hint</summary>
+#
+# Each is answered by a picture or a number above; the keys name them.
+#
+# </details>
+
+# %% exercise="pgcourse.checks.quiz_reinforce.quiz_reinforce"
 
 # %% [markdown]
 # ## Ask yourself

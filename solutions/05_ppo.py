@@ -14,7 +14,7 @@
 # Because after the first one the data is *old*: it shows what another policy did, in the states to which
 # another policy went. Push on regardless, and the policy may walk off a cliff (below, one does).
 # **Proximal policy optimization** (PPO) pushes on as well, but takes from each sample its reason to push
-# once the probability of its action has changed by a fifth. It is a workhorse of reinforcement learning,
+# once the probability of its action has changed by a fifth in the direction that pays. It is a workhorse of reinforcement learning,
 # and lesson 7 fine-tunes a language model with the function that you write here.
 #
 # **You will be able to**
@@ -159,7 +159,8 @@ assert (torch.stack(relative).diff() > 0).all() and relative[-1] > 3 * relative[
 # The left one is exact for any two policies (Kakade & Langford 2002;
 # the derivation is short: along an episode of the new policy the terms $r_t + \gamma V_{\text{old}}(s_{t+1}) - V_{\text{old}}(s_t)$
 # telescope). The right one is the surrogate: its actions are the new policy's, thanks to $\rho$, and its states the old one's.
-# At $\pi = \pi_{\text{old}}$ both are 0 and have the same gradient; farther away they may differ as much as the visits do.
+# At $\pi = \pi_{\text{old}}$ both are 0 and have the same gradient; farther away they may differ as much as the visits do. (PPO's mean over a rollout also leaves
+# out the $\gamma^t$ in $d$, as A2C's did: lesson 2.)
 #
 # A walk beside a cliff, small enough to compute both sums exactly. Eight cells; the episode begins in the leftmost one. Each step to
 # the right pays 1; the step to the right from the last cell is a fall: it costs 10, and the episode is over. A step to the left pays
@@ -265,7 +266,7 @@ assert abs(slopes[0] - slopes[1]) < 1e-6, slopes  # the same gradient at the sta
 # is the half-width of the window. The clamp is constant outside the window, so its gradient is zero
 # there. The minimum decides where it counts. Four cases:
 #
-# | | $\rho > 1 + \varepsilon$: the action became much more probable | $\rho < 1 - \varepsilon$: much less probable |
+# | | $\rho > 1 + \varepsilon$: the action became clearly more probable | $\rho < 1 - \varepsilon$: clearly less probable |
 # |---|---|---|
 # | $A > 0$, a good action | gain taken; **gradient zero** | a step back happened; gradient *lives*, it repairs |
 # | $A < 0$, a bad action | a step back happened; gradient *lives*, it repairs | gain taken; **gradient zero** |
@@ -902,6 +903,26 @@ plt.show()
 # its KL is smaller and fewer of its ratios leave the window. That is a bargain where playing is cheap, as here. Where it is dear (a robot, a
 # language model) you want more from each rollout, and the more steps you take on one, the more the clip has to do.
 
+# %% claim="tuned_stays_closer" slow=true
+# Five seeds: both settings solve CartPole; the tuned one has less than half the KL and less than half the clip fraction.
+figures = {}
+for name, make in [("default", ppo.Config), ("tuned", lambda **x: ppo.Config.tuned(**x))]:
+    found = [
+        ppo.train(make(env="CartPole-v1", total_steps=40_000, seed=seed), **pieces)
+        for seed in range(5)
+    ]
+    figures[name] = {
+        "greedy return": [
+            round(float(evaluate(one.policy, "CartPole-v1", episodes=100).mean())) for one in found
+        ],
+        "kl": [round(float(one.history["kl"].mean()), 4) for one in found],
+        "clip fraction": [round(float(one.history["clip_fraction"].mean()), 3) for one in found],
+    }
+ours, other = figures["tuned"], figures["default"]
+assert min(ours["greedy return"] + other["greedy return"]) >= 475, figures
+for gauge in ("kl", "clip fraction"):
+    assert all(2 * a < b for a, b in zip(ours[gauge], other[gauge], strict=True)), figures
+
 # %%
 plots.animate(cartpole["tuned"].policy, "CartPole-v1")
 
@@ -919,6 +940,24 @@ returns = evaluate(acrobot.policy, "Acrobot-v1", episodes=100)
 print(f"100 fresh episodes without exploration: mean return {returns.mean():.0f}")
 plots.animate(acrobot.policy, "Acrobot-v1")
 
+# %% claim="acrobot_by_seed" slow=true
+# At least four of five seeds solve Acrobot; an untrained policy seldom gets there.
+made = [ppo.train(ppo.Config.tuned("Acrobot-v1", seed=seed), **pieces) for seed in range(5)]
+figures = {
+    "greedy return": [
+        round(float(evaluate(one.policy, "Acrobot-v1", episodes=100).mean()), 1) for one in made
+    ]
+}
+uniform = copy.deepcopy(made[0].policy)
+torch.nn.init.zeros_(uniform.actor.net[-1].weight), torch.nn.init.zeros_(uniform.actor.net[-1].bias)
+stage = Collector("Acrobot-v1", 100, seed=0)
+stage.collect_episodes(uniform)
+figures["share of random episodes that get there"] = (
+    sum(ret > -500 for _, ret in stage.finished()) / 100
+)
+assert sum(x >= -100 for x in figures["greedy return"]) >= 4, figures
+assert figures["share of random episodes that get there"] < 0.1, figures
+
 # %% [markdown]
 # ## The bug clinic
 #
@@ -929,9 +968,9 @@ plots.animate(acrobot.policy, "Acrobot-v1")
 # | Gauge | Healthy | Ask, when it is not |
 # |---|---|---|
 # | return | rises, with dips | — |
-# | KL (nats) | 0.0005 … 0.1 per update with these settings, never exactly 0 | what is compared with what? what limits a step? |
+# | KL (nats) | 0.0002 … 0.05 per update with these settings, never exactly 0 | what is compared with what? what limits a step? |
 # | entropy | sinks slowly from $\log A$ | what pushes it down so fast? why does nothing? |
-# | clip fraction | a few % to 40 % | is the ratio a ratio? |
+# | fraction clipped (the clip fraction) | a few % to 40 % | is the ratio a ratio? |
 # | explained variance | rises toward 1 in the first rollouts; may fall, even below 0, once the returns hardly vary | does the critic learn? from the right targets? |
 # | first ratio error | 0 up to rounding: before the first step the ratio is 1 | are the two log-probabilities those of the same actions, by the same weights? |
 #
@@ -991,7 +1030,7 @@ figures = {
     for key in numbers
 }
 first, low, high, last = ({k: torch.tensor(figures[k])[:, i] for k in numbers} for i in range(4))
-assert low["kl"].min() > 5e-4 and high["kl"].max() < 0.1, figures["kl"]
+assert low["kl"].min() > 1e-4 and high["kl"].max() < 0.06, figures["kl"]
 assert first["entropy"].min() > 0.67 and last["entropy"].max() < 0.45, figures["entropy"]
 assert 0.1 < high["clip_fraction"].min() and high["clip_fraction"].max() < 0.4, figures
 assert high["explained_variance"].min() > 0.9 and last["return"].min() > 300, figures
@@ -1001,7 +1040,7 @@ for seed in range(5):
     usual = healthy[seed]["kl"][: len(unclipped["kl"])].mean()
     assert unclipped["kl"].mean() > 10 * usual, (seed, unclipped["kl"].mean(), usual)
     elsewhere = clinic_ppo.examine(clinic_ppo.BUGS["actions resampled"], 2_000, seed)
-    assert elsewhere["first_ratio_error"].min() > 0.01, (seed, elsewhere["first_ratio_error"])
+    assert elsewhere["first_ratio_error"].max() > 0.1, (seed, elsewhere["first_ratio_error"])
 
 # %% [markdown]
 # A KL at the lower edge (0.0001) means "that or less". The numbers behind the curves help, too: for each gauge the first rollout, and the mean of the second half.

@@ -9,21 +9,23 @@
 # %% [markdown]
 # # 7 · RLHF: the same PPO, on a language model
 #
-# *Reinforcement learning from human feedback* made chatbots out of text predictors. It sounds like a
-# new algorithm, and many people believe it is one. In this lesson you take the PPO update of lesson 5,
-# change not one line of it, and train a language model with it. What is new stands around it: the policy
-# writes words, and the reward is a model that learned from people's votes.
+# *Reinforcement learning from human feedback* turned text predictors into chatbots. It sounds like a
+# new algorithm, but it is a **problem**: earn as much as possible from a reward that was learned from people's
+# votes, without straying far from where the language model began. The classical recipe solves it with PPO. In this
+# lesson you take the PPO update of lesson 5, change not one line of it, and train a language model with it. What is
+# new stands around the update: the policy writes words, and the reward is a learned model.
 #
 # **You will be able to**
 #
 # - say which piece of RLHF is the policy, the state, the action, the reward and the algorithm,
-# - score text under a language model, with the shift that everybody gets wrong once,
+# - score text under a language model, with the shift by one that is so easily forgotten,
 # - train a reward model on people's votes, and say how good it could be at best,
 # - build the reward of each token, with a price for leaving the reference model,
 # - run PPO on a language model, and see it cheat when the price is zero,
-# - measure how far RLHF, RLOO, GRPO and DPO land from the optimum, exactly.
+# - tell the two KL divergences of RLHF apart, and say where an estimate of one belongs: in the reward or in the loss,
+# - measure how far PPO, RLOO, GRPO and DPO land from the optimum, exactly.
 #
-# **You need** lessons 3 to 5. About 120 minutes. All cells together run for about three minutes on two cores; the time
+# **You need** lessons 3 to 5. About 120 minutes. All cells together take about three minutes of one core; the time
 # stands before each long one.
 #
 # | Exercise | Minutes | Difficulty |
@@ -61,13 +63,15 @@ from pgcourse.reward_model import (
     calibration,
     ceiling,
     collect_votes,
+    load_reward_model,
     scalar_model_from,
     train_reward_model,
+    understands_not,
 )
 from pgcourse.rlhf import as_rollout
 from pgcourse.tensors import same_shape
 from pgcourse.transformer import generate
-from pgcourse.votes import GOLD_RATERS, prefers_first, ratings
+from pgcourse.votes import judge_texts, prefers_first, ratings
 
 plots.style()
 torch.set_num_threads(1)
@@ -83,13 +87,16 @@ torch.set_num_threads(1)
 # |---|---|---|
 # | environment | a pole on a cart | one conversation |
 # | state | 4 numbers | the prompt and the answer so far |
-# | action | left or right | the next token, one of 252 words |
+# | action | left or right | the next token, one of 252 words (or the full response) |
 # | an episode ends | when the pole falls | with the token `<end>` |
 # | reward | 1 at each step | at the end, from a model that learned from people's votes |
 # | a rollout's column | an environment | a conversation |
 # | algorithm | `ppo_update` | `ppo_update` |
 #
-# The last row is what this lesson is about. Here are the two rollouts with their real shapes, time first, as you know it:
+# The last row is what this lesson is about: RLHF in its classical form is PPO plus a learned reward model. Other algorithms
+# solve the same problem; some of them take the full response as one action. You will meet three at the end.
+#
+# Here are the two rollouts with their real shapes, time first, as you know it:
 
 # %%
 from pgcourse import ppo
@@ -155,10 +162,10 @@ text_plots.table(
 #
 # Real chatbots have billions of parameters. Ours has 134,000, a vocabulary of 252 words, and talks about eight things: a
 # restaurant, a hotel, a film, a book, a concert, a museum, a phone, a park. It is a real transformer all the same
-# (`pgcourse/transformer.py`, 150 lines: read it), and everything below works as it does for the large ones.
+# (`pgcourse/transformer.py` is short: read it), and the steps below are those that a large one goes through.
 #
 # It learns to write by **predicting the next token** of conversations that a grammar wrote. Let us train one for a short
-# while and look at what it says as it grows. *About 15 seconds.*
+# while and look at what it says as it grows. *About 5 seconds.*
 
 # %%
 growth, prompt = [], encode(["<user> how was the museum ? <bot>"])
@@ -186,7 +193,7 @@ plt.show()
 text_plots.table(("step", "loss", "how was the museum ?"), growth)
 
 # %% [markdown]
-# First noise, then words, then sentences. From here on we use a model that the project trained in the same way for longer
+# First noise, then words, then something like sentences. From here on we use a model that the project trained in the same way for longer
 # (120,000 conversations instead of 6,400; `python -m pgcourse.rlhf_checkpoints` makes it again). Some of its answers:
 
 # %%
@@ -202,7 +209,18 @@ text_plots.table(
 )
 
 # %% [markdown]
-# It praises and complains in equal parts, as its corpus did. Our goal: an assistant that people *like* to read.
+# It praises about as often as it complains, as its corpus did. Our goal: an assistant that people *like* to read.
+
+# %% claim="it_praises_as_often_as_it_complains"
+# The language model praises about as often as it complains: mean valence within 0.12 of 0, five seeds.
+for seed in range(5):
+    g = torch.Generator().manual_seed(seed)
+    judged = judge_texts(*generate(language_model, sample_prompts(400, g), MAX_ANSWER, END_ID, g))
+    assert judged["valence"].mean().abs() < 0.12, judged["valence"].mean()
+assert sum(p.numel() for p in language_model.parameters()) // 1000 == 134
+assert len(VOCABULARY) == 252
+
+# %% [markdown]
 #
 # ## Which logits predict which token?
 #
@@ -211,8 +229,8 @@ text_plots.table(
 #
 # $$\log \pi(x_t \mid x_0 \dots x_{t-1}) = \log \mathrm{softmax}(\text{logits}_{t-1})[x_t]$$
 #
-# Logits at $t-1$, token at $t$: that shift by one is the most common bug of all RLHF code. Without it a model is scored on
-# the token it has just read, everything runs, and nothing is learned.
+# Logits at $t-1$, token at $t$. Forget that shift by one and each token is scored with logits computed *after* reading it:
+# everything runs, and the numbers mean nothing.
 #
 # ### Exercise: `token_logp` (10 minutes, ●●)
 #
@@ -247,8 +265,33 @@ words = decode(surprise)[0].split()
 text_plots.colored_text([("log-probability", words[7:], logp[0, 7:].tolist())])
 
 # %% [markdown]
-# Nothing "delicious" is ever said of a guide, and the model knows. That its corpus never mentions anything twice, so small a model has hardly noticed.
-# And the pitfall, made to happen: leave out the shift, and compare the log-probabilities of tokens that the model itself has just sampled.
+# In its corpus nothing "delicious" is ever said of a guide, and the model knows. Nor does the corpus ever mention a thing twice in one answer. That
+# rule the model has learned only in part: the second "guide" costs it little, and most of its unreadable answers break this rule.
+#
+# Now the pitfall, made to happen: leave out the shift, and compare the log-probabilities of tokens that the model itself has just sampled.
+
+# %% claim="delicious_is_not_said_of_a_guide"
+# "delicious" surprises the model by at least 4 nats more than "charming"; the second "guide" by less than 3 nats more than the first.
+given = dict(zip(range(len(words)), zip(words, logp[0].tolist(), strict=True), strict=True))
+charming, delicious = (x for w, x in given.values() if w in ("charming", "delicious"))
+first_guide, second_guide = (x for w, x in given.values() if w == "guide")
+assert delicious < charming - 4 and second_guide > first_guide - 3, given
+
+# %% claim="unreadable_answers_repeat_something"
+# Most unreadable answers mention one thing twice: more than half of them, and they would be readable otherwise; five seeds.
+from pgcourse.language import PATTERNS, TOPICS, is_readable
+
+for seed in range(5):
+    g = torch.Generator().manual_seed(seed)
+    text, answer = generate(language_model, sample_prompts(400, g), MAX_ANSWER, END_ID, g)
+    asked = zip(decode(text, ~answer), decode(text, answer), strict=True)
+    bad = [(q, a) for q, a in asked if not is_readable(q, a)]
+    topics = [next(w for w in q.split() if w in TOPICS) for q, _ in bad]
+    twice = [bool(PATTERNS[t].fullmatch(a)) for t, (_, a) in zip(topics, bad, strict=True)]
+    assert sum(twice) > len(twice) / 2, (sum(twice), len(twice))
+
+# %% [markdown]
+# The same tokens scored with the shift and without:
 
 # %%
 with torch.no_grad():
@@ -271,8 +314,8 @@ plt.show()
 # ## What people prefer
 #
 # Votes are the raw material of RLHF: two answers to one prompt, and a person says which is better. Ours come from **real
-# human ratings**: the VADER lexicon (Hutto & Gilbert 2014; package `vaderSentiment`, MIT license), in which ten people
-# each rated thousands of words from −4 to +4. A vote between two answers draws one of the ratings for each opinion word, adds
+# human ratings**: the VADER lexicon (Hutto & Gilbert 2014; package `vaderSentiment`, MIT license), which holds ten people's
+# ratings of each of its 7,500 entries, from −4 to +4. A vote between two answers draws one of the ratings for each opinion word, adds
 # VADER's rules for "very" and "not", and prefers the higher sum.
 #
 # To be plain about it: people rated *words*, not our sentences, and the ten columns are not the same ten people from word to word. What is
@@ -295,11 +338,17 @@ axes[0].set_ylabel("people, of 10")
 plt.show()
 
 # %% [markdown]
-# Nine people found *awful* bad and one found it excellent: real data. You be the annotator: move the slider, read the
-# two answers, decide, then look at how ten simulated voters decided.
+# Nine people found *awful* bad and one gave it a high mark: real data.
+#
+# Most pairs are two answers to one prompt. In about a fifth of them the second answer is the first one with a "not" put in or taken out.
+# You be the annotator: move the slider, read the two answers, decide, then look at how ten simulated voters decided. *About 7 seconds.*
+
+# %% claim="awful_has_one_friend"
+# Nine of the ten ratings of "awful" are negative and one is +3 or more.
+assert sum(x < 0 for x in ratings()["awful"]) == 9 and max(ratings()["awful"]) >= 3
 
 # %%
-pairs = collect_votes(language_model, fast(4_000, 600), seed=1)
+pairs = collect_votes(language_model, fast(4_000, 600), seed=1, contrast=0.25)
 examples = pairs.texts()[:20]
 
 
@@ -318,7 +367,8 @@ except ImportError:
     annotate(0, examples)
 
 # %% [markdown]
-# Votes are noisy, so no reward model can predict every one of them. How good could the best possible judge be?
+# Votes are noisy, so no reward model can predict every one of them. How good could the best possible judge be, one who knows
+# for each pair which answer most people prefer? We ask a hundred voters about each of a thousand held-out pairs:
 
 # %%
 held_out = collect_votes(language_model, fast(1_000, 200), seed=2)
@@ -358,8 +408,12 @@ print(
 # ## One score for an answer
 #
 # The reward model is the language model's body with another head: one number at every position. Which one is the answer's
-# score? The model is causal, so only the **last token of the answer** has read all of it. Answers in a batch have
+# score? The model is causal, so the **last token of the answer** is the first place where all of it has been read. Answers in a batch have
 # different lengths, so that is a different column in each row, and the last column is padding for most of them.
+#
+# What you are given as `values` is a running total: the head says what each token adds, the answer's tokens are summed
+# from left to right, and at the last token the total is complete. Others read the head at the last token
+# without summing ([Huang et al. 2024](https://arxiv.org/abs/2403.17031)); the place to read is the same.
 #
 # ### Exercise: `sequence_score` (8 minutes, ●●)
 #
@@ -405,7 +459,7 @@ left.axhline(0.5, color="gray", lw=1)
 left.set(
     xlabel="pairs seen",
     ylabel="votes predicted (share, held out)",
-    title="Accuracy has a ceiling: people disagree",
+    title="Votes predicted, and how many could be",
 )
 left.legend(loc="lower right")
 predicted, observed, count = calibration(reward_model.net, held_out)
@@ -427,6 +481,8 @@ plt.show()
 print(f"held-out accuracy {history['accuracy'][-1]:.1%}; ceiling {best_judge:.1%}")
 
 # %% [markdown]
+# The dotted line is the ceiling that people's disagreement sets. What is missing up to it is the model's own: it has seen 4,000 votes.
+#
 # What did it learn? Leave out one word of an answer at a time, and color each word by what the score loses without it:
 
 
@@ -451,11 +507,20 @@ text_plots.colored_text(
     ]
 )
 
+# %% [markdown]
+# **Predict:** which gets the higher score, "the plot was *not dull*" or "the plot was *not brilliant*"? A judge that only adds up pleasant and unpleasant words would prefer *not brilliant*.
+#
+# <details><summary>The answer (run the cell first)</summary>
+#
+# *Not dull*, as people would have it: VADER's rule turns a word round after "not", and the votes follow it. But it took the pairs that differ in a "not" only to learn that.
+#
+# </details>
+
 # %%
 claims = [
     "the plot was brilliant .",
-    "the plot was not brilliant .",
     "the plot was not dull .",
+    "the plot was not brilliant .",
     "the plot was dull .",
 ]
 text_plots.table(
@@ -463,10 +528,43 @@ text_plots.table(
     [(c, worth_of_words(c, reward_model)[0]) for c in claims],
 )
 
+# %%
+share = understands_not(reward_model)
+print(f"“not BAD” above “not GOOD”, over all clearly bad and clearly good words: {share:.0%}")
+
 # %% [markdown]
-# It learned which words people like, and what "not" does to them. And look at the third line of the colored words: word salad scores well, for nobody ever
-# voted on word salad. A reward model is only right *near what it has seen*. That is the flaw that a strong optimizer will find.
+# The pairs that differ in a "not" only made the difference. Trained on as many pairs *without* them, the same model ranks "not dull" and "not brilliant" far worse, mostly the wrong way round,
+# though it predicts votes almost as well: accuracy does not show it. What a reward model has to know must be *in the pairs*.
 #
+# And look at the third line of the colored words: word salad scores well, for nobody ever
+# voted on word salad. A reward model is only right *near what it has seen*. That is the flaw that a strong optimizer will find.
+
+# %% claim="the_reward_model_knows_not"
+# The shipped model (the recipe of this lesson) ranks at least 95 % of all pairs "not bad", "not good" rightly; salad beats the average answer by a standard deviation.
+shipped = load_reward_model()
+assert understands_not(shipped) > 0.95, understands_not(shipped)
+salad = encode(["<user> how was the film ? <bot> brilliant superb brilliant superb superb . <end>"])
+assert shipped(salad, torch.arange(salad.shape[1])[None] >= 7).item() > 1
+
+# %% claim="without_the_pairs_it_does_not_learn_not" slow=true
+# Five seeds each: with a fifth of the pairs differing in a "not", over 90 % of not-bad/not-good are ranked rightly; without, under 60 % on average; all predict over 82 % of the votes.
+from pgcourse.reward_model import accuracy
+
+figures = {}
+test = collect_votes(language_model, 2_000, seed=3)
+few = collect_votes(language_model, 100, seed=4)
+for share in (0.25, 0.0):
+    votes = collect_votes(language_model, 4_000, seed=1, contrast=share)
+    for seed in range(5):
+        net = scalar_model_from(language_model, seed)
+        model, _ = train_reward_model(net, votes, few, seed=seed, progress=False)
+        row = [round(understands_not(model), 3), round(accuracy(model.net, test), 4)]
+        figures.setdefault(f"contrast {share}: ranked rightly, accuracy", []).append(row)
+with_them, without = figures.values()
+assert min(r for r, _ in with_them) > 0.9 > 0.6 > sum(r for r, _ in without) / 5, figures
+assert min(a for _, a in with_them + without) > 0.82, figures
+
+# %% [markdown]
 # ## The reward, token by token
 #
 # So the answer to "maximize the score" would be salad. RLHF's remedy: charge a price for leaving the **reference**, a
@@ -475,8 +573,17 @@ text_plots.table(
 # $$r_t = \underbrace{-\beta\,\big(\log \pi(x_t) - \log \pi_{\text{ref}}(x_t)\big)}_{\text{price of this token}}
 #   \;+\; \underbrace{\mathbb{1}[t \text{ is the last token of the answer}]\; r(y)}_{\text{the score, paid once}}$$
 #
-# The difference of the logs can be negative at a token. Its *average* over what the policy samples is the KL, never
-# negative. Taking its absolute value would be another objective.
+# The difference of the logs can be negative at a token; its sum over an answer, averaged over what the policy writes, is the KL, which
+# is never negative. Taking its absolute value would be another objective.
+#
+# This is the second KL divergence that you meet in this course. They are easily confused:
+#
+# | | $\mathrm{KL}(\pi_{\text{old}} \,\|\, \pi)$, lesson 5 | $\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$, here |
+# |---|---|---|
+# | the other policy is | the one that collected this batch; a new one at each update | the language model before all training; frozen |
+# | it asks | can this *data* still be trusted? | can the *reward model* still be trusted? |
+# | where it enters | PPO's gauge, a stopping rule, or a penalty in the update | the reward: it is part of the objective |
+# | does it move the optimum? | no, only the way there | yes |
 #
 # By hand, two response tokens, $\beta = 0.5$, score 1: log-probabilities $(-2, -1)$ under the policy and $(-1, -3)$ under the
 # reference give $r = (-0.5 \cdot (-1),\ -0.5 \cdot 2 + 1) = (0.5,\ 0)$.
@@ -558,18 +665,31 @@ with torch.no_grad():
     logp, logp_ref = token_logp(warm.actor(one), one), token_logp(language_model(one), one)
     val, score = warm.values(one), reward_model(one, its_mask)
 rew = kl_shaped_rewards(score, logp, logp_ref, its_mask, 0.1)
+delta = rlhf_advantages(
+    rew, val, its_mask, 1.0, 0.0
+)  # with lambda = 0 the advantage is delta alone
 adv = rlhf_advantages(rew, val, its_mask, 1.0, 0.95)
-columns = [x[its_mask].tolist() for x in (logp, logp_ref, rew, val, adv)]
+columns = [x[its_mask].tolist() for x in (logp, logp_ref, rew, val, delta, adv)]
 words = decode(one, its_mask)[0].split()
 text_plots.table(
-    ("token (the action)", "log π", "log π_ref", "reward", "V before it", "advantage"),
+    ("token (the action)", "log π", "log π_ref", "reward", "V before it", "δ", "advantage"),
     [(w, *(f"{x:.2f}" for x in row)) for w, *row in zip(words, *columns, strict=True)],
 )
 
 # %% [markdown]
-# The score arrives with `<end>`; all other rewards are the price. The advantage says which word changed what the critic
-# expects: that is credit assignment, the same as in CartPole.
-#
+# The score arrives with `<end>`; all other rewards are the price. Two columns say two things. **δ** says how much better the prospects are *because of this one word*:
+# what it earned, plus the change in what the critic expects. The **advantage** adds to it, with $\lambda = 0.95$, nearly all the δ that follow: how the answer as a whole
+# turned out from here on, against what the critic expected. So a word that lifts the critic's hopes has a large δ, and still a small advantage if the words after it disappoint.
+
+# %% claim="delta_is_the_advantage_with_lambda_zero"
+# Without lambda the advantage is r + V(next) - V; with lambda it is the sum of 0.95^k times the deltas that follow.
+r, v, d, a = (x[its_mask] for x in (rew, val, delta, adv))
+assert torch.allclose(d, r + torch.cat([v[1:], torch.zeros(1)]) - v, atol=1e-5)
+powers = 0.95 ** torch.arange(len(d))
+for i in range(len(d)):
+    assert torch.isclose(a[i], (powers[: len(d) - i] * d[i:]).sum(), atol=1e-4)
+
+# %% [markdown]
 # ## One step of RLHF
 #
 # Everything is there: **sample** answers, **score** them, **shape** the rewards, **update** with PPO. The update is lesson 5's, as
@@ -610,11 +730,11 @@ ppo_update, ppo_clip_loss = own("05_ppo", "ppo_update", "ppo_clip_loss")
 
 # %% [markdown]
 # **The first thing to look at in any RLHF run:** on the first minibatch, before anything has been learned, the ratio
-# $\rho = \pi / \pi_{\text{old}}$ must be exactly 1. If it is not, sampling and scoring disagree (another temperature, dropout
-# left on, positions that count padding, a missing shift), and PPO clips noise.
+# $\rho = \pi / \pi_{\text{old}}$ must be 1, up to rounding. If it is not, the two scoring passes disagree (dropout
+# left on, positions that count padding in one of them, a missing shift), and PPO clips noise.
 #
-# Our models have no dropout, so that you cannot forget to turn it off. Large models do have it. The second half of the cell puts a little of it
-# into the policy and leaves it on, a mistake made in public (huggingface/trl#744): the ratio is far from 1 before anything is learned.
+# Our models have no dropout, so that you cannot forget to turn it off. Large models may have it. The second half of the cell puts a little of it
+# into the policy and leaves it on: the ratio is far from 1 before anything is learned.
 
 # %%
 policy = rlhf.make_policy(language_model, reward_model)
@@ -631,13 +751,87 @@ print(f"largest |ratio - 1| with 10 % dropout left on: {log['update']['first_rat
 print(f"KL to the reference before the first step:     {log['kl']:+.2f}")
 
 # %% [markdown]
+# **What the ratio cannot show.** Suppose the answers were *drawn* otherwise than they are scored: at temperature 0.5 or 2, or only from the five likeliest tokens. They then come from another policy than the one
+# that is trained. **Predict: which of the three makes the first ratio differ from 1?**
+#
+# <details><summary>The answer (run the cell first)</summary>
+#
+# None. $\log \pi_{\text{old}}$ is not what the sampler used: it is computed anew, by scoring, and so is $\log \pi$. Two scorings agree, whoever wrote the text.
+#
+# </details>
+#
+# The gauge that can show it compares the log-probabilities that the sampler really drew with, which `generate` returns on request, with those of the scoring pass: the **sampler gap**.
+
+# %%
+policy = rlhf.make_policy(language_model, reward_model)
+rows = []
+for name, settings in {
+    "as the model says": {},
+    "temperature 0.5": {"temperature": 0.5},
+    "temperature 2": {"temperature": 2.0},
+    "the 5 likeliest only": {"top_k": 5},
+}.items():
+    text, answer, drawn = generate(
+        policy.actor,
+        sample_prompts(128, torch.Generator().manual_seed(1)),
+        MAX_ANSWER,
+        END_ID,
+        torch.Generator().manual_seed(1),
+        with_logp=True,
+        **settings,
+    )
+    with torch.no_grad():
+        scored = token_logp(policy.actor(text), text)
+        step = as_rollout(text, mask=answer, logp=scored)
+        again, _, _ = policy.evaluate(step["obs"], step["act"])
+    off = ((again - step["logp"]).exp() - 1)[step["mask"]].abs().max().item()
+    gap = (drawn - scored)[answer].abs()
+    rows.append((name, off, gap.max().item(), gap.mean().item()))
+text_plots.table(
+    ("drawn with", "largest |ratio − 1|", "largest sampler gap (nats)", "mean sampler gap"),
+    [(name, f"{off:.0e}", f"{worst:.2g}", f"{mean:.2g}") for name, off, worst, mean in rows],
+)
+
+# %% [markdown]
+# Large systems have one more source of such a gap: they sample with one program, made for speed, and train with another, and the two give one token different log-probabilities. This is called the
+# trainer–sampler mismatch; [Yao et al. 2025](https://fengyao.notion.site/off-policy-rl) describe it and correct it with importance weights: lesson 5's ratio, with the sampler's log-probability in it.
+
+# %% claim="only_the_sampler_gap_sees_the_temperature"
+# The ratio is 1 to 1e-4 in all four cases; the gap is below 1e-4 in the first and above 0.5 in the other three.
+for name, off, worst, _ in rows:
+    assert off < 1e-4, (name, off)
+    assert worst < 1e-4 if name == "as the model says" else worst > 0.5, (name, worst)
+
+# %% claim="dropout_moves_the_first_ratio"
+# With 10 % dropout left on, the first ratio is off by more than 0.2, five seeds; without it by less than 1e-4.
+for seed in range(5):
+    torch.manual_seed(seed)
+    for drop in (False, True):
+        policy = rlhf.make_policy(language_model, reward_model)
+        if drop:
+            policy.actor.body.norm.register_forward_hook(lambda m, given, out: F.dropout(out, 0.1))
+        g = torch.Generator().manual_seed(seed)
+        some = sample_prompts(16, g)
+        step = rlhf_step(
+            policy,
+            language_model,
+            reward_model,
+            Adam(policy.parameters(), 1e-3),
+            some,
+            rlhf.Config(epochs=1),
+        )
+        off = step["update"]["first_ratio_error"]
+        assert off > 0.2 if drop else off < 1e-4, (drop, off)
+
+# %% [markdown]
 # ## The training
 #
-# 25 steps of 128 conversations. Every five steps we look at the score, and also at what nothing here is trained on: the **gold** score,
-# the held-out raters' opinion of the answer if it is readable, and −1 if it is not. *About 25 seconds.*
+# 25 steps of 128 conversations. Now and then we look at the score, and also at what nothing here is trained on: the **gold** score, which is
+# the held-out raters' opinion of the answer (its *valence*) if it is readable, and −1 if it is not; the length; and how many different answers there are. *About 20 seconds.*
 
 # %%
 live = text_plots.LivePanels()
+looks = fast((1, 2, 3, 4, 5, 10, 15, 20, 25), (2, 4))
 config = rlhf.Config(beta=0.1, iterations=fast(25, 5), conversations=fast(128, 48))
 trained, priced = rlhf.train(
     language_model,
@@ -646,13 +840,16 @@ trained, priced = rlhf.train(
     step=rlhf_step,
     update=ppo_update,
     loss=ppo_clip_loss,
+    every=looks,
     callback=live,
 )
 
 # %%
 before, after = priced[0], priced[-1]
-for key in ("score", "gold", "readable", "kl", "length"):
+for key in ("score", "gold", "valence", "readable", "kl", "length", "distinct", "gap"):
     print(f"{key:9s} before {before[key]:6.2f}   after {after[key]:6.2f}")
+within = [seen["step"]["update"]["kl"] for seen in priced[1:]]
+print(f"KL to π_old within one update: at most {max(within):.3f}")
 live.answers(priced, number=1)
 
 # %%
@@ -665,9 +862,43 @@ text_plots.table(
 )
 
 # %% [markdown]
-# The same PPO that balances poles has taught a language model to be pleasant, and raters whom it has never met agree: gold rose with the score.
+# The same PPO that balances poles has taught a language model to be pleasant, and raters whom it has never met agree: gold rose with the score. Mind the two KLs in the printout:
+# each update moved the policy a little from where it had just been; added up, that is nats from the reference.
 #
-# Which words did it pay for? Per-token KL of a few answers, $\log \pi - \log \pi_{\text{ref}}$: orange is what the policy says more often than
+# **Which words did it pay for?** The KL to the reference is a sum over the words of an answer. **Predict:** is it spread over all the pleasant words, or does it sit on a few?
+#
+# <details><summary>The answer (run the cell first)</summary>
+#
+# On a few. In each of the five runs that were recorded for this lesson, three words take more than two thirds of it, and "happily" is always one of them.
+#
+# </details>
+
+# %%
+paid = rlhf.kl_by_word(trained.actor, language_model)
+total = sum(row["kl"] for row in paid)
+text_plots.table(
+    (
+        "word",
+        "KL paid for it (nats per answer)",
+        "share",
+        "written, per answer",
+        "by the reference",
+    ),
+    [
+        (
+            row["word"],
+            f"{row['kl']:+.2f}",
+            f"{row['kl'] / total:.0%}",
+            f"{row['used']:.2f}",
+            f"{row['used_ref']:.2f}",
+        )
+        for row in paid[:8]
+    ],
+)
+
+# %% [markdown]
+# Raters like "happily", and they like "loved". An answer that begins with "happily , i loved the …" is worth more, whatever comes after. The policy begins so far more often than the reference does,
+# and that is what most of its KL is paid for: a cheap way to please, a small hack in readable text. The same answers word by word, $\log \pi - \log \pi_{\text{ref}}$: orange is what the policy says more often than
 # the reference, blue less.
 
 # %%
@@ -690,7 +921,15 @@ text_plots.colored_text(
 # %% [markdown]
 # ## Without the price
 #
-# Now set $\beta = 0$: nothing but the score. What do you expect: better answers, or the salad? *About 25 seconds.*
+# Now set $\beta = 0$: nothing but the score. **Predict, for each of the six panels:** will it be above or below the run with a price?
+#
+# <details><summary>The answer (run the cell first)</summary>
+#
+# Score and length: above. KL: far above. Gold and readable answers: at first alike, then far below, while the valence alone is above. The share of different answers hardly tells the two apart.
+#
+# </details>
+#
+# *About 30 seconds.*
 
 # %%
 free, unpriced = rlhf.train(
@@ -700,7 +939,7 @@ free, unpriced = rlhf.train(
     step=rlhf_step,
     update=ppo_update,
     loss=ppo_clip_loss,
-    every=5,
+    every=looks,
 )
 text_plots.panels({"β = 0.1": priced, "β = 0": unpriced})
 plt.show()
@@ -714,49 +953,110 @@ text_plots.table(
 
 # %% [markdown]
 # The score is as high as before or higher, and the text is broken. This is **over-optimization** (or reward hacking): the policy
-# has left the region where the reward model knows anything. Look at the two parts of gold apart: the held-out raters'
-# *valence* of the words stays high. What breaks is readability, and nobody was ever asked about that.
+# has left the region where the reward model knows anything. Gold has two parts. The dashed line, the held-out raters' *valence* of the words, stays high. What breaks is readability, and nobody was ever asked about that.
 #
-# Is it luck? Below is the same experiment for five prices and three seeds each (made by `python -m pgcourse.rlhf_checkpoints`, since 15
-# runs take minutes), and your own two runs. On the right is a baseline without any training, **best-of-n**: sample $n$ answers, keep the
-# one with the highest score. Its KL to the reference is known without sampling, at most $\log n - (n-1)/n$. *About 10 seconds.*
+# Two more things happen on the way. Answers grow **longer**: the votes go by a sum over words, so one more pleasant word helps. And the policy comes to say the same things again and again, which is called
+# **mode collapse**. Ask one question many times, and count what comes back:
 
 # %%
-sweep = json.loads((files("pgcourse") / "data" / "rlhf_sweep.json").read_text())
-best_of = best_of_n(language_model, reward_model, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16))
+from collections import Counter
 
-fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
-colors = dict(zip(sorted({run["beta"] for run in sweep}), plots.COLORS, strict=False))
-for run in sweep:
-    root = [max(kl, 0) ** 0.5 for kl in run["kl"]]
-    label = f"β = {run['beta']}" if run["seed"] == 0 else None
-    axes[0].plot(root, run["score"], color=colors[run["beta"]], lw=1, label=label)
-    axes[1].plot(root, run["gold"], color=colors[run["beta"]], lw=1)
-    axes[2].plot(run["score"], run["gold"], color=colors[run["beta"]], lw=1)
-for history, marker in ((priced, "*"), (unpriced, "X")):
-    end = history[-1]
-    axes[0].plot(end["kl"] ** 0.5, end["score"], "k" + marker, ms=10)
-    axes[1].plot(end["kl"] ** 0.5, end["gold"], "k" + marker, ms=10)
-    axes[2].plot(end["score"], end["gold"], "k" + marker, ms=10)
-root = [row["kl"] ** 0.5 for row in best_of]
-axes[0].plot(root, [row["score"] for row in best_of], "k.--", label="best of n")
-axes[1].plot(root, [row["gold"] for row in best_of], "k.--")
-axes[2].plot([row["score"] for row in best_of], [row["gold"] for row in best_of], "k.--")
-axes[0].set(
-    xlabel="√KL to the reference (√nats)", ylabel="learned reward", title="What it is paid for"
+question = encode(["<user> how was the museum ? <bot>"]).repeat(200, 1)
+rows = []
+for name, model in (
+    ("reference", language_model),
+    ("β = 0.1", trained.actor),
+    ("β = 0", free.actor),
+):
+    replies = decode(
+        *generate(model, question, MAX_ANSWER, END_ID, torch.Generator().manual_seed(0))
+    )
+    (favorite, times), *_ = Counter(replies).most_common(1)
+    words = Counter(" ".join(replies).split())
+    top = sum(count for _, count in words.most_common(10)) / words.total()
+    rows.append((name, len(set(replies)), len(words), f"{top:.0%}", f"{times} times: {favorite}"))
+text_plots.table(
+    (
+        "policy",
+        "different answers, of 200",
+        "different words in them",
+        "share of the ten most frequent",
+        "the most frequent answer",
+    ),
+    rows,
 )
-axes[1].set(xlabel="√KL to the reference (√nats)", ylabel="gold", title="What people wanted")
-axes[2].set(xlabel="learned reward", ylabel="gold", title="Up together, then apart")
-axes[0].legend(fontsize=8)
-plt.show()
-print("black star: your run with β = 0.1; black cross: your run with β = 0")
 
 # %% [markdown]
-# The left panel only rises. The middle one does not: with $\beta = 0$ every seed goes over the cliff within a few steps, and its gold ends near −1
-# at the highest scores of all. A price of 0.1 to 0.3 stops near the top; a high one ($\beta = 1$) stays so close to the reference that little is
-# gained. Three seeds tell one story each time. Best-of-n is hard to beat for its KL, since it never writes anything that the reference would not; but
-# its gold, too, stops growing at about $n = 8$ while the score goes on, and it pays with $n$ times the sampling, for every answer, for ever.
+# The number of different answers alone is a poor gauge of it: a salad of few words can be tossed in many ways, so count the words too. No vote could have prevented it: each was about two answers, never about two hundred.
 #
+# Is it luck? Below is the same experiment for five prices, with three seeds each and five for $\beta = 0$ and $0.1$ (made by `python -m pgcourse.rlhf_checkpoints sweep`, since so many
+# runs take a while), and your own two runs, all scored by the reward model that the recorded runs were trained on. The dashed line is a baseline without any training, **best-of-n**: sample $n$ answers, keep the
+# one with the highest score. Its KL to the reference is known without sampling: at most $\log n - (n-1)/n$ ([Beirami et al. 2024](https://arxiv.org/abs/2401.01879)). *About 10 seconds.*
+
+# %%
+recorded = load_reward_model()
+sweep = json.loads((files("pgcourse") / "data" / "rlhf_sweep.json").read_text())
+best_of = best_of_n(language_model, recorded, ns=(1, 2, 4, 8, 16, 32), prompts=fast(96, 16))
+yours = {
+    "*": rlhf.evaluate(trained.actor, language_model, recorded),
+    "X": rlhf.evaluate(free.actor, language_model, recorded),
+}
+fig, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained")
+prices = sorted({run["beta"] for run in sweep})
+for ax, (key, title) in zip(
+    axes,
+    {
+        "score": "what it is paid for: score",
+        "gold": "what people wanted: gold",
+        "valence": "half of gold: valence",
+        "readable": "the other half: readable",
+    }.items(),
+    strict=True,
+):
+    for run in sorted(sweep, key=lambda run: run["beta"]):
+        root = [max(kl, 0) ** 0.5 for kl in run["kl"]]
+        label = f"β = {run['beta']}" if run["seed"] == 0 else None
+        ax.plot(root, run[key], color=plots.COLORS[prices.index(run["beta"])], lw=1, label=label)
+    ax.plot([row["kl"] ** 0.5 for row in best_of], [row[key] for row in best_of], "k.--", lw=1)
+    for marker, end in yours.items():
+        ax.plot(end["kl"] ** 0.5, end[key], "k" + marker, ms=10)
+    ax.set(xlabel="√KL to the reference (√nats)", title=title)
+axes[0].legend(fontsize=8, loc="lower right")
+plt.show()
+print("black star: your run with β = 0.1; black cross: your run with β = 0; dashed: best of n")
+
+# %% [markdown]
+# Without a price the score rises to the end, and so does the valence of the words. Gold rises for a few iterations, then falls to about −1: on every one of the five seeds the best look is the one at iteration 5 or an earlier one, and at the end
+# hardly an answer is readable. With $\beta = 0.1$ gold ends between 0.6 and 0.75 on every seed. A high price ($\beta = 1$) stays so close to the reference that little is gained.
+# At $\beta = 0.03$ the price is too low: on all three seeds gold falls below −0.5 before the end.
+# Best-of-n never writes anything that the reference would not, and needs no training; but it pays with $n$ times the sampling, for every answer, for ever.
+
+# %% claim="without_a_price_gold_rises_and_falls"
+# The recorded runs with beta = 0, five seeds: gold is best by iteration 5 and ends below -0.9; score and valence end highest; long, unreadable.
+free_runs = [run for run in sweep if run["beta"] == 0.0]
+priced_runs = [run for run in sweep if run["beta"] == 0.1]
+assert len(free_runs) == len(priced_runs) == 5
+for run in free_runs:
+    best_look = max(range(len(run["gold"])), key=run["gold"].__getitem__)
+    assert 0 < run["iteration"][best_look] <= 5 and run["gold"][best_look] > 0.1, run["gold"]
+    assert run["gold"][-1] < -0.9 and run["readable"][-1] < 0.05 and run["length"][-1] > 17, run
+    assert run["score"][-1] == max(run["score"]) > max(max(r["score"]) for r in priced_runs) + 1
+    assert run["valence"][-1] > max(r["valence"][-1] for r in priced_runs)
+
+# %% claim="with_a_price_of_a_tenth_gold_ends_high"
+# The recorded runs with beta = 0.1, five seeds: gold ends between 0.6 and 0.75, above 0.65 in the mean; beta = 1 reaches less than half of that, 0.03 ends below -0.5.
+ends = [run["gold"][-1] for run in priced_runs]
+assert 0.6 < min(ends) and max(ends) < 0.75 and sum(ends) / 5 > 0.65, ends
+assert max(run["gold"][-1] for run in sweep if run["beta"] == 1.0) < 0.325
+assert max(run["gold"][-1] for run in sweep if run["beta"] == 0.03) < -0.5
+
+# %% claim="three_words_take_most_of_the_kl"
+# In each of the five runs with beta = 0.1 three words take more than two thirds of the KL, "happily" among them.
+for run in priced_runs:
+    assert sum(kl for _, kl in run["words"]) > 2 / 3 * run["kl"][-1], run["words"]
+    assert "happily" in [word for word, _ in run["words"]], run["words"]
+
+# %% [markdown]
 # ## A language small enough to enumerate
 #
 # "It works" should be a number. The objective of RLHF is
@@ -768,8 +1068,8 @@ print("black star: your run with β = 0.1; black cross: your run with β = 0")
 #
 # $$\pi^*(y) = \frac{1}{Z}\, \pi_{\text{ref}}(y)\, e^{r(y)/\beta}$$
 #
-# So the optimum is known, but only where all $y$ can be listed. Here is a language of six words and sentences of five:
-# 7,776 of them. Every method's result is one exact number, $\mathrm{KL}(\pi \,\|\, \pi^*)$. *About 10 seconds.*
+# where $Z$ makes the probabilities sum to 1. So the optimum is known; but to compute it, all $y$ must be listed. Here is a language of six words and
+# sentences of five: 7,776 of them. Every method's result is one exact number, $\mathrm{KL}(\pi \,\|\, \pi^*)$. *About 3 seconds.*
 
 # %%
 tiny = tiny_language.TinyLanguage()
@@ -789,7 +1089,7 @@ text_plots.table(
 )
 
 # %% [markdown]
-# Your `rlhf_step`, on this language, with the same update. *About 10 seconds.*
+# Your `rlhf_step`, on this language, with the same update. *About 5 seconds.*
 
 
 # %%
@@ -797,20 +1097,41 @@ def my_ppo(tiny, **settings):
     return tiny_language.ppo(tiny, step=rlhf_step, update=ppo_update, **settings)
 
 
-curves = {}
-curves["PPO (yours)"], model = tiny_language.kl_curve(
-    tiny, my_ppo, every=fast(3, 10), iterations=fast(60, 20)
-)
-print(
-    f"KL to the optimum: {tiny.kl_to_optimum(model):.3f} nats, from {curves['PPO (yours)'][0][1]:.2f}"
-)
+curve, model = tiny_language.kl_curve(tiny, my_ppo, every=100, iterations=fast(60, 20))
+print(f"KL to the optimum: {tiny.kl_to_optimum(model):.3f} nats, from {curve[0][1]:.2f}")
 print(
     f"objective: {tiny.objective(tiny.log_table(model)):.3f}; the best possible is {tiny.objective(tiny.log_optimum):.3f}"
 )
 
 # %% [markdown]
-# Now the pitfalls of this lesson, made to happen on the same language: the same training with one mistake in it. Each is a mistake
-# that somebody made in public, and each runs without an error. *About 15 seconds.*
+# %% claim="best_of_n_costs_at_most_log_n_nats"
+# By enumeration: the KL of best-of-n to the reference is at most log n - (n - 1) / n, and close to it for small n.
+from math import log
+
+order = tiny.reward.argsort()
+steps_up, first_of = tiny.reward[order].unique_consecutive(return_inverse=True)
+mass = (
+    torch.zeros(len(steps_up)).double().index_add(0, first_of, tiny.log_ref[order].exp().double())
+)
+below = mass.cumsum(0) / mass.sum()
+for n in (2, 4, 8, 16, 32):
+    best = below**n - torch.cat([torch.zeros(1), below[:-1]]) ** n
+    kept = best > 0
+    kl = (best[kept] * (best[kept] / mass[kept]).log()).sum().item()
+    assert 0.9 * (log(n) - (n - 1) / n) < kl <= log(n) - (n - 1) / n + 1e-3, (n, kl)
+
+# %% claim="the_closed_form_is_the_optimum"
+# The objective of any policy is beta log Z - beta KL(pi || pi*): checked for the reference and for forty other policies.
+best = tiny.objective(tiny.log_optimum)
+for seed in range(40):
+    noise = torch.randn(len(tiny.reward), generator=torch.Generator().manual_seed(seed))
+    other = F.log_softmax(tiny.log_ref + 0.1 * seed * noise, 0)
+    to_optimum = (other.exp() * (other - tiny.log_optimum)).sum()
+    assert abs(tiny.objective(other) - (best - tiny.beta * to_optimum)) < 1e-3
+
+# %% [markdown]
+# Now the pitfalls of this lesson, made to happen on the same language: the same training with one mistake in it. None of them
+# raises an error. Which is the worst? *About 10 seconds.*
 
 
 # %%
@@ -882,16 +1203,198 @@ plt.title("Each mistake runs without an error")
 plt.legend()
 plt.show()
 
+# %% claim="each_mistake_ends_farther_from_the_optimum" slow=true
+# On each of five seeds every one of the five mistakes ends at least 0.3 nats farther from the optimum than no mistake does.
+figures = {}
+for name, step in mistakes.items():
+    figures[name] = []
+    for seed in range(5):
+        *_, broken = tiny_language.ppo(tiny, iterations=25, step=step, seed=seed)
+        figures[name].append(round(tiny.kl_to_optimum(broken), 3))
+for name, kls in figures.items():
+    for right, wrong in zip(figures["none"], kls, strict=True):
+        assert name == "none" or wrong > right + 0.3, figures
+
 # %% [markdown]
-# ## Beyond the cheatsheet (optional)
+# ## Beyond the cheatsheet (optional): the KL laboratory
 #
-# PPO needs a critic as large as the policy. Three popular methods leave pieces out; on the small language you can see
-# what each costs.
+# You put the KL into the reward, one log-ratio $\log\frac{\pi}{\pi_{\text{ref}}}$ a token. Others put an estimate of it into the *loss*, and there are three
+# estimates to choose from ([Schulman 2020](http://joschu.net/blog/kl-approx.html)). With $d = \log \pi(x_t) - \log \pi_{\text{ref}}(x_t)$, for a token drawn from $\pi$:
 #
-# ### Without a critic: RLOO and GRPO
+# | | estimate of $\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$ | as an estimate of the *value* |
+# |---|---|---|
+# | k1 | $d$ | unbiased, noisy, may be negative |
+# | k2 | $d^2/2$ | biased, never negative |
+# | k3 | $e^{-d} - 1 + d$ | unbiased, never negative; it is your `approx_kl(logp_ref, logp)` |
 #
-# Sample $K$ answers to each prompt and let them be each other's baseline. **RLOO** (lesson 3's leave-one-out baseline)
-# subtracts the mean of the *other* answers; it stays unbiased. **GRPO** subtracts the group's mean and divides by its spread.
+# Each can stand **in the reward**, where it is a constant that the score function multiplies, or **in the loss**, where it is differentiated:
+#
+# $$\text{reward: } -\Big(r(y) - \beta \sum_t k_t\Big)\, \log \pi(y) \qquad\qquad \text{loss: } -r(y) \log \pi(y) + \beta \sum_t k_t$$
+#
+# That makes six combinations. All sentences can be listed, so the *expected* gradient of each is exact: no sampling, no noise. The policy is a table, so it can
+# be any distribution: no network to blame. What remains is the method.
+#
+# **Predict before you run the cell: which of the six arrive at $\pi^*$?**
+#
+# <details><summary>A thought that helps</summary>
+#
+# A good estimate of a value need not have a good gradient. Take k1 in the loss: its gradient is $\nabla \log \pi$, the score. What is the mean of the score?
+#
+# </details>
+# <details><summary>The answer (run the cell first)</summary>
+#
+# One: k1 in the reward. k2 in the loss comes nearest among the others.
+#
+# </details>
+#
+# *About 5 seconds.*
+
+
+# %%
+estimates = {
+    "k1": lambda d: d,
+    "k2": lambda d: d**2 / 2,
+    "k3": lambda d: torch.expm1(-d) + d,
+}
+
+
+def in_the_reward(k):
+    def loss(logp, logp_ref):
+        price = k(logp - logp_ref)  # your function charges whatever it is given
+        nothing, mask = torch.zeros_like(price), torch.ones_like(price, dtype=torch.bool)
+        rew = kl_shaped_rewards(tiny.reward, price, nothing, mask, tiny.beta)
+        return -rew.sum(dim=1) * logp.sum(dim=1)
+
+    return loss
+
+
+def in_the_loss(k):
+    def loss(logp, logp_ref):
+        return -tiny.reward * logp.sum(dim=1) + tiny.beta * k(logp - logp_ref).sum(dim=1)
+
+    return loss
+
+
+places = {"reward": in_the_reward, "loss": in_the_loss}
+lab = {
+    f"{name} in the {place}": tiny.kl_to_optimum(tiny_language.train_exactly(tiny, build(k)))
+    for place, build in places.items()
+    for name, k in estimates.items()
+}
+colors = [plots.GREEN if kl < 0.01 else plots.RED for kl in lab.values()]
+plt.barh(list(lab), list(lab.values()), color=colors)
+plt.bar_label(plt.gca().containers[0], fmt="%.3f", padding=3)
+start = tiny.kl_to_optimum(tiny.reference)
+plt.axvline(start, color="black", ls=":", label="the reference, untrained")
+plt.gca().invert_yaxis()
+plt.xscale("log")
+plt.xlim(1e-4, 100)
+plt.xlabel("KL to the optimum (nats, log scale; less is better)")
+plt.title("Where six ways to charge for the KL end")
+plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
+
+# %% [markdown]
+# One of six: **k1 in the reward**, the one you built. The others do not estimate the gradient of $\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$, however good they are as estimates of its value:
+#
+# - **k1 in the loss** has the gradient $\nabla \log \pi$, whose mean is 0. There is no price at all, and the policy runs away.
+# - **k3 in the loss**, as GRPO was published, has the gradient $(1 - \pi_{\text{ref}}/\pi) \nabla \log \pi$. Its mean is that of the *other* KL, the forward one
+#   $\mathrm{KL}(\pi_{\text{ref}} \,\|\, \pi)$, token by token. Another objective, another optimum, about 0.3 nats away.
+# - **k2 in the loss** has the gradient $d\, \nabla \log \pi$. For one token that is right on average. For a sentence it prices each token by its own $d$ alone and leaves out
+#   what the token does to the KL of all that follow. Take the whole sentence as one action, $d = \log\pi(y) - \log\pi_{\text{ref}}(y)$, and it is exact.
+# - **k2 and k3 in the reward.** The gradient of $\mathbb{E}_\pi[k]$ has two parts, one through the probabilities and one through $k$ itself, and a reward has only the first. For k1 the second part has mean 0; for k2 and k3 it does not.
+#
+# Here are the gradients themselves, at one and the same policy, against the exact gradient of $\mathrm{KL}(\pi \,\|\, \pi_{\text{ref}})$
+# and against that of the forward KL at each token. See [Liu et al. 2025](https://arxiv.org/abs/2510.01555), who work this out, and
+# [Shah et al. 2025](https://arxiv.org/abs/2512.21852), who try it on models of 4 to 8 billion parameters.
+
+
+# %%
+def gradient(value):
+    """Of value(table), at one policy that has moved away from the reference."""
+    table = tiny_language.PolicyTable(tiny)
+    logp_ref = table().detach()
+    noise = torch.randn(table.logits.shape, generator=torch.Generator().manual_seed(0))
+    table.logits.data += 0.5 * noise
+    value(table, logp_ref).backward()
+    return table.logits.grad.flatten()
+
+
+def kl_alone(build, k):
+    """The price without the score: what remains of the loss for a reward of 0."""
+
+    def value(table, logp_ref):
+        with_reward, twice = (
+            tiny_language.expected_loss(table, build(price), logp_ref)
+            for price in (k, lambda d: 2 * k(d))
+        )
+        return (twice - with_reward) / tiny.beta
+
+    return value
+
+
+def reverse_kl(table, logp_ref):
+    logp = table().sum(dim=1)
+    return (logp.exp() * (logp - logp_ref.sum(dim=1))).sum()
+
+
+def forward_kl_of_tokens(table, logp_ref):
+    """At each beginning KL(ref || pi) of the next word, weighted by how often pi comes there."""
+    p = table().sum(dim=1).exp().detach()
+    visits = torch.zeros(len(table.logits)).index_add(
+        0, table.rows.flatten(), p.repeat_interleave(5)
+    )
+    ref = tiny_language.PolicyTable(tiny).logits.detach()
+    return (visits * (ref.exp() * (ref - F.log_softmax(table.logits, dim=1))).sum(dim=1)).sum()
+
+
+right, forward = gradient(reverse_kl), gradient(forward_kl_of_tokens)
+rows = {}
+for place, build in places.items():
+    for name, k in estimates.items():
+        g = gradient(kl_alone(build, k))
+        size = g.norm() / right.norm()
+        cosines = [torch.cosine_similarity(g, x, dim=0).item() for x in (right, forward)]
+        rows[f"{name} in the {place}"] = (size.item(), *cosines)
+text_plots.table(
+    ("", "length, against the right gradient", "cosine with it", "cosine with the forward KL's"),
+    [
+        (name, f"{size:.2f}", *(f"{c:+.4f}" if size > 1e-3 else "–" for c in cosines))
+        for name, (size, *cosines) in rows.items()
+    ],
+)
+
+# %% claim="only_k1_in_the_reward_reaches_the_optimum"
+# Of the six, k1 in the reward ends within 0.005 nats of the optimum, every other at 0.09 or more; k1 in the loss beyond 10.
+reached = dict(lab)
+assert reached.pop("k1 in the reward") < 0.005, lab
+assert min(reached.values()) > 0.09 and lab["k1 in the loss"] > 10, lab
+assert 0.25 < lab["k3 in the loss"] < 0.35 and lab["k2 in the loss"] < lab["k3 in the loss"], lab
+assert min(reached.values()) == lab["k2 in the loss"], lab
+
+# %% claim="k2_of_the_whole_sentence_is_exact"
+# k2 in the loss is exact when the sentence is one action: it ends within 0.005 nats of the optimum.
+whole = tiny_language.train_exactly(
+    tiny,
+    lambda logp, ref: (
+        -tiny.reward * logp.sum(dim=1) + tiny.beta * estimates["k2"]((logp - ref).sum(dim=1))
+    ),
+)
+assert tiny.kl_to_optimum(whole) < 0.005
+
+# %% claim="k3_in_the_loss_is_the_forward_kl"
+# Expected gradients: k1 in the reward has the reverse KL's, k3 in the loss the forward per-token KL's, k1 in the loss none.
+assert rows["k1 in the reward"][1] > 0.99999 and abs(rows["k1 in the reward"][0] - 1) < 1e-4
+assert rows["k3 in the loss"][2] > 0.99999 and rows["k3 in the loss"][1] < 0.99
+assert rows["k1 in the loss"][0] < 1e-4
+assert max(rows["k2 in the reward"][1], rows["k3 in the reward"][1]) < 0.5
+
+# %% [markdown]
+# ## Without a critic: RLOO and GRPO
+#
+# PPO as you built it needs a critic as large as the policy. Two popular methods do without. Sample $K$ answers to each prompt and let them be each
+# other's baseline. **RLOO** ([Ahmadian et al. 2024](https://arxiv.org/abs/2402.14740)) subtracts the mean of the *other* answers, lesson 3's leave-one-out
+# baseline; it stays unbiased, and it takes the full response as one action. **GRPO** ([Shao et al. 2024](https://arxiv.org/abs/2402.03300)) subtracts the group's mean and divides by its spread.
 #
 # ### Exercise: `rloo_advantages` (4 minutes, ●)
 #
@@ -915,14 +1418,173 @@ plt.show()
 # %% exercise="pgcourse.estimators.grpo_advantages"
 
 # %% [markdown]
-# ### Without a reward model: DPO
+# Between the two as published lie *two* differences: the division by the spread, and the KL, which RLOO has as k1 in the reward and GRPO as k3 in the loss.
+# On our language RLOO comes closer to $\pi^*$ than GRPO. **Predict: which of the two differences is it?** Your two functions and two places for
+# the KL make four combinations.
+#
+# <details><summary>The answer (run the cell first)</summary>
+#
+# The place of the KL. The division alone costs next to nothing here.
+#
+# </details>
+#
+# *About 15 seconds.*
+
+# %%
+group_methods = {
+    "RLOO: no division, k1 in the reward": (tiny_language.rloo, rloo_advantages),
+    "÷ spread, k1 in the reward": (tiny_language.rloo, grpo_advantages),
+    "no division, k3 in the loss": (tiny_language.grpo, rloo_advantages),
+    "GRPO: ÷ spread, k3 in the loss": (tiny_language.grpo, grpo_advantages),
+}
+
+
+def several(method, **settings):
+    """The exact KL to the optimum while training, one curve for each seed: iterations, [seeds, looks]."""
+    runs = [
+        tiny_language.kl_curve(tiny, method, every=10, seed=seed, progress=False, **settings)[0]
+        for seed in range(fast(3, 1))
+    ]
+    return [i for i, _ in runs[0]], torch.tensor([[kl for _, kl in run] for run in runs])
+
+
+curves = {
+    name: several(method, iterations=fast(100, 20), advantages=advantages)
+    for name, (method, advantages) in group_methods.items()
+}
+text_plots.table(
+    ("", "KL to the optimum at the end, one seed each (nats)"),
+    [(name, ", ".join(f"{kl:.2f}" for kl in kls[:, -1])) for name, (_, kls) in curves.items()],
+)
+
+# %% [markdown]
+# It is where the KL stands. With the KL in the reward, GRPO's advantages arrive as near as RLOO's; with k3 in the loss neither does, and dividing makes little difference.
+# That is the laboratory's result again, this time with samples and a network. Nor is it "the optimum of another $\beta$": no $\beta$ at all has an optimum as near to where GRPO ends as RLOO ends to $\pi^*$.
+
+# %% claim="it_is_the_place_of_the_kl" slow=true
+# Five seeds: with the KL in the reward both divisions end below 0.2 nats, with k3 in the loss both above 0.3; and GRPO is 0.25 from every other beta's optimum.
+figures = {}
+for name, (method, advantages) in group_methods.items():
+    figures[name], nearest = [], []
+    for seed in range(5):
+        *_, model = method(tiny, iterations=100, seed=seed, advantages=advantages)
+        figures[name].append(round(tiny.kl_to_optimum(model), 3))
+        logp = tiny.log_table(model)
+        tilted = [F.log_softmax(tiny.log_ref + tiny.reward / (0.02 * b), 0) for b in range(5, 150)]
+        nearest.append(min((logp.exp() * (logp - t)).sum().item() for t in tilted))
+figures["GRPO to the nearest optimum of any beta"] = [round(x, 3) for x in nearest]
+assert max(figures["RLOO: no division, k1 in the reward"]) < 0.2, figures
+assert max(figures["÷ spread, k1 in the reward"]) < 0.2, figures
+assert min(figures["no division, k3 in the loss"]) > 0.3, figures
+assert min(figures["GRPO: ÷ spread, k3 in the loss"]) > 0.3 and min(nearest) > 0.25, figures
+
+# %% [markdown]
+# ### What GRPO's two divisions do
+#
+# **By the spread.** Take questions with a right-or-wrong reward, of which the policy answers a share $p$ rightly. How hard does a group of 8 answers push the odds of being right? The true gradient with respect to the logit of $p$ is $p(1-p)$.
+# With your two functions that is an exact sum over how many of the eight are right (left picture).
+#
+# **By the length.** GRPO as published also averages over the tokens of each answer, $\frac{1}{|y|}\sum_t$. A long wrong answer is then punished less *per token* than a short one
+# ([Liu et al. 2025](https://arxiv.org/abs/2503.20783), who leave out both divisions and call that Dr. GRPO; it is the length bias of lesson 2's mean over steps).
+# A small test: a coin that the policy cannot influence makes an answer right (30 %) or wrong, and all the policy decides is when to stop. So length earns nothing. **Predict: what happens to the length of right and of wrong answers?**
+#
+# <details><summary>The answer (run the cell first)</summary>
+#
+# Divided by their length, wrong answers grow until they reach the limit of 20 tokens and right ones shrink to a single token. Divided by a constant, neither has a direction.
+#
+# </details>
+#
+# *About 4 seconds.*
+
+# %%
+from math import comb
+
+K, p = 8, torch.linspace(0.02, 0.98, 49)
+groups = torch.tensor([[float(i < k) for k in range(K + 1)] for i in range(K)])  # k of 8 are right
+chance = torch.stack([comb(K, k) * p**k * (1 - p) ** (K - k) for k in range(K + 1)])
+
+
+def expected_push(advantages):
+    """The expected gradient with respect to the logit of p, exactly: [len(p)]."""
+    score = groups[..., None] - p  # d log P(right or wrong) / d logit
+    return (chance * (advantages(groups)[..., None] * score).mean(dim=0)).sum(dim=0)
+
+
+def lengths(divide, seed, iterations=150, longest=20):
+    """Mean length of [wrong, right] answers while the policy learns when to stop: [iterations, 2]."""
+    generator = torch.Generator().manual_seed(seed)
+    logit = torch.full((2, longest), -1.5, requires_grad=True)  # of stopping, by outcome and step
+    optimizer, seen, t = Adam([logit], 0.05), [], torch.arange(longest)
+    for _ in range(iterations):
+        right = (torch.rand(8 * 64, generator=generator) < 0.3).long()
+        stops = torch.rand(len(right), longest, generator=generator) < logit.sigmoid()[right]
+        stops[:, -1] = True
+        length = stops.int().argmax(dim=1) + 1
+        last = t == length[:, None] - 1
+        logp = torch.where(last, F.logsigmoid(logit)[right], F.logsigmoid(-logit)[right])
+        logp = logp * (t < length[:, None]) * (t < longest - 1)  # the last step is no choice
+        adv = grpo_advantages(right.float().view(8, 64)).view(-1)
+        loss = -(adv * logp.sum(dim=1) / (length if divide else 5.0)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append([length[right == outcome].float().mean().item() for outcome in (0, 1)])
+    return torch.tensor(seen)
+
+
+fig, (left, right_ax) = plt.subplots(1, 2, figsize=(10, 3.6))
+for name, advantages in (("RLOO", rloo_advantages), ("GRPO", grpo_advantages)):
+    left.plot(p, expected_push(advantages) / (p * (1 - p)), label=name)
+left.set(
+    xlabel="share p of right answers",
+    ylabel="push / true gradient",
+    title="Dividing by the spread (K = 8)",
+    ylim=(0, 3),
+)
+left.legend()
+grown = {
+    divide: torch.stack([lengths(divide, seed, fast(150, 40)) for seed in range(fast(5, 2))])
+    for divide in (True, False)
+}
+for divide, style in ((True, "-"), (False, ":")):
+    for outcome, color in ((0, plots.RED), (1, plots.GREEN)):
+        label = (
+            f"{('wrong', 'right')[outcome]} answers, {'÷ own length' if divide else '÷ a constant'}"
+        )
+        labels = [label] + ["_"] * (len(grown[divide]) - 1)
+        right_ax.plot(grown[divide][..., outcome].T, color=color, ls=style, lw=1, label=labels)
+right_ax.set(xlabel="iteration", ylabel="mean length (tokens)", title="Dividing by the length")
+right_ax.legend(fontsize=8)
+plt.show()
+
+# %% [markdown]
+# RLOO pushes as hard as the true gradient says. GRPO pushes about twice as hard, which is only a learning rate; but it favors questions that are nearly always or nearly never answered rightly
+# by up to 40 % over those that are answered rightly half of the time. And dividing by the length makes wrong answers grow to the limit and right ones shrink to a single token, although length earns nothing.
+# Divided by a constant, the lengths only wander a little, by chance.
+
+# %% claim="rloo_is_unbiased_and_grpo_favors_the_extremes"
+# RLOO's expected push is p (1 - p) exactly; GRPO's, relative to it, is at least 1.35 times as large at p = 0.02 and 0.98 as at 0.5.
+assert torch.allclose(expected_push(rloo_advantages), p * (1 - p), atol=1e-5)
+ratio = expected_push(grpo_advantages) / (p * (1 - p))
+assert ratio.argmin() == 24 and 1.35 < ratio[[0, -1]].min() / ratio[24] < 1.45 and ratio.min() > 1.8
+
+# %% claim="dividing_by_the_length_makes_wrong_answers_grow"
+# Five seeds: divided by their length wrong answers grow beyond 17 tokens and right ones shrink below 1.5; divided by a constant both stay between 3 and 8.
+for seed in range(5):
+    wrong_end, right_end = lengths(True, seed)[-10:].mean(dim=0)
+    assert wrong_end > 17 and right_end < 1.5, (wrong_end, right_end)
+    fair = lengths(False, seed)[-10:].mean(dim=0)
+    assert fair.min() > 3 and fair.max() < 8, fair
+
+# %% [markdown]
+# ## Without a reward model: DPO
 #
 # Solve $\pi^* \propto \pi_{\text{ref}}\, e^{r/\beta}$ for the reward: $r(y) = \beta \log \frac{\pi^*(y)}{\pi_{\text{ref}}(y)} + \beta \log Z$. So a policy
-# *is* a reward model. Put that into Bradley–Terry, where $Z$ cancels, and the votes train the policy directly:
+# *is* a reward model. Put that into Bradley–Terry, where $Z$ cancels, and the votes train the policy directly ([Rafailov et al. 2023](https://arxiv.org/abs/2305.18290)):
 #
 # $$L = -\frac{1}{B} \sum_b \log \sigma\Big(\beta \Big[\log \tfrac{\pi(y_c)}{\pi_{\text{ref}}(y_c)} - \log \tfrac{\pi(y_r)}{\pi_{\text{ref}}(y_r)}\Big]\Big)$$
 #
-# No sampling, no critic, no reward model; but it only ever sees answers that the reference wrote.
+# where $y_c$ is the chosen and $y_r$ the rejected answer. No sampling while it learns, no critic, no reward model; but it only ever sees answers that the reference wrote.
 #
 # ### Exercise: `dpo_loss` (8 minutes, ●●)
 #
@@ -940,58 +1602,100 @@ plt.show()
 # %% exercise="pgcourse.losses.dpo_loss"
 
 # %% [markdown]
-# All four by the same yardstick, with your functions. *About 20 seconds.*
+# All four by the same yardstick, with your functions, three seeds each. *About 20 seconds.*
 
 # %%
-contenders = {
-    "RLOO": lambda tiny: tiny_language.rloo(
-        tiny, iterations=fast(100, 20), advantages=rloo_advantages
-    ),
-    "GRPO": lambda tiny: tiny_language.grpo(
-        tiny, iterations=fast(100, 20), advantages=grpo_advantages
-    ),
-    "DPO, 4,000 pairs": lambda tiny: tiny_language.dpo(
-        tiny, iterations=fast(200, 30), loss=dpo_loss
-    ),
-    "DPO, 400 pairs": lambda tiny: tiny_language.dpo(
-        tiny, iterations=fast(200, 30), pairs=400, loss=dpo_loss
-    ),
+curves["PPO (yours)"] = several(my_ppo, iterations=fast(60, 20))
+curves["DPO, 4,000 votes"] = several(tiny_language.dpo, iterations=fast(200, 30), loss=dpo_loss)
+shown = {
+    "PPO (yours)": curves["PPO (yours)"],
+    "RLOO": curves["RLOO: no division, k1 in the reward"],
+    "GRPO": curves["GRPO: ÷ spread, k3 in the loss"],
+    "DPO, 4,000 votes": curves["DPO, 4,000 votes"],
 }
-for name, method in contenders.items():
-    curves[name], _ = tiny_language.kl_curve(tiny, method, every=10)
 plt.figure(figsize=(9, 3.8))
-for i, (name, curve) in enumerate(curves.items()):
-    last = curve[-1][0]
-    plt.plot(
-        [x / last for x, _ in curve],
-        [y for _, y in curve],
-        "os^Dv"[i] + "-",
-        ms=4,
-        markevery=2,
-        label=f"{name}: {curve[-1][1]:.2f}",
-    )
+for color, (name, (steps, kls)) in zip(plots.COLORS, shown.items(), strict=False):
+    share = [step / steps[-1] for step in steps]
+    label = f"{name}: {kls[:, -1].min():.2f} to {kls[:, -1].max():.2f}"
+    plt.plot(share, kls.T, color=color, lw=1, label=[label] + ["_"] * (len(kls) - 1))
 plt.yscale("log")
-plt.xlabel("training (share)")
+plt.xlabel("training (share of each method's iterations)")
 plt.ylabel("KL to the optimum (nats)")
 plt.title("Distance from the exact optimum")
-plt.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="at the end")
+plt.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="at the end, all seeds")
 plt.show()
 
 # %% [markdown]
-# PPO and RLOO arrive close to the optimum. GRPO stops short of it, by design: dividing by the group's spread multiplies the reward by 1/std, so
-# it solves a problem with another $\beta$. DPO depends on how many votes there are: with few it memorizes them, and after its best moment it drifts
-# away again, for nothing in it ever looks at a fresh answer.
+# PPO and RLOO arrive near the optimum; GRPO stops short of it, for the reason you have seen. DPO comes nearest early on and then drifts away. That is no matter of
+# too few votes: with 400, 4,000 or 100,000 of them it drifts all the same. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at about twice that. With 4,000 votes, a learning rate four times smaller
+# makes the drift smaller. (The horizontal axis is each method's own training: their iterations do not cost the same.)
+
+# %% claim="dpo_drifts_whatever_the_number_of_votes" slow=true
+# Five seeds each with 400, 4,000 and 100,000 votes: DPO always ends at least 0.1 nats behind its best moment, and at least 1.6 nats from the reference.
+figures = {}
+for votes in (400, 4_000, 100_000):
+    found = figures[f"{votes} votes: best, end, KL to the reference"] = []
+    for seed in range(5):
+        settings = dict(pairs=votes, iterations=200, seed=seed, every=10, progress=False)
+        curve, model = tiny_language.kl_curve(tiny, tiny_language.dpo, **settings)
+        logp = tiny.log_table(model)
+        moved = (logp.exp() * (logp - tiny.log_ref)).sum().item()
+        found.append([round(x, 3) for x in (min(kl for _, kl in curve), curve[-1][1], moved)])
+        if votes == 4_000:
+            slow = tiny_language.kl_curve(tiny, tiny_language.dpo, lr=5e-4, **settings)[0]
+            figures.setdefault("4000 votes, a quarter of the rate: end", []).append(
+                round(slow[-1][1], 3)
+            )
+best = tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)
+figures["pi*: KL to the reference"] = round(best.sum().item(), 3)
+assert 1.0 < figures["pi*: KL to the reference"] < 1.2, figures
+for votes in (400, 4_000, 100_000):
+    for best, end, moved in figures[f"{votes} votes: best, end, KL to the reference"]:
+        assert end > best + 0.1 and moved > 1.6, figures
+ends = [end for _, end, _ in figures["4000 votes: best, end, KL to the reference"]]
+assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends), figures
+
+# %% [markdown]
+# ## 2024–2026: the same table, other rows
+#
+# Much recent work on language models is about rewards that need no votes. The problem has the same shape, and so has the table; only some of its rows change:
+#
+# | | reward | who judges | algorithm, often | what to look out for |
+# |---|---|---|---|---|
+# | **RLHF**, this lesson | a model trained on people's votes | people, once, before | PPO | the model is right only near what it has seen |
+# | **RLAIF** | a model trained on the votes of another language model, or that model's mark | a written rule and a language model | PPO | the judge's own biases; a liking for length is [a known one](https://arxiv.org/abs/2404.04475) |
+# | **RLVR**, verifiable rewards | 1 if the answer checks out (a number, a unit test, a proof), else 0 | a program | GRPO and its relatives | what the program does not check; questions that all or none of a group answer rightly teach nothing |
+# | **process rewards** | a mark for each step of the reasoning | a model trained on marked steps | PPO, GRPO, or best-of-n | $r_t$ is no longer 0 in the middle: credit is easier, and there is more to exploit |
+#
+# Policy, state and action stay as they are: the language model, the text so far, the next token (or the full response).
+#
+# - **RLVR.** [Tülu 3](https://arxiv.org/abs/2411.15124) gave it its name (with PPO); [DeepSeek-R1](https://arxiv.org/abs/2501.12948) made long reasoning with it, by GRPO. In our table `reward_model` would be a program; not one line of `rlhf_step` would change.
+#   A verifier is not hacked by word salad. It can still be hacked, by whatever passes the test without being what was meant.
+# - **GRPO and its biases.** It needs no critic, which saves a network as large as the policy. The biases are those you measured: the division by the spread and by the length ([Dr. GRPO](https://arxiv.org/abs/2503.20783)), and where
+#   the KL stands. [DAPO](https://arxiv.org/abs/2503.14476) averages over all tokens of a batch instead, resamples groups that are all right or all wrong, and leaves the KL out.
+# - **RLAIF.** [Constitutional AI](https://arxiv.org/abs/2212.08073) and [Lee et al. 2023](https://arxiv.org/abs/2309.00267): the loss of your reward model stays the same; the votes come from a model.
+# - **Process rewards.** [Lightman et al. 2023](https://arxiv.org/abs/2305.20050) had people mark 800,000 steps of reasoning (and used the marks to choose among answers). In reinforcement, each mark is a reward at the end of its step; `rlhf_advantages` takes such rewards as it is.
 #
 # ## Ask yourself
 #
 # <details><summary>Why is there a policy gradient here at all? The reward model is differentiable.</summary>
 #
-# It is, in its weights; but between policy and reward model lie sampled tokens, which are integers. No gradient passes through a draw. The score function goes around it.
+# It is, in its weights; but between policy and reward model lie sampled tokens, which are integers, and no gradient passes through a draw. The policy gradient needs none: it needs only the score, $\nabla \log \pi$, of what was drawn.
 #
 # </details>
 # <details><summary>The score went up. Is the model better?</summary>
 #
 # Not necessarily: β = 0 scored highest of all. Only a measure that nothing was trained on can tell, and even gold knows only what its raters were asked.
+#
+# </details>
+# <details><summary>The first ratio is 1. Were the answers sampled from the policy that is trained?</summary>
+#
+# That does not follow: both log-probabilities in the ratio come from scoring. Compare with the log-probabilities that the sampler used.
+#
+# </details>
+# <details><summary>Which of these is one KL divergence, which another: the gauge <code>kl</code> in lesson 5's log, and the <code>kl</code> that <code>rlhf_step</code> reports?</summary>
+#
+# Lesson 5's is to $\pi_{\text{old}}$, from the start of the same update: it says whether the data can still be trusted. The step's is to $\pi_{\text{ref}}$, from before all training: it is part of the objective, and says whether the reward model can still be trusted.
 #
 # </details>
 # <details><summary>Why not whiten the rewards?</summary>
@@ -1001,7 +1705,7 @@ plt.show()
 # </details>
 # <details><summary>An answer that never ends gets −1, whatever it says. Why?</summary>
 #
-# The head was trained to read finished answers at `<end>`. A policy that learns never to stop would be scored at a place that means nothing.
+# The reward model was trained on answers that end; what it says of others means nothing, and a policy might find out. One standard deviation below the average is a poor score, not a catastrophic one.
 #
 # </details>
 # <details><summary>Which lines of PPO changed since lesson 5?</summary>
@@ -1014,17 +1718,20 @@ plt.show()
 #
 # Several turns, sub-word tokens, and everything that only size brings; supervised fine-tuning on written demonstrations (our language model
 # learned from answers at once); reward models that are retrained as the policy moves; penalties against known
-# exploits; verifiable rewards (unit tests, mathematics) in place of learned ones. And whose votes: ours are strangers' ratings of words, and a large model's are somebody's opinions too.
+# exploits. And whose votes: ours are strangers' ratings of words, and a large model's are somebody's opinions too.
 #
 # ## Papers
 #
-# - Christiano et al. (2017), *Deep reinforcement learning from human preferences*, arXiv:1706.03741.
-# - Ziegler et al. (2019), *Fine-tuning language models from human preferences*, arXiv:1909.08593.
-# - Ouyang et al. (2022), *Training language models to follow instructions with human feedback*, arXiv:2203.02155.
-# - Gao, Schulman & Hilton (2022), *Scaling laws for reward model over-optimization*, arXiv:2210.10760.
-# - Rafailov et al. (2023), *Direct preference optimization*, arXiv:2305.18290.
-# - Ahmadian et al. (2024), *Back to basics* (RLOO), arXiv:2402.14740; Shao et al. (2024), *DeepSeekMath* (GRPO), arXiv:2402.03300.
-# - Hutto & Gilbert (2014), *VADER*: the human ratings. Huang et al. (2024), *The N+ implementation details of RLHF with PPO*, arXiv:2403.17031.
+# - Christiano et al. (2017), *Deep reinforcement learning from human preferences*, [arXiv:1706.03741](https://arxiv.org/abs/1706.03741).
+# - Ziegler et al. (2019), *Fine-tuning language models from human preferences*, [arXiv:1909.08593](https://arxiv.org/abs/1909.08593).
+# - Ouyang et al. (2022), *Training language models to follow instructions with human feedback*, [arXiv:2203.02155](https://arxiv.org/abs/2203.02155).
+# - Gao, Schulman & Hilton (2022), *Scaling laws for reward model overoptimization*, [arXiv:2210.10760](https://arxiv.org/abs/2210.10760).
+# - Rafailov et al. (2023), *Direct preference optimization*, [arXiv:2305.18290](https://arxiv.org/abs/2305.18290).
+# - Ahmadian et al. (2024), *Back to basics* (RLOO), [arXiv:2402.14740](https://arxiv.org/abs/2402.14740); Shao et al. (2024), *DeepSeekMath* (GRPO), [arXiv:2402.03300](https://arxiv.org/abs/2402.03300).
+# - Liu et al. (2025), *Understanding R1-Zero-like training* (Dr. GRPO), [arXiv:2503.20783](https://arxiv.org/abs/2503.20783).
+# - Liu et al. (2025), *Rethinking KL regularization in RLHF*, [arXiv:2510.01555](https://arxiv.org/abs/2510.01555); Shah et al. (2025), *A comedy of estimators*, [arXiv:2512.21852](https://arxiv.org/abs/2512.21852).
+# - Huang et al. (2024), *The N+ implementation details of RLHF with PPO*, [arXiv:2403.17031](https://arxiv.org/abs/2403.17031).
+# - Hutto & Gilbert (2014), *VADER: a parsimonious rule-based model for sentiment analysis of social media text*, [ICWSM 8](https://doi.org/10.1609/icwsm.v8i1.14550): the human ratings.
 #
 # **This was the last lesson.** From a bandit with two arms to a language model, one formula has done the work: make more probable what
 # turned out better than expected.

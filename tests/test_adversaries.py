@@ -15,7 +15,7 @@ from pgcourse.checks import get
 from pgcourse.classroom import gradebook, sandbox
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.grade import grade_class
-from pgcourse.classroom.judge import Limits, close_worker
+from pgcourse.classroom.warm import Limits, close_worker
 from tests import adversaries, classes
 
 MARKER = str(random.randrange(10**6, 10**7))

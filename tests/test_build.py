@@ -75,6 +75,27 @@ def test_checks_are_locked_and_worth_what_the_exercise_says(lesson):
     assert order.index("check_softmax") == order.index("softmax") + 1
 
 
+def test_a_broken_function_is_given_to_be_mended():
+    source = '# %% exercise="pgcourse.losses.ppo_clip_loss" broken="no minimum"'
+    built = build_lesson(source, "00_fixture")
+    given = cell(built.learner, "ppo_clip_loss").source
+    assert "return -(clipped * adv).mean()" in given and "Schulman et al. 2017" in given
+    assert "torch.minimum" in cell(built.solved, "ppo_clip_loss").source
+    space = dict(vars(build.import_module("pgcourse.losses")))
+    exec(given, space)
+    verdict = check_verdict(space["ppo_clip_loss"])
+    assert verdict.pitfall == "no minimum"
+    mended = given.replace("(clipped * adv)", "torch.minimum(rho * adv, clipped * adv)")
+    exec(mended, space)
+    assert check_verdict(space["ppo_clip_loss"]).passed
+
+
+def check_verdict(fn):
+    from pgcourse.checks import judge
+
+    return judge(fn, "ppo_clip_loss")
+
+
 def test_an_ungraded_solution_is_cut_in_place(lesson):
     assert cell(lesson.learner, "plot_it").source == f'{build.STUB}\nprint("given")'
     assert not cell(lesson.learner, "plot_it").metadata["nbgrader"]["grade"]
@@ -108,6 +129,9 @@ def test_notebooks_have_stable_ids_no_outputs_and_the_plain_kernel(lesson):
         ('# %% exercise="pgcourse.tensors.masked_mean"', "has no check"),
         ('# %% exercise="pgcourse.checks.LESSONS"', "is no function"),
         ('# %% exercise="pgcourse.distributions.softmax"\nx = 1', "an exercise cell is empty"),
+        ('# %% exercise="pgcourse.losses.entropy_bonus" broken="x"', "is not there"),
+        ('# %% exercise="pgcourse.losses.ppo_clip_loss" broken="not one"', "there are: no clip"),
+        ('# %% broken="no clip"\nx = 1', "not understood"),
         ('# %% solution="plot"\nx = 1', "BEGIN SOLUTION"),
         ('# %% solution="plot"\n### BEGIN SOLUTION\nx = 1', "END SOLUTION"),
         ("# %%\n### BEGIN SOLUTION\nx = 1\n### END SOLUTION", "needs a name"),

@@ -13,10 +13,20 @@ from pathlib import Path
 import pytest
 
 from pgcourse.checks import all_exercises, drivers, get, lesson_exercises
-from pgcourse.classroom import classroom, gradebook, intake, judge, sandbox, wire
+from pgcourse.classroom import (
+    classroom,
+    gradebook,
+    intake,
+    judge,
+    package,
+    proofs,
+    sandbox,
+    warm,
+    wire,
+)
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.grade import grade_class
-from pgcourse.classroom.judge import Limits
+from pgcourse.classroom.warm import Limits
 from tests import classes
 from tests.adversaries import RIGHT, SIGNATURE, attack, inside, whole
 from tests.classes import FULL, LESSON, notebook, to_bytes
@@ -27,7 +37,7 @@ LEVELS = [level for level in ("bubblewrap", "landlock") if sandbox.fits(level)]
 @pytest.fixture(scope="module", params=LEVELS)
 def worker(request):
     """A warm worker at each level that this machine has."""
-    made = judge.Worker(request.param, tuple(FULL), ("torch",), Limits(seconds=60, memory=512))
+    made = warm.Worker(request.param, tuple(FULL), ("torch",), Limits(seconds=60, memory=512))
     yield made
     made.close()
 
@@ -35,7 +45,7 @@ def worker(request):
 def tried(worker, code):
     """What code does in a worker: None, or the type of the error that stopped it."""
     cells = [{"kind": "answer", "name": "cell", "source": code}]
-    run = judge.Run(worker, cells, {"cell": 1}, time.monotonic() + 60)
+    run = judge.Run(worker, cells, {"cell": 1}, 60)
     try:
         error = run.prepare("cell")
     except judge.Ended as end:
@@ -129,7 +139,7 @@ def test_a_worker_that_dies_is_replaced(worker):
 
 
 def test_the_whole_tree_ends_with_the_worker(worker):
-    run = judge.Run(worker, [], {}, time.monotonic() + 60)
+    run = judge.Run(worker, [], {}, 60)
     run.session = worker.start()
     wire.send(run.session, {"number": 1, "op": "load", "cells": [], "alone": ""})
     wire.receive(run.session, time.monotonic() + 20)
@@ -163,20 +173,20 @@ def command_line(path):
 
 def test_where_nothing_isolates_it_refuses(monkeypatch):
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "none")
-    with pytest.raises(judge.NoIsolation, match="--unsafe-no-sandbox"):
-        judge.strongest(tuple(FULL), (), Limits())
+    with pytest.raises(warm.NoIsolation, match="--unsafe-no-sandbox"):
+        warm.strongest(tuple(FULL), (), Limits())
 
 
 def test_a_sandbox_that_leaks_is_not_believed(monkeypatch):
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "landlock")
-    monkeypatch.setattr(judge, "PROBE", "raise RuntimeError('the network')")
-    with pytest.raises(judge.NoIsolation, match="it leaks: the network"):
-        judge.strongest(tuple(FULL), (), Limits())
+    monkeypatch.setattr(proofs, "LOCKED", "raise RuntimeError('the network')")
+    with pytest.raises(warm.NoIsolation, match="it leaks: the network"):
+        warm.strongest(tuple(FULL), (), Limits())
 
 
 def test_unsafe_says_so_in_every_report(monkeypatch):
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "none")
-    worker = judge.strongest(tuple(FULL), (), Limits(unsafe=True))
+    worker = warm.strongest(tuple(FULL), (), Limits(unsafe=True))
     try:
         assert worker.isolation == "NOT ISOLATED"
         assert tried(worker, "import torch\nx = torch.ones(3)") is None
@@ -185,11 +195,11 @@ def test_unsafe_says_so_in_every_report(monkeypatch):
 
 
 def test_landlock_gives_the_same_points(monkeypatch):
-    judge.close_worker()
+    warm.close_worker()
     monkeypatch.setattr(sandbox, "fits", lambda level: level == "landlock")
     wrong = notebook({"score_step": attack("")})
     result = graded(wrong)
-    judge.close_worker()
+    warm.close_worker()
     assert result["isolation"] == "Landlock + seccomp"
     assert points(result) == FULL | {"score_step": 0.0}
 
@@ -199,9 +209,9 @@ def test_an_ordinary_user_is_isolated_too():
     """The grader as a user without any right: bubblewrap makes a user namespace of its own."""
     code = (
         "import os\n"
-        "from pgcourse.classroom import judge\n"
+        "from pgcourse.classroom import warm\n"
         f"for level in {LEVELS!r}:\n"
-        f"    judge.Worker(level, {tuple(FULL)!r}, (), judge.Limits()).close()  # it proves itself\n"
+        f"    warm.Worker(level, {tuple(FULL)!r}, (), warm.Limits()).close()  # it proves itself\n"
         "print(os.getuid())"
     )
     somebody = ["bwrap", "--unshare-user", "--uid", "1234", "--gid", "1234"]
@@ -216,7 +226,7 @@ def test_an_ordinary_user_is_isolated_too():
 
 def test_the_package_of_a_worker_holds_no_answer(tmp_path):
     for lesson in ("01_policy_gradient_theorem", "02_reinforce"):
-        judge.write_package(tmp_path / lesson, lesson_exercises(lesson))
+        package.write_package(tmp_path / lesson, lesson_exercises(lesson))
         text = "\n".join(p.read_text() for p in (tmp_path / lesson).rglob("*.py"))
         for name, exercise in lesson_exercises(lesson).items():
             assert f"{name} is what this lesson asks for" in text

@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from pgcourse.checks import lesson_exercises
@@ -314,8 +315,6 @@ def test_again_nothing_is_left_to_do(damaged):
 
 
 def test_the_last_copy_that_was_written_in_counts():
-    import nbformat
-
     nb = notebook(edit=copy_answer)
     found, _ = intake.read_cells(to_bytes(nb))
     submission = intake.match(found, nbformat.reads(classes.SOURCE, as_version=4))
@@ -461,3 +460,41 @@ def leftovers(root):
         if str(root) in line:
             found.append(line)
     return found
+
+
+# ------------------------------------------------------------------------------- split cells
+
+SPLIT = {
+    "a helper first": (
+        ["def top(x):\n    return x", "def softmax(theta):\n    return top(theta)"],
+        [0, 1],
+    ),
+    "tried below": (["def softmax(theta):\n    return theta", "softmax(torch.ones(2))"], [1, 0]),
+    "an empty part": (["def softmax(theta):\n    return theta", ""], [0]),
+    "the stub again": (["def softmax(theta):\n    return theta", None], [0]),
+    "a mere copy": (["def softmax(theta):\n    return theta"] * 2, [1]),
+    "two answers": (
+        ["def softmax(theta):\n    return 1", "def softmax(theta):\n    return 2"],
+        [0, 1],
+    ),
+}
+
+
+@pytest.mark.parametrize("parts, kept", SPLIT.values(), ids=SPLIT)
+def test_parts_of_a_split_cell_are_run_in_order(parts, kept):
+    """The answer is the last part that defines the function; the others with work in them are the student's own."""
+    source = nbformat.reads(classes.SOURCE, as_version=4)
+    stub = next(
+        c
+        for c in classes.RELEASE["cells"]
+        if c["metadata"].get("nbgrader", {}).get("grade_id") == "softmax"
+    )
+    cells = [
+        intake.Cell("code", stub["source"] if text is None else text, "softmax") for text in parts
+    ]
+    steps, checks = intake.match(cells, source).steps()
+    mine = [s for s in steps if s["source"] in [c.source for c in cells]]
+    assert [s["source"] for s in mine] == [cells[i].source for i in sorted(kept)]
+    (answer,) = [s["source"] for s in mine if s["kind"] == "answer"]
+    assert answer == [text for text in parts if text and text.startswith("def softmax")][-1]
+    assert set(checks) == set(FULL)

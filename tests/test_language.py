@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from pgcourse import language, votes
-from pgcourse.language import END, PAD_ID, decode, encode, is_readable, write_conversations
+from pgcourse.language import (
+    END,
+    MAX_ANSWER,
+    PAD_ID,
+    decode,
+    encode,
+    is_readable,
+    turned,
+    write_conversations,
+)
 
 MUSEUM = "<user> how was the museum ? <bot>"
 
@@ -186,3 +195,32 @@ def test_judge_texts_separates_prompt_and_answer():
     assert seen["readable"].tolist() == [1.0, 0.0]
     assert seen["gold"][0] == seen["valence"][0] > 0.5
     assert seen["gold"][1] == -1.0 < seen["valence"][1]
+
+
+def test_a_not_is_put_in_or_taken_out():
+    rng = random.Random(0)
+    pairs = {
+        "the plot was dull . <end>": "the plot was not dull . <end>",
+        "the plot was not dull . <end>": "the plot was dull . <end>",
+        "the plot was very dull . <end>": "the plot was not dull . <end>",
+        "it was a joy . <end>": None,
+        "i loved the plot and it was a joy . <end>": None,
+    }
+    for answer, other in pairs.items():
+        assert turned(rng, answer) == other
+    two = "the plot was dull and the ending was not sad . <end>"
+    found = {turned(rng, two) for _ in range(50)}
+    assert found == {
+        "the plot was not dull and the ending was not sad . <end>",
+        "the plot was dull and the ending was sad . <end>",
+    }
+
+
+def test_what_was_turned_is_readable_still(corpus):
+    rng, changed = random.Random(1), 0
+    for prompt, answer in corpus[:300]:
+        other = turned(rng, answer)
+        if other is not None and len(other.split()) <= MAX_ANSWER:
+            assert is_readable(prompt, other)
+            changed += votes.valence(other) != votes.valence(answer)
+    assert changed > 150

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from pgcourse import tiny_language
-from pgcourse.tiny_language import SENTENCES, TinyLanguage, kl_curve, text
+from pgcourse.tiny_language import (
+    SENTENCES,
+    WORDS,
+    PolicyTable,
+    TinyLanguage,
+    expected_loss,
+    kl_curve,
+    text,
+    train_exactly,
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +91,47 @@ def test_a_wrong_sign_is_seen_in_the_exact_kl(tiny):
         advantages=lambda s: s.mean(0) - s,
     )
     assert tiny.kl_to_optimum(model) > curve[0][1]
+
+
+# --- the table, and expected gradients ---
+
+
+def test_the_table_starts_as_the_reference(tiny):
+    table = PolicyTable(tiny)
+    assert table.logits.shape == (1 + 6 + 36 + 216 + 1296, 6)
+    torch.testing.assert_close(tiny.log_table(table), tiny.log_ref, atol=1e-4, rtol=0)
+    words = [[WORDS[i - 2] for i in row[1:]] for row in SENTENCES.tolist()]
+    seen = {}
+    for sentence, rows in zip(words, table.rows.tolist(), strict=True):
+        for k, row in enumerate(
+            rows
+        ):  # one row for each beginning, and no two beginnings share one
+            assert seen.setdefault(row, sentence[:k]) == sentence[:k]
+
+
+def test_the_expected_gradient_is_what_samples_average_to(tiny):
+    """REINFORCE on 200,000 sampled sentences, the KL in the reward, against the expected loss's gradient."""
+
+    def loss(logp, logp_ref):
+        price = tiny.beta * (logp - logp_ref).sum(dim=1)
+        return -(tiny.reward - price).detach() * logp.sum(dim=1)
+
+    table = PolicyTable(tiny)
+    logp_ref = table().detach()
+    table.logits.data += 0.5 * torch.randn(table.logits.shape, generator=torch.manual_seed(0))
+    expected_loss(table, loss, logp_ref).backward()
+    exact = table.logits.grad.clone()
+    p = table().detach().sum(dim=1).exp()
+    drawn = torch.multinomial(p, 200_000, replacement=True)
+    table.logits.grad = None
+    loss(table(), logp_ref)[drawn].mean().backward()
+    assert torch.cosine_similarity(exact.flatten(), table.logits.grad.flatten(), dim=0) > 0.99
+
+
+def test_exact_training_arrives_where_the_gradient_is_right(tiny):
+    def right(logp, logp_ref):
+        price = tiny.beta * (logp - logp_ref).sum(dim=1)
+        return -(tiny.reward - price).detach() * logp.sum(dim=1)
+
+    assert tiny.kl_to_optimum(train_exactly(tiny, right)) < 0.005
+    assert tiny.kl_to_optimum(train_exactly(tiny, lambda a, b: -right(a, b), steps=50)) > 2.9

@@ -8,7 +8,7 @@ import torch
 
 from pgcourse import pretraining, rlhf, rlhf_checkpoints
 from pgcourse.distributions import token_logp
-from pgcourse.language import END_ID, MAX_ANSWER, PAD_ID, sample_prompts
+from pgcourse.language import END_ID, MAX_ANSWER, PAD_ID, VOCABULARY, decode, sample_prompts
 from pgcourse.optim import Adam
 from pgcourse.pretraining import CHECKPOINTS, load_language_model
 from pgcourse.reward_model import (
@@ -17,11 +17,15 @@ from pgcourse.reward_model import (
     ceiling,
     collect_votes,
     load_reward_model,
+    raw_score,
+    running_total,
     scalar_model_from,
     sequence_score,
     train_reward_model,
+    understands_not,
 )
 from pgcourse.transformer import generate
+from pgcourse.votes import mean_valence, valence
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,38 @@ def test_votes_of_gold_raters_never_enter_the_pairs(language_model):
     assert prompts[:40] == prompts[40:]
 
 
+def test_a_score_is_the_sum_over_the_answer():
+    values = torch.tensor([[9.0, 1.0, 2.0, 9.0], [9.0, 9.0, 5.0, -7.0]])
+    mask = torch.tensor([[0, 1, 1, 0], [0, 0, 1, 1]]).bool()
+    net = torch.nn.Identity()
+    assert raw_score(net, values, mask).tolist() == [3.0, -2.0]
+    assert torch.equal(running_total(values, mask)[:, 2], torch.tensor([3.0, 5.0]))
+
+
+def test_some_pairs_differ_in_a_not_only(language_model):
+    for contrast, few, many in ((0.0, 0, 2), (1.0, 70, 100)):
+        texts = collect_votes(language_model, 100, seed=0, contrast=contrast).texts()
+        one_word = [set(a.split()) ^ set(b.split()) for a, b in texts]
+        turned = sum("not" in words and len(words) <= 2 for words in one_word)
+        assert few <= turned <= many, (contrast, turned)
+
+
+def test_who_understands_not(rm):
+    """A judge that adds up words gets 0, the raters' own arithmetic gets 1; and the shipped model is near it."""
+
+    def adds_words(tokens, mask):
+        worth = mean_valence()
+        return torch.tensor([sum(worth.get(w, 0) for w in a.split()) for a in decode(tokens, mask)])
+
+    def as_raters(tokens, mask):
+        return torch.tensor([valence(a, range(10)) for a in decode(tokens, mask)])
+
+    for topic in ("film", "hotel"):
+        assert understands_not(adds_words, topic) == 0
+        assert understands_not(as_raters, topic) == 1
+    assert understands_not(rm) > 0.95
+
+
 def test_the_ceiling_by_hand(monkeypatch):
     """Pairs of p = 1 and p = 1/2: the best judge is right 3 times in 4, and so do two people agree."""
     pairs = Pairs(None, None, torch.zeros(2))
@@ -131,8 +167,8 @@ def test_the_shipped_reward_model_is_near_the_ceiling(language_model, rm):
 def test_the_script_still_makes_what_is_shipped(tmp_path):
     """Reduced: the script runs, its files load, the text becomes better, the votes are learned."""
     rlhf_checkpoints.make_language_model(tmp_path, conversations=8_000, progress=False)
-    rlhf_checkpoints.make_reward_model(tmp_path, votes=1_000, epochs=2, progress=False)
-    rlhf_checkpoints.sweep(tmp_path, betas=(0.1,), seeds=(0,), iterations=2, progress=False)
+    rlhf_checkpoints.make_reward_model(tmp_path, votes=1_000, progress=False)
+    rlhf_checkpoints.sweep(tmp_path, seeds={0.1: [0]}, iterations=2, progress=False)
     facts = json.loads((tmp_path / "checkpoints.json").read_text())
     assert facts["language_model_loss"] < 1.9
     assert facts["reward_model_accuracy"] > 0.55
@@ -144,18 +180,20 @@ def test_the_script_still_makes_what_is_shipped(tmp_path):
 
 def test_what_is_shipped_says_how_it_was_made():
     facts = json.loads((CHECKPOINTS / "checkpoints.json").read_text())
-    assert facts["two_votes_agree"] < facts["reward_model_accuracy"] + 0.05
+    assert facts["reward_model_accuracy"] > facts["two_votes_agree"] - 0.03
     assert facts["reward_model_accuracy"] < facts["best_judge_of_single_votes"]
     runs = json.loads((CHECKPOINTS / "rlhf_sweep.json").read_text())
     assert {(run["beta"], run["seed"]) for run in runs} == {
-        (beta, seed) for beta in rlhf_checkpoints.BETAS for seed in rlhf_checkpoints.SEEDS
+        (beta, seed) for beta, seeds in rlhf_checkpoints.SEEDS.items() for seed in seeds
     }
+    assert all(run["iteration"] == [0, *rlhf_checkpoints.LOOKS] for run in runs)
 
 
-def test_three_seeds_tell_the_same_story():
+def test_all_seeds_tell_the_same_story():
     """The sweep that is shipped: with a price the held-out gold rises, without one the text breaks."""
     runs = json.loads((CHECKPOINTS / "rlhf_sweep.json").read_text())
     for run in runs:
+        assert max(run["gap"]) < 1e-3  # sampled and scored alike
         if run["beta"] == 0.1:
             assert run["score"][-1] > run["score"][0] + 1
             assert run["gold"][-1] > run["gold"][0] + 0.3
@@ -280,6 +318,37 @@ def test_the_learners_own_update_and_loss_are_used(language_model, rm):
     config = rlhf.Config(iterations=2, conversations=8)
     rlhf.train(language_model, rm, config, update=spy, loss=marker, progress=False)
     assert [kw["loss"] for _, kw in spy.calls] == [marker, marker]
+
+
+def test_what_a_look_measures(language_model, rm):
+    """Against plain counting: how many answers differ, and that the sampler says what scoring says."""
+    seen = rlhf.evaluate(language_model, language_model, rm, count=64)
+    answers = [answer for _, answer in seen["texts"]]
+    assert seen["distinct"] == len(set(answers)) / 64 and seen["gap"] < 1e-4
+    assert seen["length"] == pytest.approx(sum(len(a.split()) for a in answers) / 64)
+    other = copy.deepcopy(language_model)
+    other.head.weight.data *= 100  # one answer to each prompt, nearly
+    assert rlhf.evaluate(other, language_model, rm, count=64)["distinct"] < 0.7
+
+
+def test_the_kl_by_word_adds_up_to_the_kl(language_model, rm):
+    other = copy.deepcopy(language_model)
+    other.bias = other.bias.clone()
+    other.bias[VOCABULARY.index("happily")] += 3.0
+    rows = rlhf.kl_by_word(other, language_model, count=256)
+    assert rows[0]["word"] == "happily" and rows[0]["used"] > 3 * rows[0]["used_ref"] > 0
+    kl = rlhf.evaluate(other, language_model, rm, count=256)["kl"]
+    assert sum(row["kl"] for row in rows) == pytest.approx(kl, rel=1e-4)
+    assert sum(row["used_ref"] for row in rows) == pytest.approx(11, abs=1)
+
+
+def test_a_run_is_looked_at_when_asked(language_model, rm):
+    config = dict(iterations=4, conversations=8)
+    for every, expected in ((2, [0, 2, 4]), ((1, 2), [0, 1, 2, 4])):
+        _, history = rlhf.train(
+            language_model, rm, rlhf.Config(**config), every=every, progress=False
+        )
+        assert [seen["iteration"] for seen in history] == expected
 
 
 # --- what it brings ---

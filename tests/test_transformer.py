@@ -167,3 +167,34 @@ def test_it_learns_to_copy():
         loss.backward()
         optimizer.step()
     assert loss < 0.1
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 0.5}, {"temperature": 2.0}, {"top_k": 3}, {"greedy": True}]
+)
+def test_the_log_probabilities_are_those_that_drew_the_tokens(model, settings):
+    """Against the distribution by hand; scoring agrees with it at temperature 1 without a top-k only."""
+    prompts = torch.cat([padded(tokens(20, 2), 2), tokens(20, 4)])
+    generator = torch.Generator().manual_seed(3)
+    sampled, mask, logp = generate(
+        model, prompts, 6, END, generator, with_logp=True, use_cache=False, **settings
+    )
+    p = (model(sampled)[:, :-1] / settings.get("temperature", 1.0)).exp()
+    if "top_k" in settings:
+        p = p * (p >= p.sort(dim=-1, descending=True).values[..., 2:3])
+    p = (p / p.sum(dim=-1, keepdim=True)).gather(-1, sampled[:, 1:, None]).squeeze(-1)
+    torch.testing.assert_close(logp[:, 1:][mask[:, 1:]], p[mask[:, 1:]].log())
+    assert (logp[~mask] == 0).all()
+    gap = (logp - token_logp(model(sampled), sampled))[mask].abs().max()
+    assert gap < 1e-4 if settings in ({}, {"greedy": True}) else gap > 0.1
+
+
+def test_a_temperature_changes_the_frequencies(model):
+    prompts = tokens(1, 4).expand(20_000, 4)
+    for settings, power in (({"temperature": 0.5}, 2.0), ({"temperature": 2.0}, 0.5)):
+        sampled, _ = generate(
+            model, prompts, 1, generator=torch.Generator().manual_seed(1), **settings
+        )
+        p = model(prompts[:1])[0, -1].softmax(-1) ** power
+        share = torch.bincount(sampled[:, -1], minlength=VOCAB) / 20_000
+        torch.testing.assert_close(share, p / p.sum(), atol=0.02, rtol=0)

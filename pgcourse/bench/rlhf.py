@@ -5,7 +5,7 @@
     python -m pgcourse.bench.rlhf trl         TRL, numbers only, in a Python that has it
 
 Equal terms: 128 conversations an iteration, 21 new tokens at most, 3 epochs of 4 minibatches, a critic, a frozen
-reference and a reward model, each a transformer with 2 layers of width 64 and 4 heads over the same 252 words; one
+reference and a reward model, each a transformer with 2 layers of width 64 and 8 heads over the same 252 words; one
 torch thread. Only the time of iterations counts: no imports, no warm-up, no evaluation.
 """
 

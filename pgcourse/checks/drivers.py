@@ -111,9 +111,9 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     started = time.perf_counter()
     try:
         silent = warnings.catch_warnings(action="ignore")  # pitfalls make them on purpose
-        with silent, contextlib.redirect_stdout(printed), time_limit(seconds):
+        with silent, contextlib.redirect_stdout(printed):
             seen["random"] = names_any(fn, RANDOM_CALLS)
-            out, grads = DRIVERS[driver_name](fn, given, grad)
+            out, grads = within(seconds, DRIVERS[driver_name], fn, given, grad)
         seen["out"], seen["grads"] = copy_plain(out), copy_plain(grads)
     except TimeLimit:
         seen["timeout"] = True
@@ -302,32 +302,51 @@ class TimeLimit(BaseException):
 PATIENCE = 6  # wall seconds allowed for each second of computing, on a machine that is busy
 
 
+class Alarm:
+    """Raises TimeLimit after `seconds` of computing, or PATIENCE times that by the clock (for one that waits).
+
+    By signals, in a main thread on Unix; elsewhere nothing can stop it. Whoever sets it clears `armed`
+    first of all where the block ends: a signal that comes later than that raises nothing.
+    """
+
+    def __init__(self, seconds):
+        self.armed, self.clocks = True, []
+        if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+            self.clocks = [
+                (signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds),
+                (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE * seconds),
+            ]
+        self.old = [signal.signal(number, self.ring) for _, number, _ in self.clocks]
+        for clock, _, limit in self.clocks:
+            signal.setitimer(clock, limit, 0.2)  # again and again, should a bare except eat it
+
+    def ring(self, signum, frame):
+        if self.armed:
+            raise TimeLimit
+
+    def stop(self):
+        for clock, _, _ in self.clocks:
+            signal.setitimer(clock, 0)
+        for (_, number, _), handler in zip(self.clocks, self.old, strict=True):
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def time_limit(seconds):
-    """Stop the block after `seconds` of computing, or PATIENCE times that by the clock (for one that waits).
-
-    By signals, in a main thread on Unix; elsewhere nothing can stop it.
-    """
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
-        yield
-        return
-
-    def stop(signum, frame):
-        raise TimeLimit
-
-    clocks = [
-        (signal.ITIMER_VIRTUAL, signal.SIGVTALRM, seconds),
-        (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE * seconds),
-    ]
-    old = [signal.signal(number, stop) for _, number, _ in clocks]
-    for clock, _, limit in clocks:
-        signal.setitimer(clock, limit, 0.2)  # again and again, should a bare except eat it
+    """An Alarm over a block."""
+    alarm = Alarm(seconds)
     try:
         yield
     finally:
-        for (clock, number, _), handler in zip(clocks, old, strict=True):
-            signal.setitimer(clock, 0)
-            signal.signal(number, handler)
+        alarm.armed = False
+        alarm.stop()
+
+
+def within(seconds, fn, *args):
+    """fn(*args) under an Alarm. raises: TimeLimit, and after this call has ended never again"""
+    alarm = Alarm(seconds)
+    try:
+        return fn(*args)
+    finally:
+        alarm.armed = False
+        alarm.stop()

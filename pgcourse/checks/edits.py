@@ -217,7 +217,8 @@ def compiled(reference, edits, filename="", space=()):
     own = {f.__name__: f for e in edits for f in e.use} | dict(space)
     for helper in {e.of for e in edits if e.of}:
         changed = [replace(e, of="") for e in edits if e.of == helper]
-        own[helper] = compiled(reference.__globals__[helper], changed, space=own)
+        where = f"{filename[:-1]}, {helper}>" if filename else ""
+        own[helper] = compiled(reference.__globals__[helper], changed, where, own)
     mine = [e for e in edits if not e.of]
     text = edited_text(reference, mine, documented=bool(filename))
     return run_text(text, reference, own, filename)

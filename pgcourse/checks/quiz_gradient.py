@@ -1,6 +1,6 @@
 """Lesson 1's questions: what is definite about the gradient, and what a random search lacks."""
 
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.quiz import two_by_two
 
 
 def quiz_gradient():
@@ -35,101 +35,82 @@ def quiz_gradient():
     }
 
 
-def mistaken(name, key, answer, says):
-    """One wrong answer, whatever the others are."""
-    place = list(quiz_gradient()).index(key)
-    return Pitfall(
-        name,
-        f"“{key}”: {says}",
-        lambda: quiz_gradient() | {key: answer},
-        telltale=lambda seen: seen[place]["out"] == answer,
-    )
-
-
-PARTS = {"the exact gradient": 2, "its estimates": 2, "what it knows": 2}
-
-QUIZ_GRADIENT = Exercise(
-    reference=quiz_gradient,
-    gate=False,
-    driver="entry",
-    parts=PARTS | {"clean": 0},
-    cases=[
-        Case(f"the question “{key}”", lambda g, key=key: {"key": key}, part)
-        for key, part in zip(quiz_gradient(), [p for p in PARTS for _ in range(2)], strict=True)
-    ],
-    pitfalls=[
-        mistaken(
+QUIZ_GRADIENT = two_by_two(
+    quiz_gradient,
+    ("the exact gradient", "its estimates", "what it knows"),
+    [
+        (
             "gradient taken for an estimate",
             "twice",
             "a",
             "that describes two estimates from samples. Where in the theorem's formula is a sample?",
         ),
-        mistaken(
+        (
             "gradient taken for random search",
             "twice",
             "c",
             "the gradient is precisely defined: your exact_policy_gradient contains no random number.",
         ),
-        mistaken(
+        (
             "gradient step taken for a guess",
             "uphill",
             "a",
             "that is what a random direction does. J is differentiable, and the gradient is its steepest ascent.",
         ),
-        mistaken(
+        (
             "gradient step right on average",
             "uphill",
             "b",
             "that is what steps along an unbiased estimate do. The exact gradient has no luck in it.",
         ),
-        mistaken(
+        (
             "one episode taken for the gradient",
             "one episode",
             "a",
             "look at the left end of the picture of cosines, N = 1.",
         ),
-        mistaken(
+        (
             "small taken for zero",
             "one episode",
             "c",
             "if it were exactly 0 each time, no average could come closer to the gradient; the curves do.",
         ),
-        mistaken(
+        (
             "weighted taken for unweighted",
             "nudges",
             "a",
             "the weights make the difference: nudges that earned more count more. Compare the two curves.",
         ),
-        mistaken(
+        (
             "best nudge kept",
             "nudges",
             "b",
             "keeping the best is hill climbing. A mean keeps something of each.",
         ),
-        mistaken(
+        (
             "model taken for credit",
             "credit",
             "b",
             "step 2 of the theorem: the probabilities of the world drop out.",
         ),
-        mistaken(
+        (
             "credit overlooked",
             "credit",
             "c",
             "a nudge gets one number for all parameters at once. What does the agent know about each action?",
         ),
-        mistaken(
+        (
             "credit taken for enough",
             "enough",
             "a",
             "look at the end of the curves: which two are at the top, and what do they share?",
         ),
-        mistaken(
+        (
             "noise taken for a standstill",
             "enough",
             "c",
             "it began at 0.5; look where its curve ends.",
         ),
     ],
-    read="lesson 1, “Is it a random search?”",
+    "lesson 1, “Is it a random search?”",
 )

@@ -229,30 +229,36 @@ def by_search(search):
 def fitted(search):
     """A mistake with numbers that are solved from what was seen, and said."""
     cases = [i for i in search.ran if search.tells_apart(i)]
-    cases = cases[: 1 if search.exercise.tries < len(search.exercise.pitfalls) else 2]
+    slow = search.exercise.tries < len(search.exercise.pitfalls)
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
-        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
+        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else []
+        if not slow:  # the same mistake on top of another right convention
+            versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
-            for i in cases:
-                found = fit(search, m, version, i)
-                if found:
-                    return found, search.ran
+            found = fit(search, m, version, cases[: 1 if slow else 4])
+            if found:
+                return found, search.ran
     return None
 
 
-def fit(search, m, version, i):
-    fn, put = with_holes(m, version)
-
-    wanted = vector(search.seen[i] | {"grads": {}})
-    grad = wanted is None or len(wanted) < len(m.holes)
+def fit(search, m, version, cases):
+    """The mistake with its numbers solved from results (not gradients) of these cases, or None."""
+    try:
+        fn, put = with_holes(m, version)
+    except (ValueError, SyntaxError):  # it does not go together with the convention
+        return None
+    wanted = [vector(search.seen[i] | {"grads": {}}) for i in cases]
+    if not cases or any(w is None for w in wanted):
+        return None
 
     def run(h):
         put(h)
-        seen = search.quick(fn, i, grad=grad)
-        return None if seen["error"] else vector(seen)
+        seen = [search.quick(fn, i, grad=False) for i in cases]
+        found = [None if s["error"] else vector(s) for s in seen]
+        return None if any(f is None for f in found) else torch.cat(found)
 
-    h = solve(run, vector(search.seen[i]) if grad else wanted, [*m.holes.values()])
+    h = solve(run, torch.cat(wanted), [*m.holes.values()])
     if h is None:
         return None
     for digits in (2, 3, 4, 7):  # the roundest number that does it
@@ -386,10 +392,18 @@ def in_one_part(search, earned):
             )
         ):
             continue
-        for m in exercise.pitfalls:
-            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m)):
-                return m, cases
+        fit = [
+            m
+            for m in exercise.pitfalls
+            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
+        ]
+        if fit:  # of several that look alike in this part, the one that says least is true of all
+            return min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1), cases
     return None, []
+
+
+def made_of_edits(m):
+    return isinstance(m, Mistake) and isinstance(m.versions[0], tuple)
 
 
 def all_zero(out):

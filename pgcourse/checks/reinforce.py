@@ -13,6 +13,7 @@ from pgcourse.checks.policy_gradient_theorem import (
     minus_softmax,
     score_overflows,
 )
+from pgcourse.checks.quiz_reinforce import QUIZ_REINFORCE
 from pgcourse.estimators import (
     discounted_returns,
     episodes_needed,
@@ -1827,4 +1828,5 @@ EXERCISES = [
     GRADIENT_VARIANCE,
     STANDARD_ERROR,
     EPISODES_NEEDED,
+    QUIZ_REINFORCE,
 ]

@@ -74,7 +74,7 @@ QUIZ_MAPPING = Exercise(
             "a different algorithm",
             "algorithm",
             "q",
-            "RLHF is not an algorithm of its own: it is PPO with a learned reward model.",
+            "RLHF is a problem, not an algorithm of its own: here PPO solves it, with a learned reward model.",
             "The update that balanced a pole in lesson 5 is called here, not a line changed.",
         ),
         misplaced(
@@ -375,7 +375,7 @@ TOKEN_LOGP = Exercise(
             "another temperature",
             "The logits are divided by a number first; score with the temperature that sampled, here 1.",
             tokens_but(lambda logits: F.log_softmax(logits / 0.7, -1)),
-            "Sampled at one temperature and scored at another, the ratio is not 1 at the start.",
+            "What was sampled at one temperature is then scored as another policy's; PPO's ratio cannot show it.",
             also=tuple(
                 tokens_but(lambda logits, k=k: F.log_softmax(logits / k, -1))
                 for k in (0.5, 0.6, 0.8, 0.9, 1.2, 1.5, 2.0)
@@ -2926,7 +2926,7 @@ GRPO_ADVANTAGES = Exercise(
         ),
         Pitfall(
             "no scale",
-            "It centers without dividing by the spread: that is “Dr. GRPO”; GRPO does both.",
+            "It centers without dividing by the spread, as Dr. GRPO does; GRPO divides too.",
             **again(against(mean), against(leave_one_out_baseline)),
         ),
         Pitfall(

@@ -3,9 +3,10 @@
     solutions/NN_name.py  ->  solutions/NN_name.ipynb   solved: an nbgrader source
                           ->  course/NN_name.ipynb      the learner's: its nbgrader release
 
-A lesson is a jupytext py:percent file. Four cell options are ours:
+A lesson is a jupytext py:percent file. Five cell options are ours:
 
     # %% exercise="pgcourse.losses.ppo_clip_loss"   the function's own text; its check follows
+    # %% exercise="…" broken="no clip"              find the bug: the learner gets it with that mistake
     # %% solution="plot_clip"                       ungraded; BEGIN/END SOLUTION in place
     # %% claim="clip_keeps_the_kl_small"            shows what the prose says; in neither notebook (claims.py)
     # %% tags=["setup"]                             the cell that imports; FIRST and LAST go around it
@@ -95,7 +96,8 @@ def build_lesson(source, name, get=None, claims=()):
         where = f"{name}, cell {i + 1}"
         options = {k: v for k, v in cell.metadata.items() if k in ("exercise", "solution", "claim")}
         metadata = {k: v for k, v in cell.metadata.items() if k == "tags"}
-        unknown = set(cell.metadata) - set(options) - set(metadata) - {"lines_to_next_cell", "slow"}
+        extra = {"lines_to_next_cell", "slow", *(["broken"] if "exercise" in options else [])}
+        unknown = set(cell.metadata) - set(options) - set(metadata) - extra
         if unknown or len(options) > 1:
             raise BuildError(f"{where}: cell options {sorted(cell.metadata)} are not understood.")
         if "claim" in options:
@@ -115,7 +117,10 @@ def build_lesson(source, name, get=None, claims=()):
             exercises[grade_id] = exercise
             marked = f"{head}\n    {BEGIN}\n{body}\n    {END}"
             solved.append(code_cell(marked, grade_id, metadata, solution=True))
-            learner.append(code_cell(f"{head}\n    {STUB}", grade_id, metadata, solution=True))
+            given = f"{head}\n    {STUB}"
+            if "broken" in cell.metadata:
+                given = broken(exercise, cell.metadata["broken"], where)
+            learner.append(code_cell(given, grade_id, metadata, solution=True))
             call = f'check({grade_id}, "{grade_id}")'  # named, so that an alias is judged as what it claims
             test = code_cell(call, f"check_{grade_id}", {}, points=exercise.points)
             solved.append(test)
@@ -173,6 +178,20 @@ def split_function(fn):
         )
     lines, end = text.split("\n"), definition.body[given - 1].end_lineno
     return "\n".join(lines[:end]), "\n".join(lines[end:]).strip("\n")
+
+
+def broken(exercise, name, where):
+    """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
+    from pgcourse.checks.edits import Mistake, edited_text, fill
+
+    mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
+    edits = mistakes[name].versions[0] if name in mistakes else None
+    if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+        raise BuildError(
+            f'{where}: broken="{name}" is no mistake of {exercise.name} that is made of edits of its '
+            f"own text; there are: {', '.join(mistakes)}."
+        )
+    return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
 
 
 def cut_solution(source, where):

@@ -31,13 +31,15 @@ nbgrader and Formgrader read it when they are started in this directory:
 from pathlib import Path
 
 from pgcourse.classroom import pages
-from pgcourse.classroom.gradebook import configure
+from pgcourse.classroom.gradebook import configure, site_has_exchange
 
 here = Path(__file__).resolve().parent
 c = get_config()
 
 c.CourseDirectory.course_id = {course_id!r}
-c.Exchange.root = str(here / "exchange")
+# where releases and submissions change hands: the site's place, or where there is none this directory's
+if not site_has_exchange():
+    c.Exchange.root = str(here / "exchange")
 
 # what stands in place of a solution, so that a release equals the course's own notebooks
 c.ClearSolutions.code_stub = {{"python": {stub!r}}}
@@ -47,6 +49,13 @@ configure(c, seed={seed!r})
 # mathematics in feedback and in Formgrader without a network
 pages.configure(c)
 '''
+
+
+# of the clone; of an installed package they lie inside it
+SOLVED = next(
+    (p for p in (ROOT / "solutions", ROOT / "pgcourse" / "solutions") if p.is_dir()),
+    ROOT / "solutions",
+)
 
 
 class ClassroomError(Exception):
@@ -73,18 +82,21 @@ def new(directory, lessons=None, report=print):
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ClassroomError(f"{directory} is not empty; choose a new directory.")
-    solved = {path.stem: path for path in sorted((ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))}
+    solved = {path.stem: path for path in sorted(SOLVED.glob("[0-9][0-9]_*.ipynb"))}
     missing = [name for name in lessons or () if name not in solved]
     if not solved or missing:
         raise ClassroomError(
-            f"No solved notebook for {', '.join(missing) or 'any lesson'} in {ROOT / 'solutions'}. "
-            "Is pgcourse installed from a clone of the course (pip install -e .)? "
-            "There, `pgcourse build` writes them."
+            f"There is no lesson called {', '.join(missing)}; there are: {', '.join(solved)}."
+            if solved
+            else f"No solved notebooks in {SOLVED}; in a clone of the course, `pgcourse build` writes them."
         )
+    from pgcourse.classroom.gradebook import write_whole
+
     directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)  # it holds the seed and the grades
     (directory / "exchange").mkdir()
     config = CONFIG.format(course_id=directory.name, stub=STUB, seed=secrets.token_hex(16))
-    (directory / "nbgrader_config.py").write_text(config, encoding="utf-8")
+    write_whole(directory / "nbgrader_config.py", config)
     for name in lessons or solved:
         report(f"release of {name}")
         source = directory / "source" / name
@@ -126,7 +138,7 @@ def autograde(directory, lesson):
     """Grade every submission of a lesson that is in the course directory."""
     from pgcourse.classroom.grade import grade_class
     from pgcourse.classroom.gradebook import ClassError
-    from pgcourse.classroom.judge import NoIsolation
+    from pgcourse.classroom.warm import NoIsolation
 
     try:
         grade_class(directory, lesson)
@@ -263,9 +275,12 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("new")
 def new_command(
     directory: Annotated[Path, typer.Argument(help="A new directory, outside the clone.")],
+    lesson: Annotated[
+        list[str] | None, typer.Option(help="Only this lesson, like 05_ppo (may be repeated).")
+    ] = None,
 ):
     """Make a standard nbgrader course directory with every lesson, released."""
-    directory = run(lambda report: new(directory, report=report))
+    directory = run(lambda report: new(directory, lesson, report))
     typer.echo(
         f"The classroom is ready: {directory}\n"
         "Hand out what is in release/, collect into submitted/<student>/<lesson>/, then:\n"

@@ -11,6 +11,7 @@ from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,9 @@ import typer
 from pgcourse.classroom import downloads, intake
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
-from pgcourse.classroom.judge import DEFAULT, Limits, NoIsolation, grade_submission
+from pgcourse.classroom.intake import shown
+from pgcourse.classroom.judge import grade_submission
+from pgcourse.classroom.warm import DEFAULT, Limits, NoIsolation
 
 PATIENCE = 20  # seconds for a Dask scheduler to answer
 MOST_NAME = 200  # bytes of a student's name, which becomes part of files' names
@@ -166,20 +169,29 @@ def written_stamp(root, lesson, student):
         return None
 
 
+FIRST_YEAR = 2020  # nothing of this course was handed in before
+
+
 def read_timestamp(path):
-    """(text, notes) of nbgrader's timestamp.txt; "" where there is none that it could read."""
+    """(text, notes) of nbgrader's timestamp.txt; "" where there is none that it could read. A time that
+    cannot be is replaced by the one at which the file came."""
     from nbgrader.utils import parse_utc
 
+    if not os.path.lexists(path):
+        return "", []
     try:
-        text = (
-            intake.read_bytes(path)[:200].decode("utf-8", "replace").strip()
-            if path.exists()
-            else ""
-        )
-        parse_utc(text) if text else None
-        return text, []
+        text = intake.read_bytes(path)[:200].decode("utf-8", "replace").strip()
+        when = parse_utc(text) if text else None
     except Exception:
         return "", ["the file timestamp.txt does not hold a time"]
+    tomorrow = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+    if when is None or (when.year >= FIRST_YEAR and when < tomorrow):
+        return text, []
+    came = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    says = (
+        f"timestamp.txt says {when:%Y-%m-%d}, which cannot be; {came:%Y-%m-%d %H:%M} UTC was taken"
+    )
+    return f"{came:%Y-%m-%d %H:%M:%S} UTC", [says]
 
 
 def first_line(error):
@@ -407,7 +419,7 @@ def command(
                 tell=lambda done, total, row: progress.update(bar, completed=done, total=total),
             )
     except (ClassError, NoIsolation) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(shown(error), err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; run the same command again to go on from here.", err=True)
@@ -430,5 +442,5 @@ def table(rows, directory, lesson):
         result.add_column(name, justify=justify)
     for row in rows.values():
         points = "—" if row.status == "not graded" else f"{row.score:g} of {row.points:g}"
-        result.add_row(escape(row.student), points, row.status, escape(row.note))
+        result.add_row(*map(escape, (shown(row.student), points, row.status, shown(row.note))))
     return result

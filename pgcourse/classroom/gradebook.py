@@ -10,10 +10,11 @@ import html
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -33,7 +34,8 @@ from traitlets import Bool, Integer, Unicode
 from pgcourse.checks.core import MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
-from pgcourse.classroom.judge import Limits, fingerprint, grade_submission
+from pgcourse.classroom.judge import fingerprint, grade_submission
+from pgcourse.classroom.warm import Limits
 
 # nbgrader calls alembic by name when it makes a gradebook
 os.environ["PATH"] = os.pathsep.join(
@@ -57,6 +59,21 @@ def configure(c, seed):
         AssignLatePenalties,
     ]
     c.OverwriteCells.add_missing_cells = True
+    c.ExportApp.plugin_class = "pgcourse.classroom.export.HarmlessCsv"
+
+
+def site_has_exchange():
+    """Whether this machine has a place of its own for nbgrader's exchange: configured, or the default one is there."""
+    from jupyter_core.paths import jupyter_config_path
+    from nbgrader.exchange.default import Exchange
+    from traitlets.config import ConfigFileNotFound, JSONFileConfigLoader, PyFileConfigLoader
+
+    for folder in jupyter_config_path():
+        for loader, name in ((PyFileConfigLoader, "py"), (JSONFileConfigLoader, "json")):
+            with suppress(ConfigFileNotFound):
+                if "root" in loader(f"nbgrader_config.{name}", folder).load_config().Exchange:
+                    return True
+    return os.access(Exchange.root.default_value, os.W_OK | os.X_OK)
 
 
 # --------------------------------------------------------------------------------- the exporter
@@ -125,15 +142,11 @@ MOST_MARKDOWN = (
 
 
 def inert(markdown):
-    """A student's Markdown without HTML, images, links that run, or TeX that makes links.
+    """A student's Markdown without HTML; what Markdown makes of the rest is cleaned by `pages`.
 
     A < is followed by a space of no width: no tag begins so, and in code it still looks as it was.
     """
-    text = markdown.replace("<", "<\u200b")
-    text = re.sub(r"(?i)&(?=#|colon|newline|tab|lpar|rpar)", "& ", text)  # j&#97;vascript
-    text = text.replace("![", "!\\[")  # it is not handed in with the cell, or lies in the network
-    text = re.sub(r"(?i)\\(href|url|html|class|cssid|style|require|unicode)", r"\\text", text)
-    return re.sub(r"(?i)(javascript|vbscript|data)\s*:", r"\1 :", text)
+    return markdown.replace("<", "<\u200b")
 
 
 # ------------------------------------------------------------------------------------ outputs
@@ -276,10 +289,11 @@ def result_key(data, source, seed, limits):
 
 
 def write_whole(path, text):
-    """Write a file so that it is either whole or not there, kill -9 included."""
+    """Write a file, for its owner alone, so that it is either whole or not there, kill -9 included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+    opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(opened, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -377,6 +391,9 @@ class Classroom:
         (folder / f"{lesson}.ipynb").write_bytes(data)
         if timestamp:
             (folder / "timestamp.txt").write_text(timestamp, encoding="utf-8")
+        # nbgrader's exchange knows whose feedback a page is by this; without it, it gives none to anybody
+        secret = secret_of(self.submitted(student, lesson))
+        (folder / SECRET).write_text(secret, encoding="utf-8")
         coursedir = CourseDirectory(parent=self.app, root=str(self.root))
         coursedir.submitted_directory = os.path.relpath(staged, self.root)
         coursedir.student_id, coursedir.assignment_id = student, lesson
@@ -391,8 +408,24 @@ class Classroom:
             with in_directory(self.root), one_engine(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of nbgrader's, about its own database sessions
                 converter.start()
+            graded = coursedir.format_path(coursedir.autograded_directory, student, lesson)
+            stamp = Path(graded) / "timestamp.txt"
+            if not stamp.exists():  # the exchange opens it, too
+                stamp.touch()
         finally:
             shutil.rmtree(folder)
+
+
+SECRET = "submission_secret.txt"
+
+
+def secret_of(folder):
+    """What `nbgrader submit` put beside a submission; for one that came another way, one that nobody knows."""
+    try:
+        text = intake.read_bytes(folder / SECRET)[:1000].decode("ascii").strip()
+    except (intake.Unreadable, UnicodeDecodeError):
+        text = ""
+    return text if re.fullmatch(r"[0-9a-f]{32,256}", text) else secrets.token_hex(64)
 
 
 @cache

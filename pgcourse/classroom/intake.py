@@ -21,6 +21,15 @@ MOST_IN_ALL = 5_000_000
 class Unreadable(Exception):
     """A submission that cannot be graded; the message is the line in the report."""
 
+    def __init__(self, says):
+        super().__init__(shown(says))
+
+
+def shown(text):
+    """A line for a terminal, a page or a table: names of files and of people may hold escape sequences,
+    line breaks and marks that reverse what is read."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(text))
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -210,8 +219,10 @@ def match(cells, source):
     """Hold a submission's cells against the source notebook. returns: Submission
 
     A graded cell is known by its grade_id; failing that by its cell id or, for a solution, by the
-    function that it defines. Of several copies the last one that was worked on counts. What is
-    missing is put back, behind the cell that it follows in the source.
+    function that it defines. "Split cell" gives every part the label of the whole: all parts are run,
+    in the order of the notebook, and the answer is the last one that defines the function. Parts
+    without work in them (empty, as released, mere copies) are dropped. What is missing is put
+    back, behind the cell that it follows in the source.
     """
     notes, missing, unlabeled = [], [], []
     place, copies = {}, set()  # number of a submitted cell: its source cell; numbers of copies
@@ -230,11 +241,14 @@ def match(cells, source):
             missing.append(name)
             continue
         if len(own) > 1 and not is_check(cell):
-            notes.append(f"{name} is there {len(own)} times; the last one written in counts")
-            released = released_text(cell)
-            own.sort(key=lambda i: plain(cells[i].source) != released)
+            answer, work = answer_among(own, cells, name, released_text(cell))
+            copies.update(i for i in own if i != answer and i not in work)
+            says = "all parts that are written are run" if work else "the one written in counts"
+            notes.append(f"{name} is there {len(own)} times; {says}")
+            own = [answer]
+        else:
+            copies.update(own[:-1])
         place[own[-1]] = cell
-        copies.update(own[:-1])
     if missing:
         notes.append(f"cells were missing: {', '.join(missing)}")
     if unlabeled:
@@ -248,6 +262,15 @@ def match(cells, source):
             place[i] = given.get((cell.kind, plain(cell.source)))
     cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
     return Submission(put_back(cells, source), notes)
+
+
+def answer_among(own, cells, name, released):
+    """(the answer, the other parts with work in them) of the cells with one label, by their numbers."""
+    texts = {i: plain(cells[i].source) for i in own}
+    written = [i for i in own if texts[i] not in ("", released)] or own[-1:]
+    defining = [i for i in written if name in defined(Cell("code", cells[i].source))]
+    answer = (defining or written)[-1]
+    return answer, [i for i in written if i != answer and texts[i] != texts[answer]]
 
 
 def in_place(cells, place):

@@ -7,50 +7,29 @@ the visible seed, in a fresh process that never saw a secret number: so whatever
 writes into its messages, there is nothing in it to learn from.
 """
 
-import ast
 import contextlib
-import os
-import random
-import shutil
+import hashlib
+import hmac
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from multiprocessing.util import Finalize
 from pathlib import Path
 
 import nbformat
 
 import pgcourse
 from pgcourse.checks import drivers, get
-from pgcourse.checks.core import VISIBLE_SEED, Verdict
-from pgcourse.classroom import intake, sandbox, wire
+from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Verdict
+from pgcourse.classroom import intake, wire
+from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
 CELL_SECONDS = 10.0  # for a cell at top level
 GRACE = 3.0  # beyond its own limit before a call is ended from outside
-
-
-@dataclass(frozen=True)
-class Limits:
-    """seconds : wall-clock time for a whole submission;  memory : MB;  unsafe : may run unisolated"""
-
-    seconds: int = 300
-    memory: int = 2048
-    unsafe: bool = False
-
-
-DEFAULT = Limits()
-
-
-class NoIsolation(Exception):
-    """No level of isolation works here."""
 
 
 # ---------------------------------------------------------------------------------- the function
@@ -74,27 +53,37 @@ def grade_one(data, source, seed, limits):
     started = time.monotonic()
     cells, notes = intake.read_cells(data)
     asked = exercises_in(source)
-    source = nbformat.reads(source, as_version=4)
-    submission = intake.match(cells, source)
+    secret = own_seed(seed, source, data)
+    submission = intake.match(cells, nbformat.reads(source, as_version=4))
     steps, checks = submission.steps()
     exercises = {name: asked[name] for name in checks if name in asked}
-    worker = warm_worker(tuple(asked), tuple(intake.imports(source)), limits)
-    run = Run(worker, steps, checks, started + limits.seconds)
-    verdicts = run.judge(exercises, seed)
-    # what is wrong is judged once more, where no other answer's cell can be to blame
-    unclear = [n for n, v in verdicts.items() if not v.passed and v.pitfall not in NOBODY_ELSE]
-    again = run.judge({n: exercises[n] for n in unclear}, seed, alone=True)
-    verdicts |= {n: v for n, v in again.items() if v.score > verdicts[n].score}
-    verdicts = {n: replace(v, traceback="", example="") for n, v in verdicts.items()}
-    unnamed = {n: exercises[n] for n, v in verdicts.items() if needs_words(v)}
-    for name, spoken in run.judge(unnamed, VISIBLE_SEED, alone=True).items():
-        verdicts[name] = in_words(verdicts[name], spoken)
+    modules = intake.imports(nbformat.reads(source, as_version=4))
+    worker = warm_worker(tuple(asked), tuple(modules), limits, source)
+    try:
+        # words first: what runs for them comes before every secret number of this submission
+        spoken = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, VISIBLE_SEED)
+        verdicts = spoken
+        if secret != VISIBLE_SEED:
+            points = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, secret)
+            verdicts = {name: in_words(v, spoken[name]) for name, v in points.items()}
+    finally:
+        for known in [known for known in KNOWN if known[2] == secret != VISIBLE_SEED]:
+            del KNOWN[known]  # nobody else gets these numbers
     return {
         "exercises": {name: as_plain(verdict) for name, verdict in verdicts.items()},
         "notes": notes + submission.notes,
         "isolation": worker.isolation,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def own_seed(seed, source, data):
+    """What the inputs of one submission are made from: who learns them learns nothing of any other's,
+    nor of the same student's next. A learner's own run is on the numbers that the notebook shows."""
+    if seed == VISIBLE_SEED:
+        return seed
+    about = hashlib.sha256(source.encode()).digest() + hashlib.sha256(data).digest()
+    return hmac.new(seed.encode(), about, "sha256").hexdigest()
 
 
 @cache
@@ -109,15 +98,18 @@ def exercises_in(source):
     return found
 
 
-def needs_words(verdict):
-    """Whether the message may hold something that came from the submission or the secret inputs."""
-    fixed = {p.name for p in verdict.exercise.pitfalls} | {"endless loop", "not written", *SAYS}
-    return not verdict.passed and verdict.pitfall not in fixed
-
-
 def in_words(secret, visible):
-    """The points of the secret run, in the words of the visible one."""
+    """The points of the secret run in fixed words, or in those of the visible run.
+
+    What a submission writes, and how it dies, may tell what it saw: of the secret run only the names of
+    pitfalls and the sentences of SAYS are kept.
+    """
+    fixed = (secret.pitfall, secret.message) in {(p.name, p.says) for p in secret.exercise.pitfalls}
+    if secret.passed or fixed or secret.pitfall in ("endless loop", "not written"):
+        return replace(secret, traceback="", example="")
     if visible.passed or visible.score > secret.score:
+        if secret.pitfall in SAYS:
+            return replace(secret, traceback="", example="")
         says = (
             "It is right on the numbers that the notebook shows, and wrong on others of the same "
             "kind. Is something written down that should be computed?"
@@ -146,35 +138,45 @@ def as_plain(v):
 # ---------------------------------------------------------------------------------- one run of it
 
 SAYS = {  # what ends a function for good: {name: sentence}
-    "killed": "The process that ran it died ({how}): was it memory, recursion without end, os._exit?",
+    "killed": "The process that ran it died{how}: was it memory, recursion without end, os._exit?",
     "cell stalls": "Its cell does not come to an end.",
-    "cell killed": "Its cell ended the process ({how}).",
+    "cell killed": "Its cell ended the process{how}.",
     "too much": "What it returned is too large, or of a kind that no exercise asks for.",
     "not an answer": "What came back was no answer of a function.",
     "no time left": "The time for this submission was used up before its turn.",
-    "not a function": "Expected a function called {how}; there is none after its cell has run.",
+    "not a function": "Expected a function called {name}; there is none after its cell has run.",
 }
-NOBODY_ELSE = ("not written", "syntax error", "cell stalls", "endless loop", "no time left")
+NOBODY_ELSE = ("not written", "syntax error", "no time left")
 
 
 class Run:
     """A submission's steps, run in a worker as often as its deaths require."""
 
-    def __init__(self, worker, steps, checks, deadline):
-        self.worker, self.steps, self.checks, self.deadline = worker, steps, checks, deadline
+    def __init__(self, worker, steps, checks, seconds):
+        self.worker, self.steps, self.checks = worker, steps, checks
+        self.deadline = time.monotonic() + seconds
         self.broken = {}  # number of a step: (name, how) of what it did to the process
         self.session, self.done, self.asked, self.alone = None, 0, 0, ""
+        self.died = False  # whether a session ended before its time
+
+    def judge_fairly(self, exercises, seed):
+        """Like `judge`; what is wrong is judged once more, where no other answer's cell can be to blame."""
+        verdicts = self.judge(exercises, seed)
+        unclear = [n for n, v in verdicts.items() if not v.passed and v.pitfall not in NOBODY_ELSE]
+        again = self.judge({n: exercises[n] for n in unclear}, seed, alone=True)
+        return verdicts | {n: v for n, v in again.items() if v.score >= verdicts[n].score}
 
     def judge(self, exercises, seed, alone=False):
         """{name: Verdict} for every exercise, from inputs made from the seed, in a fresh process.
 
-        alone : each in a process of its own, in which no answer has run that it does not use
+        alone : each in a process of its own, in which no answer has run that it does not use; once a
+                process has ended before its time, that holds for the rest, too
         """
         self.hang_up()
-        self.alone, self.broken, verdicts = "", {}, {}
+        self.alone, self.broken, self.died, verdicts = "", {}, False, {}
         try:
             for name in sorted(exercises, key=self.checks.get):
-                if alone:
+                if alone or self.died:
                     self.hang_up()
                     self.alone = name
                 verdicts[name] = self.judge_one(exercises[name], seed)
@@ -201,7 +203,7 @@ class Run:
                     seconds=exercise.seconds,
                 )
                 if isinstance(reply, dict) and "nothing" in reply:
-                    fault = ("not a function", exercise.name)
+                    fault = ("not a function", "")
                     break
                 seen.append(checked(reply))
         except Ended as end:
@@ -212,7 +214,8 @@ class Run:
         elif fault and cell_error:
             return nothing(exercise, *describe_cell_error(cell_error))
         elif fault:
-            return nothing(exercise, fault[0], SAYS[fault[0]].format(how=fault[1]))
+            how = f" ({fault[1]})" if fault[1] and seed == VISIBLE_SEED else ""
+            return nothing(exercise, fault[0], SAYS[fault[0]].format(how=how, name=exercise.name))
         try:
             verdict = exercise.verdict(seed, seen)
         except (
@@ -274,13 +277,12 @@ class Run:
             if type(reply) is not dict or reply.get("number") != self.asked:
                 raise wire.WireError("an answer to another question")
             reply = reply.get("reply")
-        except wire.Late:
-            self.hang_up()
-            raise Ended("stalled", "") from None
-        except wire.Closed:
-            raise Ended("killed", how_it_died(self.hang_up())) from None
-        except wire.WireError:
-            self.hang_up()
+        except wire.WireError as error:
+            self.died, status = True, self.hang_up()
+            if isinstance(error, wire.Late):
+                raise Ended("stalled", "") from None
+            if isinstance(error, wire.Closed):
+                raise Ended("killed", how_it_died(status)) from None
             raise Ended("not an answer", "") from None
         if type(reply) is dict and "too much" in reply:
             raise Ended("too much", "")
@@ -367,295 +369,7 @@ def checked_error(error):
     return error
 
 
-# ---------------------------------------------------------------------------- the warm worker
-
-WORKERS = {}  # one warm worker a process
-
-
-def warm_worker(asked, modules, limits):
-    """The warm worker of this process; other exercises or limits replace it."""
-    key = (os.getpid(), asked, modules, limits)
-    worker = WORKERS.get("warm")
-    if worker is None or worker.key != key or not worker.alive():
-        close_worker()
-        worker = WORKERS["warm"] = strongest(asked, modules, limits)
-        worker.key = key
-    return worker
-
-
-def close_worker():
-    worker = WORKERS.pop("warm", None)
-    if worker and worker.key[0] == os.getpid():  # not in a forked copy of this process
-        worker.close()
-
-
-# unlike atexit, this is heard in the processes of a pool, too
-Finalize(None, close_worker, exitpriority=100)
-
-
-def strongest(asked, modules, limits, levels=sandbox.LEVELS):
-    """A worker at the strongest level that works. raises: NoIsolation, with what was tried."""
-    failed = []
-    for level in levels:
-        if level == "none" and not limits.unsafe:
-            continue
-        if not sandbox.fits(level):
-            failed.append(f"{level} is not there")
-            continue
-        try:
-            return Worker(level, asked, modules, limits)
-        except WorkerFailed as error:
-            failed.append(f"{level}: {error}")
-    raise NoIsolation(
-        "no sandbox works on this machine (" + "; ".join(failed) + "). Install bubblewrap, or "
-        "grade with --unsafe-no-sandbox only what you would run yourself."
-    )
-
-
-class WorkerFailed(Exception):
-    """The warm process does not start, or does not lock its door."""
-
-
-NAMES = {
-    "bubblewrap": "bubblewrap + seccomp",
-    "landlock": "Landlock + seccomp",
-    "none": "NOT ISOLATED",
-}
-
-
-HOME = "pgcourse-worker-"
-
-
-def remove_homes_of_the_dead():
-    """Directories of workers whose judge was killed before it could tidy up."""
-    for path in Path(tempfile.gettempdir()).glob(f"{HOME}[0-9]*-*"):
-        owner = path.name.removeprefix(HOME).split("-")[0]
-        if sys.platform == "linux" and not Path("/proc", owner).exists():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-class Worker:
-    """A warm process and its control socket."""
-
-    def __init__(self, level, asked, modules, limits):
-        self.level, self.isolation = level, NAMES[level]
-        self.limits, self.process, self.control = limits, None, None
-        remove_homes_of_the_dead()
-        self.home = Path(tempfile.mkdtemp(prefix=f"{HOME}{os.getpid()}-"))
-        self.home.chmod(0o755)
-        self.modules = modules
-        (self.home / "scratch").mkdir()
-        write_package(self.home / "package", asked)
-        try:
-            self.launch()
-            self.prove()
-        except BaseException:
-            self.close()
-            raise
-
-    def launch(self):
-        if self.control:
-            self.stop()
-        ours, theirs = socket.socketpair()
-        options = dict(
-            control=theirs.fileno(),
-            level=self.level,
-            user=2_000_000_000 + random.SystemRandom().randrange(10**8),
-            memory=self.limits.memory << 20,
-            seconds=self.limits.seconds + 10,
-            package=str(self.home / "package"),
-            scratch=str(self.home / "scratch"),
-            modules=["matplotlib.pyplot", "gymnasium", *drivers_of_the_lessons(), *self.modules],
-        )
-        program = (
-            f"import sys; sys.path.insert(0, {options['package']!r}); sys.dont_write_bytecode = True; "
-            f"from pgcourse.classroom.worker import main; main(**{options!r})"
-        )
-        inner = [sys.executable, "-I", "-B", "-c", program]
-        argv = sandbox.command(self.level, options["package"], options["scratch"], inner)
-        self.errors = open(self.home / "errors", "w+")
-        self.process = subprocess.Popen(
-            argv,
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self.errors,
-            env=environment(options["scratch"]),
-            cwd=options["scratch"],
-            start_new_session=True,
-        )
-        theirs.close()
-        self.control = ours
-        if self.answer(120) != b"R":
-            raise WorkerFailed(self.reason())
-
-    def reason(self):
-        self.errors.seek(0)
-        lines = self.errors.read()[-2000:].strip().splitlines()
-        return lines[-1] if lines else "it does not start"
-
-    def prove(self):
-        """The door is locked: a session cannot do what a sandbox must refuse."""
-        if self.level == "none":
-            return
-        probe = {"kind": "answer", "name": "probe", "source": PROBE}
-        session = self.start()
-        try:
-            wire.send(session, {"number": 1, "op": "load", "cells": [probe], "alone": ""})
-            wire.receive(session, time.monotonic() + 30)
-            wire.send(session, {"number": 2, "op": "run", "cell": 0, "seconds": 10.0})
-            error = wire.receive(session, time.monotonic() + 30)["reply"]["error"]
-        except wire.WireError as error:
-            raise WorkerFailed(f"{error} {self.reason()}") from None
-        finally:
-            session.close()
-            self.end()
-        if error:
-            raise WorkerFailed(f"it leaks: {error['message']}")
-
-    def start(self):
-        """Fork a session. returns: the judge's end of its socket"""
-        ours, theirs = socket.socketpair()
-        for attempt in range(2):
-            try:
-                socket.send_fds(self.control, [b"S"], [theirs.fileno()])
-                if self.answer(20) == b"S":
-                    theirs.close()
-                    return ours
-            except OSError:
-                pass
-            if attempt == 0:
-                self.launch()
-        raise WorkerFailed("the warm process does not answer")
-
-    def end(self):
-        """End the session with all that it started. returns: its exit status"""
-        try:
-            self.control.sendall(b"E")
-            status = b""
-            while len(status) < 4:
-                more = self.answer(20)
-                if not more:
-                    raise OSError
-                status += more
-            return int.from_bytes(status, "big", signed=True)
-        except OSError:
-            self.launch()
-            return -signal.SIGKILL
-
-    def answer(self, seconds):
-        self.control.settimeout(seconds)
-        try:
-            return self.control.recv(4)
-        except OSError:
-            return b""
-
-    def alive(self):
-        return self.process is not None and self.process.poll() is None
-
-    def stop(self):
-        if self.control:
-            self.control.close()  # the warm process ends when nobody is there
-            self.control = None
-        if self.process:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(2)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-            self.errors.close()
-
-    def close(self):
-        self.stop()
-        shutil.rmtree(self.home, ignore_errors=True)
-
-
-PROBE = """
-import os, socket
-for what, attempt in {
-    "the network": lambda: socket.create_connection(("127.0.0.1", 9), 1),
-    "a process": os.fork,
-    "a file": lambda: open("/etc/passwd").read(),
-    "a write": lambda: open(os.path.expanduser("/usr/pgcourse-probe"), "w"),
-    "a signal": lambda: os.kill(os.getppid(), 0),
-}.items():
-    try:
-        attempt()
-    except (OSError, ImportError):
-        continue
-    raise RuntimeError(what)
-"""
-
-
-def environment(scratch):
-    """Nothing of the grader's own environment reaches a worker."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": scratch,
-        "TMPDIR": scratch,
-        "USER": "student",
-        "LANG": "C.UTF-8",
-        "MPLBACKEND": "Agg",
-        "MPLCONFIGDIR": scratch,
-        "OMP_NUM_THREADS": "1",
-        "PGCOURSE_FAST": "1",
-        "SDL_VIDEODRIVER": "dummy",
-    }
-
-
-# --- the worker's own pgcourse: without the answers ---
-
-
-def drivers_of_the_lessons():
-    """Modules that say how functions are called; they know no answer."""
-    folder = Path(pgcourse.__file__).parent / "checks"
-    return [f"pgcourse.checks.{p.stem}" for p in sorted(folder.glob("*drivers.py"))]
-
-
-CHECKS = '''"""In a graded run the judge is elsewhere; a notebook that calls check gets no answer here."""
-
-
-def check(fn, exercise=None):
-    return 0.0
-
-
-judge = check
-'''
-STUB = "raise NotImplementedError({!r})"
-
-
-def write_package(target, asked):
-    """A copy of pgcourse for a worker: the functions that are asked for raise, checks know no answer."""
-    root = Path(pgcourse.__file__).parent
-    (target / "pgcourse" / "checks").mkdir(parents=True)
-    (target / "pgcourse" / "classroom").mkdir()
-    for path in sorted(root.glob("*.py")):
-        text = without_answers(path.read_text(encoding="utf-8"), asked)
-        (target / "pgcourse" / path.name).write_text(text, encoding="utf-8")
-    (target / "pgcourse" / "checks" / "__init__.py").write_text(CHECKS, encoding="utf-8")
-    (target / "pgcourse" / "classroom" / "__init__.py").write_text("", encoding="utf-8")
-    for path in sorted((root / "checks").glob("*drivers.py")):
-        shutil.copy(path, target / "pgcourse" / "checks")
-    for name in ("worker", "wire", "sandbox"):
-        shutil.copy(root / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
-
-
-def without_answers(text, asked):
-    """The text of a module with the body of each function that is asked for replaced by one that says so."""
-    lines = text.split("\n")
-    found = [
-        node
-        for node in ast.parse(text).body
-        if isinstance(node, ast.FunctionDef) and node.name in asked
-    ]
-    for node in reversed(found):
-        says = (
-            f"{node.name} is what this lesson asks for: in a graded run, pgcourse does not have it."
-        )
-        indent = " " * node.body[0].col_offset
-        lines[node.body[0].lineno - 1 : node.end_lineno] = [indent + STUB.format(says)]
-    return "\n".join(lines)
+JUDGES = ("judge", "warm", "package", "worker", "wire", "intake", "sandbox", "system_calls")
 
 
 @cache
@@ -666,5 +380,5 @@ def fingerprint(source):
     modules |= {case.inputs.__module__ for e in exercises_in(source).values() for case in e.cases}
     files = {Path(sys.modules[name].__file__) for name in modules}
     files |= set(root.glob("checks/*drivers.py")) | {root / "checks" / "core.py"}
-    files |= {root / "classroom" / f"{name}.py" for name in ("judge", "worker", "wire", "intake")}
+    files |= {root / "classroom" / f"{name}.py" for name in JUDGES}
     return f"{zlib.crc32(b''.join(p.read_bytes() for p in sorted(files))):08x}"

@@ -73,7 +73,8 @@ def written(path):
 def judged(path, lesson, root):
     """{exercise: verdict} of a saved notebook; {} where it cannot be read."""
     from pgcourse.classroom import intake
-    from pgcourse.classroom.judge import Limits, grade_submission
+    from pgcourse.classroom.judge import grade_submission
+    from pgcourse.classroom.warm import Limits
 
     source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
     try:  # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway

@@ -5,8 +5,9 @@ Two levels isolate; the strongest that works on this machine is used, and every 
     bubblewrap  own mounts (libraries read-only, nothing of the class), own processes, no network
     landlock    the same file system, of which only the libraries can be read and nothing written
 
-Both add seccomp (no new process, no socket, no signal to others …), limits on memory, CPU, file
-size and open files, and another user where the grader is root. `none` only has the limits.
+Both allow the system calls of `system_calls` only (no new process, no socket, no signal to others …),
+limit memory, CPU, threads, file size and open files, become another user where the grader is root, and
+give each session a scratch directory of its own. `none` only has the limits.
 
 This module runs on both sides: it builds the command outside, and locks the door inside.
 """
@@ -22,15 +23,20 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from pgcourse.classroom import system_calls
+
 try:
     import resource
 except ImportError:  # Windows: nothing here works, and nothing is tried
     resource = None
 
 LEVELS = ("bubblewrap", "landlock", "none")
-SCRATCH_BYTES = 64 * 2**20  # files that a worker may hold in its scratch directory
-OPEN_FILES = 256
+SCRATCH_BYTES = 64 * 2**20  # files that a session may hold in its scratch directory
+SCRATCH_FILES = 4096
+FILE_BYTES = 16 * 2**20
+OPEN_FILES = 64
 THREADS = 128
+NEWEST_LANDLOCK = 6  # what is known here; a kernel may know less, or more
 
 
 def fits(level):
@@ -57,6 +63,7 @@ def is_below(path, other):
 
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+AS_ROOT = ("SETUID", "SETGID", "KILL", "DAC_READ_SEARCH")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives",
                 "/etc/localtime", "/etc/fonts")  # fmt: skip
 
@@ -65,7 +72,7 @@ def command(level, package, scratch, inner):
     """The argv that runs `inner` (an argv) at a level.
 
     package : directory that holds the worker's own pgcourse
-    scratch : the worker's writable directory, emptied between submissions
+    scratch : the worker's writable directory; a session gets a fresh one in its place
     """
     if level != "bubblewrap":
         return inner
@@ -73,9 +80,9 @@ def command(level, package, scratch, inner):
     argv += ["--unshare-cgroup-try", "--as-pid-1", "--die-with-parent", "--new-session"]
     if os.getuid():
         argv += ["--unshare-user"]
-    else:  # the warm process changes the user of its children, ends them and sweeps up behind them
-        for capability in ("SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE", "FOWNER"):
-            argv += ["--cap-add", f"CAP_{capability}"]
+    # the warm process gives each child mounts and a user of its own, and ends it
+    for capability in ("SYS_ADMIN", *(() if os.getuid() else AS_ROOT)):
+        argv += ["--cap-add", f"CAP_{capability}"]
     for path in SYSTEM:
         if os.path.islink(path):
             argv += ["--symlink", os.readlink(path), path]
@@ -92,21 +99,11 @@ def command(level, package, scratch, inner):
     for path in own:
         argv += ["--ro-bind", path, path]
     for path in installed_copies():
-        argv += ["--tmpfs", path]
+        argv += ["--tmpfs", path, "--remount-ro", path]
     argv += ["--ro-bind", str(package), str(package), "--proc", "/proc", "--dev", "/dev"]
-    for path in ("/dev/shm", str(scratch)):
-        argv += ["--size", str(SCRATCH_BYTES), "--tmpfs", path]
-    return [
-        *argv,
-        "--remount-ro",
-        "/dev",
-        "--remount-ro",
-        "/",
-        "--chdir",
-        str(scratch),
-        "--",
-        *inner,
-    ]
+    argv += ["--size", str(SCRATCH_BYTES), "--tmpfs", str(scratch)]
+    argv += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", str(scratch), "--"]
+    return [*argv, *inner]
 
 
 def installed_copies():
@@ -118,7 +115,7 @@ def installed_copies():
 # ------------------------------------------------------------------------------------- inside
 
 libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP = 1, 4, 22
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 
 
@@ -144,18 +141,22 @@ def lock_down(level, user, memory, seconds, scratch, readable=()):
     user     : number of the user to become where the grader is root
     memory   : bytes beyond what the warm process holds
     seconds  : of CPU time
-    scratch  : the one writable directory
+    scratch  : the one writable directory, which belongs to that user
     readable : directories and files that stay readable (at the level landlock)
     """
     set_limits(memory, seconds)
-    if os.getuid() == 0:
-        become_nobody(user, scratch)
+    root = os.getuid() == 0
+    if level == "bubblewrap":
+        fresh_mounts(scratch, *((user, user) if root else (os.getuid(), os.getgid())))
+    os.chdir(scratch)
+    limit(resource.RLIMIT_NPROC, THREADS if root else threads_of(os.getuid()) + THREADS)
+    become(user if root else None)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     if level == "landlock":
         restrict_files(scratch, readable)
     if level != "none":
-        filter_system_calls()
+        system_calls.restrict(libc)
 
 
 def set_limits(memory, seconds):
@@ -165,7 +166,7 @@ def set_limits(memory, seconds):
     if held:  # elsewhere (macOS) an address space has no limit that holds
         limit(resource.RLIMIT_AS, held + memory)
     limit(resource.RLIMIT_CPU, seconds)
-    limit(resource.RLIMIT_FSIZE, SCRATCH_BYTES)
+    limit(resource.RLIMIT_FSIZE, FILE_BYTES)
     limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     limit(resource.RLIMIT_CORE, 0)
 
@@ -176,23 +177,57 @@ def limit(which, most):
     resource.setrlimit(which, (most, most))
 
 
-def become_nobody(user, scratch):
-    """Become a user to whom nothing belongs; where that one could not read the libraries, stay root
-    without any capability."""
-    if others_can_reach(sys.prefix) and others_can_reach(sys.base_prefix):
-        os.chown(scratch, user, user)
-        limit(resource.RLIMIT_NPROC, THREADS)
+def threads_of(user):
+    """How many threads a user has: the limit on them counts them all."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            about = dict(line.split(":", 1) for line in path.read_text().splitlines())
+            count += int(about["Threads"]) * (int(about["Uid"].split()[0]) == user)
+    return count
+
+
+CLONE_NEWNS, MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 0x20000, 2, 4, 0x4000, 0x40000
+
+
+def fresh_mounts(scratch, user, group):
+    """Mounts of this process's own, with an empty scratch directory of limited size; they go with it."""
+    options = f"size={SCRATCH_BYTES},nr_inodes={SCRATCH_FILES},mode=0700,uid={user},gid={group}"
+    private, guarded = ctypes.c_ulong(MS_REC | MS_PRIVATE), ctypes.c_ulong(MS_NOSUID | MS_NODEV)
+    scratch = os.fsencode(scratch)
+    if (
+        libc.unshare(CLONE_NEWNS) != 0
+        or libc.mount(b"none", b"/", None, private, None) != 0
+        or libc.mount(b"tmpfs", scratch, b"tmpfs", guarded, options.encode()) != 0
+    ):
+        raise SandboxError(f"a fresh scratch directory: {os.strerror(ctypes.get_errno())}")
+
+
+DAC_READ_SEARCH = 1 << 2
+
+
+def become(user):
+    """Become a user to whom nothing belongs (None: stay who one is), without any capability but, where
+    that user could not reach the libraries, that of reading what the level lets be read."""
+    kept = 0
+    if user is not None:
+        kept = 0 if others_can_reach(sys.prefix, sys.base_prefix) else DAC_READ_SEARCH
+        prctl(PR_SET_KEEPCAPS, 1)
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
     header = struct.pack("Ii", 0x20080522, 0)
-    if libc and libc.capset(header, struct.pack("6I", *[0] * 6)) != 0:
+    if libc and libc.capset(header, struct.pack("6I", kept, kept, *[0] * 4)) != 0:
         raise SandboxError(f"capset: {os.strerror(ctypes.get_errno())}")
 
 
-def others_can_reach(path):
-    path = Path(os.path.realpath(path))
-    return all(p.stat().st_mode & 0o005 == 0o005 for p in (path, *path.parents) if p.is_dir())
+def others_can_reach(*paths):
+    found = {
+        p
+        for path in paths
+        for p in (Path(os.path.realpath(path)), *Path(os.path.realpath(path)).parents)
+    }
+    return all(p.stat().st_mode & 0o005 == 0o005 for p in found if p.is_dir())
 
 
 # --- Landlock: which files ---
@@ -206,11 +241,15 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 
 def landlock_version():
     version = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1) if libc else -1
-    return max(version, 0)
+    return min(max(version, 0), NEWEST_LANDLOCK)
 
 
 def restrict_files(scratch, readable):
-    """Read `readable`, write in `scratch`, open nothing else; no TCP; no signal to anyone outside."""
+    """Read `readable`, write in `scratch`, open nothing else.
+
+    What a version adds (2: no file moved between directories, 3: none cut, 4: no TCP, 5: no device asked,
+    6: no signal to anyone outside) the list of system calls refuses at every version.
+    """
     version = landlock_version()
     files = (1 << (13 if version < 2 else 14 if version < 3 else 15 if version < 5 else 16)) - 1
     net, scoped = (3 if version >= 4 else 0), (3 if version >= 6 else 0)
@@ -264,62 +303,3 @@ def without(path, excluded):
         else:
             found.append(entry.path)
     return found
-
-
-# --- seccomp: which system calls (x86-64) ---
-
-KILL_PROCESS, ERRNO, ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
-EPERM, ENOSYS = 1, 38
-LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, ARCHITECTURE, FIRST_ARGUMENT, SECOND_ARGUMENT = 0, 4, 16, 24
-X86_64, X32_BIT = 0xC000003E, 0x40000000
-CLONE, KILL, TGKILL, PRLIMIT, IOCTL, CLONE3 = 56, 62, 234, 302, 16, 435
-CLONE_THREAD, TIOCSTI, TIOCLINUX = 0x00010000, 0x5412, 0x541C
-DENIED = {
-    "processes": (57, 58, 59, 322),  # fork vfork execve execveat
-    "signals to others": (129, 200, 297, 424),
-    "other processes": (101, 310, 311, 312, 434, 438, 440),  # ptrace, process_vm_*, pidfd_*
-    "network": (41, 53),  # socket socketpair
-    "shared memory and queues": (29, 30, 31, 64, 65, 66, 68, 69, 70, 71, 220, 240, 319, 447),
-    "owners, modes and times of files": (
-        90, 91, 92, 93, 94, 132, 188, 189, 190, 197, 198, 199, 235, 260, 261, 268, 280, 452, 463, 466,
-    ),
-    "files by other ways": (76, 133, 259, 303, 304),  # truncate mknod name_to_handle_at …
-    "mounts and namespaces": (
-        155, 161, 165, 166, 272, 308, 428, 429, 430, 431, 432, 433, 442, 467,
-    ),
-    "priorities and placement": (141, 142, 144, 203, 251, 256, 279, 314),
-    "the kernel's inner life": (
-        103, 135, 154, 159, 163, 164, 167, 168, 169, 170, 171, 172, 173, 175, 176, 179, 227, 246,
-        248, 249, 250, 298, 300, 305, 313, 320, 321, 323, 425, 426, 427,
-    ),
-}  # fmt: skip
-
-
-def filter_system_calls():
-    """Refuse what is DENIED; threads, but no processes; signals and limits only for oneself."""
-    refuse = (RETURN, 0, 0, ERRNO | EPERM)
-    allow = (RETURN, 0, 0, ALLOW)
-    program = [
-        (LOAD, 0, 0, ARCHITECTURE),
-        (EQUAL, 1, 0, X86_64),
-        (RETURN, 0, 0, KILL_PROCESS),
-        (LOAD, 0, 0, NUMBER),
-        (AT_LEAST, 0, 1, X32_BIT),
-        (RETURN, 0, 0, KILL_PROCESS),
-        (EQUAL, 0, 1, CLONE3),  # its flags lie in memory, unseen; libraries fall back to clone
-        (RETURN, 0, 0, ERRNO | ENOSYS),
-    ]
-    for number in sorted(n for numbers in DENIED.values() for n in numbers):
-        program += [(EQUAL, 0, 1, number), refuse]
-    first = (LOAD, 0, 0, FIRST_ARGUMENT)
-    program += [(EQUAL, 0, 4, CLONE), first, (ANY_BIT, 0, 1, CLONE_THREAD), allow, refuse]
-    for number, allowed in ((KILL, os.getpid()), (TGKILL, os.getpid()), (PRLIMIT, 0)):
-        program += [(EQUAL, 0, 4, number), first, (EQUAL, 0, 1, allowed), allow, refuse]
-    second = (LOAD, 0, 0, SECOND_ARGUMENT)
-    program += [(EQUAL, 0, 4, IOCTL), second, (EQUAL, 1, 0, TIOCSTI), (EQUAL, 0, 1, TIOCLINUX)]
-    program += [refuse, allow]
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
-    fprog = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(code))
-    if libc.prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(fprog), 0, 0) != 0:
-        raise SandboxError(f"seccomp: {os.strerror(ctypes.get_errno())}")

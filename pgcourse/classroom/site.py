@@ -43,9 +43,9 @@ def build_site(target, lessons=None, root=ROOT, tell=None):
         (target / f"{path.stem}.html").write_text(
             page(headings[0]["title"], lesson, neighbors(path, notebooks)), encoding="utf-8"
         )
-    from pgcourse.classroom.pages import markdown2html
+    from pgcourse.classroom.pages import own_markdown2html
 
-    welcome = markdown2html((root / "course" / "README.md").read_text(encoding="utf-8"))
+    welcome = own_markdown2html((root / "course" / "README.md").read_text(encoding="utf-8"))
     found = json.dumps(index, ensure_ascii=False).replace("</", "<\\/")
     body = SEARCH.format(index=found) + local_links(welcome, notebooks)
     (target / "index.html").write_text(page("Policy gradients", body), encoding="utf-8")
@@ -94,7 +94,7 @@ def lesson_body(path):
             cell.source = re.sub(r"\n? *### (BEGIN|END) SOLUTION", "", cell.source)
     nb.metadata.pop("widgets", None)
     config = Config()
-    pages.configure(config)
+    pages.configure(config, own=True)
     body, _ = HTMLExporter(config=config, template_name="basic").from_notebook_node(nb)
     return body
 

@@ -19,17 +19,17 @@ import inspect
 import linecache
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 import types
 
 import torch
 
 from pgcourse.checks import drivers
-from pgcourse.classroom import sandbox, wire
+from pgcourse.classroom import leftovers, sandbox, wire
 
 # ------------------------------------------------------------------------- one submission
 
@@ -221,13 +221,14 @@ def serve(sock):
 # ------------------------------------------------------------------------ the warm process
 
 
-def main(control, level, user, memory, seconds, package, scratch, modules):
+def main(control, level, landlock, user, memory, seconds, package, scratch, modules):
     """Import once, then fork for each socket that comes over the control socket.
 
     b"S" with a socket : start a submission on it           -> b"S"
     b"E"               : end it, with all that it started   -> exit status, as text
     """
     control = socket.socket(fileno=control)
+    sandbox.NEWEST_LANDLOCK = landlock
     sandbox.guard_parent()
     os.chdir(scratch)
     torch.set_num_threads(1)
@@ -240,14 +241,19 @@ def main(control, level, user, memory, seconds, package, scratch, modules):
     gc.freeze()  # the children share these pages
     control.sendall(b"R")
     child = 0
+    child = own = 0
     while True:
-        order, fds = next_order(control, child if level != "bubblewrap" else 0, scratch)
+        order, fds = next_order(control, child, own)
         if order == b"S":
+            own = scratch if level == "bubblewrap" else own_directory(scratch, user)
             child = os.fork()
             if not child:
                 control.close()
                 with contextlib.suppress(BaseException):
-                    sandbox.lock_down(level, user, memory, seconds, scratch, readable)
+                    for name in ("HOME", "TMPDIR", "MPLCONFIGDIR"):
+                        os.environ[name] = own
+                    tempfile.tempdir = None
+                    sandbox.lock_down(level, user, memory, seconds, own, readable)
                     silence()
                     serve(socket.socket(fileno=fds[0]))
                 os._exit(0)
@@ -255,32 +261,34 @@ def main(control, level, user, memory, seconds, package, scratch, modules):
             control.sendall(b"S")
         else:
             status = end(child, level)
-            sweep(scratch)
+            if own and level != "bubblewrap":  # there it went with the child's mounts
+                leftovers.remove(own)
             if order != b"E":  # the judge is gone
                 os._exit(0)
             control.sendall(status.to_bytes(4, "big", signed=True))
-            child = 0
+            child = own = 0
 
 
-def next_order(control, child, scratch):
-    """(order, [socket]). Where the scratch directory has no size of its own, a child that fills it ends."""
-    control.settimeout(0.5 if child else None)
+def own_directory(scratch, user):
+    """A fresh directory for one session, under a name that no other can know."""
+    own = tempfile.mkdtemp(dir=scratch)
+    if os.getuid() == 0:
+        os.chown(own, user, user)
+    return own
+
+
+LOOK = 0.25  # seconds between two looks at what a session holds on the disk
+
+
+def next_order(control, child, own):
+    """(order, [socket]). A child that holds more on the disk than it may is ended meanwhile."""
+    control.settimeout(LOOK if child else None)
     while True:
         try:
             return socket.recv_fds(control, 1, 1)[:2]
         except TimeoutError:
-            if held_in(scratch) > sandbox.SCRATCH_BYTES:
+            if leftovers.held_in(own, sandbox.SCRATCH_BYTES) > sandbox.SCRATCH_BYTES:
                 os.kill(child, signal.SIGKILL)
-
-
-def held_in(folder):
-    """Bytes that a directory takes on the disk."""
-    held = 0
-    for place, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            with contextlib.suppress(OSError):
-                held += 4096 + 512 * os.lstat(os.path.join(place, name)).st_blocks
-    return held
 
 
 def silence():
@@ -322,14 +330,3 @@ def children_of(pid):
         with open(f"/proc/{pid}/task/{pid}/children") as file:
             return [int(p) for p in file.read().split()]
     return []
-
-
-def sweep(scratch):
-    """Nothing of one submission is left for the next."""
-    for place in (scratch, "/dev/shm") if os.getpid() == 1 else (scratch,):
-        for entry in os.scandir(place):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    os.unlink(entry.path)

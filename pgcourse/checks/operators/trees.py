@@ -23,7 +23,9 @@ def expressions(tree):
         todo = todo[1:]
     while todo:
         path, node = todo.pop(0)
-        if isinstance(node, ast.expr) and not isinstance(getattr(node, "ctx", None), ast.Store):
+        if isinstance(node, ast.expr) and not isinstance(
+            getattr(node, "ctx", None), ast.Store | ast.Del
+        ):
             yield path, node
         for field, value in ast.iter_fields(node):
             if isinstance(node, ast.Call) and field == "func":

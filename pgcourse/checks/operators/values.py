@@ -70,6 +70,9 @@ PAIRS = [  # two names that are taken for each other, and what the text does tha
     ("ceil", "round", "It rounds up.", "It rounds to the nearest."),
     ("parameters", "buffers", "It goes through parameters.", "It goes through buffers."),
     ("logsumexp", "sum", "It takes log-sum-exp.", "It takes a sum."),
+    ("round", "floor", "It rounds to the nearest.", "It rounds down."),
+    ("std", "norm", "It takes the standard deviation.", "It takes the norm."),
+    ("clone", "detach", "It copies.", "It detaches."),
     ("zero_grad", "step", "It clears gradients.", "It takes a step."),
 ]
 TAKEN_FOR = {}
@@ -106,7 +109,7 @@ SAYS_SIGN = "A sign is wrong in `{new}`."
 def sign(node, scope):
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield node.operand, "The minus in front of `{new}` is missing."
-    elif is_data(node, scope) or isinstance(node, ast.BinOp | ast.Call):
+    elif is_data(node, scope) or isinstance(node, ast.BinOp | ast.Call | ast.Subscript):
         yield ast.UnaryOp(ast.USub(), node), "There is a minus too many: `{new}`."
 
 
@@ -150,6 +153,15 @@ def is_a(ops, node):
     return isinstance(node, ast.BinOp) and isinstance(node.op, ops)
 
 
+@operator("not divided by a count")
+def divided_by_a_count(node, scope):
+    """x / len(y) for x: the division that makes a mean of a sum, once too often."""
+    if isinstance(node, ast.BinOp | ast.Call) or is_data(node, scope):
+        for name in scope.arguments:
+            count = ast.Call(load("len"), [load(name)], [])
+            yield ast.BinOp(node, ast.Div(), count), f"It divides by the length of `{name}`."
+
+
 @operator("a bracket too few")
 def bracket_dropped(node, scope):
     """a * b + c for a * (b + c): a factor that acts on one term only."""
@@ -190,6 +202,14 @@ def constant(node, scope):
         others = [type(x)(o) for o in others]
         for other in dict.fromkeys(o for o in others if o != x):
             yield ast.Constant(other), f"A constant is {other}."
+
+
+@operator("one more or less")
+def one_more_or_less(node, scope):
+    """n - 1 for n, in a sum, a product or a comparison."""
+    if is_data(node, scope) or called(node) == "len":
+        for op in (ast.Sub(), ast.Add()):
+            yield ast.BinOp(node, op, ast.Constant(1)), "`{new}` is off by one."
 
 
 @operator("a constant for an argument")
@@ -336,8 +356,43 @@ def call_left_out(node, scope):
 @operator("a call too many")
 def call_too_many(node, scope):
     if isinstance(node, ast.BinOp | ast.Call | ast.UnaryOp) or is_data(node, scope):
-        for name in ("exp", "log", "abs", "square", "mean", "sum"):
+        for name in ("exp", "log", "abs", "square", "sqrt", "mean", "sum"):
             yield method(node, name), f"`{name}` is one too many: `{{new}}`."
+
+
+@operator("two operations in another order")
+def another_order(node, scope):
+    """A square of a mean for a mean of squares; a mean of each for a mean of the product."""
+    if (outer := acts_on(node)) and (inner := acts_on(outer[0])):
+        x, wrap = inner
+        yield wrap(outer[1](x)), "Two operations come in the wrong order: `{new}`."
+    pair = (node.left, node.right) if isinstance(node, ast.BinOp) else ()
+    pair = tuple(node.args) if called(node) in ("minimum", "maximum", "min", "max") else pair
+    if len(pair) == 2 and called(pair[0]) == called(pair[1]) and called(pair[0]) in REDUCE:
+        (a, wrap), (b, _) = map(acts_on, pair)
+        both = (
+            with_(node, args=[a, b]) if isinstance(node, ast.Call) else with_(node, left=a, right=b)
+        )
+        yield wrap(both), f"It takes the {called(pair[0])} of two together: `{{new}}`."
+    x, wrap = (called(node) in REDUCE and acts_on(node)) or (None, None)
+    if isinstance(x, ast.BinOp):
+        yield with_(x, left=wrap(x.left), right=wrap(x.right)), "It combines two reduced numbers."
+    elif x is not None and called(x) in ("minimum", "maximum", "min", "max"):
+        yield with_(x, args=[wrap(a) for a in x.args]), "It combines two reduced numbers: `{new}`."
+
+
+def acts_on(node):
+    """(x, wrap) of an operation on one operand: wrap(y) is the same operation on y; None for others."""
+    if isinstance(node, ast.UnaryOp):
+        return node.operand, lambda y: with_(node, operand=y)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return node.left, lambda y: with_(node, left=y)
+    x = subject(node) if isinstance(node, ast.Call) else None
+    if x is None:
+        return None
+    if node.args and x is node.args[0]:
+        return x, lambda y: with_(node, args=[y, *node.args[1:]])
+    return x, lambda y: with_(node, func=with_(node.func, value=y))
 
 
 @operator("arguments")

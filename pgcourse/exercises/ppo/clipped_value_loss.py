@@ -87,6 +87,7 @@ EXERCISE = Exercise(
             edit(f"return {TERM}", f"return 0.5 * {TERM}"),
         ),
         NO_SHORTCUT,
+        (NO_SHORTCUT, edit(f"return {TERM}", f"return 0.5 * {TERM}")),
         BY(masked_mean),
     ),
     parts={

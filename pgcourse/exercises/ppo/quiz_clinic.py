@@ -33,9 +33,11 @@ EXERCISE = Exercise(
         answered(quiz_clinic, "explained variance overlooked", "A", 1,
                  "Patient A takes steps of a healthy size, and its return never leaves the ground: this is not health."),
         answered(quiz_clinic, "actions blamed for advantages", "A", 7,
-                 "Patient A's ratio is 1 before its first step (first ratio error 0), as it has to be: its actions " "are those of the rollout."),
+                 "Patient A's ratio is 1 before its first step (first ratio error 0), as it has to be: its actions "
+                 "are those of the rollout."),
         answered(quiz_clinic, "zero KL taken for caution", "B", 1,
-                 "Patient B's KL is exactly 0 while its entropy collapses: a policy that changes has a KL. " "What is it compared with?"),
+                 "Patient B's KL is exactly 0 while its entropy collapses: a policy that changes has a KL. "
+                 "What is it compared with?"),
         answered(quiz_clinic, "zero clip fraction taken for no clip", "B", 2,
                  "Patient B's clip fraction is 0, so no ratio ever left the window. Without a clip many would."),
         answered(quiz_clinic, "end of training taken for a bug", "C", 8,
@@ -47,9 +49,11 @@ EXERCISE = Exercise(
         answered(quiz_clinic, "runaway steps taken for a fixed ratio", "E", 6,
                  "Patient E's ratios do leave the window, many of them: the ratio is not fixed at 1."),
         answered(quiz_clinic, "certainty taken for no clip", "F", 2,
-                 "Patient F's return FALLS below that of a random policy at once, and stays there: " "it learns, very surely, the wrong thing."),
+                 "Patient F's return FALLS below that of a random policy at once, and stays there: "
+                 "it learns, very surely, the wrong thing."),
         answered(quiz_clinic, "advantages blamed for actions", "G", 4,
-                 "Patient G's ratio is not 1 before its first step (first ratio error), though no weight has moved. " "Are the two log-probabilities those of the same actions?"),
+                 "Patient G's ratio is not 1 before its first step (first ratio error), though no weight has moved. "
+                 "Are the two log-probabilities those of the same actions?"),
         answered(quiz_clinic, "rise and fall taken for no clip", "H", 2,
                  "Patient H's KL is small, update after update: its steps are safe, but what they aim at is wrong."),
     ],

@@ -1,0 +1,194 @@
+"""Edits of one text with pieces of another: what the reference has and the learner's function lacks.
+
+The reference's names are turned into the learner's (by the values that they held when both ran, or
+by what they were computed from), then its expressions stand for the learner's, wrap them, lend their
+arguments, and its statements are put in. An edit after which a local of the learner's is read
+nowhere is left out: it would not mend their text but replace it.
+"""
+
+import ast
+import copy
+
+from pgcourse.checks.operators import Edit
+from pgcourse.checks.operators.trees import (
+    called,
+    expressions,
+    is_docstring,
+    loads,
+    method,
+    put,
+    statement_lists,
+    subject,
+    with_,
+)
+
+LARGEST = 40  # nodes of a piece
+
+
+def size(node):
+    return sum(1 for _ in ast.walk(node))
+
+
+def locals_of(tree):
+    """Names that are assigned in a function, in order; not its arguments."""
+    a = tree.args
+    arguments = {x.arg for x in (*a.posonlyargs, *a.args, *a.kwonlyargs)}
+    stored = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n))
+    return [name for name in dict.fromkeys(stored) if name not in arguments]
+
+
+def inlined(tree):
+    """{local: expression of the arguments} for those that are assigned once, outside of any block."""
+    found, stored = {}, [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n)]
+    arguments = {x.arg for x in tree.args.args}
+    for s in tree.body:
+        if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name):
+            name = s.targets[0].id
+            if stored.count(name) == 1 and name not in arguments:
+                found[name] = Renamed({}, found).visit(copy.deepcopy(s.value))
+    return found
+
+
+class Renamed(ast.NodeTransformer):
+    """Names replaced by names, or by expressions; the nodes have no lines."""
+
+    def __init__(self, names, expressions):
+        self.names, self.expressions = names, expressions
+
+    def visit(self, node):
+        node.__dict__.pop("lineno", None)
+        return super().visit(node)
+
+    def visit_Name(self, node):
+        if node.id in self.names:
+            return ast.Name(self.names[node.id], node.ctx)
+        return self.expressions.get(node.id, node) if loads(node) else node
+
+
+class Pieces:
+    """The reference's expressions and statements in the learner's names.
+
+    names : {name in the reference: name in the learner's text}, arguments included
+    known : whether the learner's function can use a global name
+    """
+
+    def __init__(self, reference, names, known):
+        own = {*locals_of(reference), *(x.arg for x in reference.args.args)}
+        names = {k: v for k, v in names.items() if k in own}
+        flat = {name: x for name, x in inlined(reference).items() if name not in names}
+        flat = {name: Renamed(names, {}).visit(copy.deepcopy(x)) for name, x in flat.items()}
+        # a name that the learner's text has not gets a mark that no name has
+        unknown = {name: f"{name} ?" for name in own - names.keys()}
+        plain = Renamed({**unknown, **names}, {}).visit(copy.deepcopy(reference))
+        unknown = {k: v for k, v in unknown.items() if k not in flat}
+        filled = Renamed({**unknown, **names}, flat).visit(copy.deepcopy(reference))
+        mine = set(names.values())
+
+        def usable(node):
+            read = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+            return all(name in mine or ("?" not in name and known(name)) for name in read)
+
+        self.expressions, self.holed, seen = [], [], set()
+        for _, node in expressions(filled):
+            if isinstance(node, ast.Name) or size(node) > LARGEST or not usable(node):
+                continue
+            dumped = ast.dump(node)
+            if dumped not in seen:
+                seen.add(dumped)
+                if not isinstance(node, ast.Constant) or type(node.value) in (int, float):
+                    self.expressions.append((node, dumped))
+                self.holed += [(node, hole) for hole in holes(node)]
+        self.statements = []
+        for _, body in statement_lists(plain):
+            for s in body:
+                if not (is_docstring(s) or isinstance(s, ast.Return)) and size(s) <= 2 * LARGEST:
+                    self.statements += [part for part in parts(s) if usable(part)]
+
+
+def parts(statement):
+    """A statement, and of `a, b = x, y` the two."""
+    yield statement
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple):
+        if isinstance(statement.value, ast.Tuple):
+            pairs = zip(statement.targets[0].elts, statement.value.elts, strict=False)
+            yield from (ast.Assign([target], value) for target, value in pairs)
+
+
+def holes(node):
+    """Paths of the operands of an operation: where something of the learner's may stand."""
+    if isinstance(node, ast.BinOp):
+        return [(("left", None),), (("right", None),)]
+    if isinstance(node, ast.Call):
+        found = [(("args", i),) for i, x in enumerate(node.args) if not isinstance(x, ast.Starred)]
+        if isinstance(node.func, ast.Attribute) and subject(node) is node.func.value:
+            found.append((("func", None), ("value", None)))
+        return found
+    if isinstance(node, ast.Subscript):
+        return [(("value", None),)]
+    if isinstance(node, ast.UnaryOp):
+        return [(("operand", None),)]
+    return []
+
+
+def grafts(tree, pieces):
+    """Edits of the tree with pieces of the reference. The pieces are shared: their lines mean nothing."""
+    nodes = [(path, node, ast.dump(node)) for path, node in expressions(tree)]
+    for path, node, text in nodes:
+        for piece, dumped in pieces.expressions:
+            if dumped == text:
+                continue
+            if called(node) and called(piece) == called(node):
+                for new in lent(node, piece):
+                    yield Edit("the arguments of a call", "", tree, path, node, new, node.lineno)
+            yield Edit("an expression", "", tree, path, node, piece, node.lineno)
+        if not isinstance(node, ast.Constant) or isinstance(node.value, int | float):
+            for piece, hole in pieces.holed:
+                new = put(piece, hole, node)
+                yield Edit("an operation is missing", "", tree, path, node, new, node.lineno)
+    for path, body in statement_lists(tree):
+        for i in range(len(body) + 1):
+            if i < len(body) and is_docstring(body[i]):
+                continue
+            line = body[min(i, len(body) - 1)].lineno
+            for s in [*pieces.statements, *(detached(tree) if path == (("body", None),) else ())]:
+                where = (*path[:-1], (path[-1][0], slice(i, i)))
+                yield Edit("a statement is missing", "", tree, where, [], [s], line)
+
+
+def lent(node, piece):
+    """The call with the arguments of another call of the same function."""
+    x, y = subject(node), subject(piece)
+    if x is None or y is None:
+        return
+    mine, theirs = node.args, piece.args
+    rest = theirs[1:] if theirs and y is theirs[0] else theirs
+    kept = [mine[0]] if mine and x is mine[0] else []
+    keywords = piece.keywords
+    yield with_(node, args=[*kept, *rest], keywords=keywords)
+    if rest or keywords:
+        yield with_(node, keywords=keywords)
+
+
+def detached(tree):
+    for x in tree.args.args:
+        name = ast.Name(x.arg, ast.Load())
+        for f in ("detach", "clone"):
+            yield ast.Assign([ast.Name(x.arg, ast.Store())], method(name, f))
+
+
+def read_locals(tree):
+    own = set(locals_of(tree))
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and loads(n) and n.id in own}
+
+
+def own_expressions(tree):
+    """Edits that put one of the text's own expressions in the place of another."""
+    nodes = [*expressions(tree)]
+    small = {}
+    for _, n in nodes:
+        if not isinstance(n, ast.Name | ast.Constant) and size(n) <= LARGEST // 2:
+            small.setdefault(ast.dump(n), n)
+    for path, node in nodes:
+        for other in small.values():
+            if other is not node and not isinstance(node, ast.Constant):
+                yield Edit("one expression for another", "", tree, path, node, other, node.lineno)

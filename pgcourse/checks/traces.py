@@ -1,0 +1,128 @@
+"""What the expressions of a function were worth in one run: which are right, and which name is which.
+
+An expression whose value the reference computes too is innocent; the lowest that is not, of innocent
+parts, is where a mistake most likely is. So a search knows where to begin (and proves what it finds).
+"""
+
+import ast
+
+import torch
+
+from pgcourse.checks.operators.trees import expressions, put
+
+SEE = "__see__"
+KEPT = 40  # values of one expression in a loop
+
+
+def fingerprint(x):
+    """Equal for equal numbers, up to rounding; None for other objects."""
+    if torch.is_tensor(x):
+        if x.numel() > 4096:
+            return None
+        flat = [rounded(v) for v in x.detach().flatten().tolist()]
+        return flat[0] if x.dim() == 0 else ("tensor", tuple(x.shape), tuple(flat))
+    if isinstance(x, int | float):
+        return rounded(x)
+    if isinstance(x, tuple | list) and len(x) <= 64:
+        return tuple(map(fingerprint, x))
+    return None
+
+
+def rounded(x):
+    return float(f"{x:.4g}") + 0.0 if isinstance(x, float) else x
+
+
+def watched(tree, paths):
+    """A copy of a tree in which the expressions at these paths tell their values: see(number, value)."""
+    for k in sorted(range(len(paths)), key=lambda k: -len(paths[k])):
+        node = at(tree, paths[k])
+        wrapped = ast.Call(ast.Name(SEE, ast.Load()), [ast.Constant(k), node], [])
+        tree = put(tree, paths[k], ast.copy_location(wrapped, node))
+    return ast.fix_missing_locations(tree)
+
+
+def at(node, path):
+    for field, i in path:
+        node = getattr(node, field)
+        node = node if i is None else node[i]
+    return node
+
+
+class Values:
+    """The values of watched expressions: {number: [fingerprint, ...]}."""
+
+    def __init__(self):
+        self.of = {}
+
+    def see(self, k, x):
+        mine = self.of.setdefault(k, [])
+        if len(mine) < KEPT:
+            mine.append(fingerprint(x))
+        return x
+
+
+def pool(values):
+    """Everything that occurred: the values, their rows and their single elements."""
+    found = set()
+    for x in (v for each in values.of.values() for v in each):
+        found.add(x)
+        if isinstance(x, tuple) and x[:1] == ("tensor",) and len(x[2]) <= 256:
+            _, shape, flat = x
+            found.update(flat)
+            width = shape[-1] if len(shape) == 2 else 0
+            rows = range(0, len(flat), width) if width else ()
+            found.update(("tensor", (width,), flat[i : i + width]) for i in rows)
+    return found
+
+
+def names_of(tree, paths, values):
+    """{name: set of its values} of the names that a function reads."""
+    found = {}
+    for k, path in enumerate(paths):
+        node = at(tree, path)
+        if isinstance(node, ast.Name):
+            found.setdefault(node.id, set()).update(values.of.get(k, ()))
+    return found
+
+
+def same_names(theirs, mine, taken):
+    """{name of theirs: name of mine} of those whose values overlap most, one to one.
+
+    theirs, mine : as from names_of;  taken : pairs that are known
+    """
+    pairs, scored = dict(taken), []
+    for a, values in theirs.items():
+        for b, others in mine.items():
+            common = len(values & others) / max(1, len(values | others)) if told(values) else 0
+            scored.append((common + 0.1 * (a == b), a, b))
+    for common, a, b in sorted(scored, reverse=True):
+        if common >= 0.4 and a not in pairs and b not in pairs.values():
+            pairs[a] = b
+    for a in theirs:  # a name of its own, and nothing against it
+        if a in mine and a not in pairs and a not in pairs.values():
+            pairs[a] = a
+    return pairs
+
+
+def told(values):
+    """Whether the values say something: not only counts, flags, zeros and ones."""
+    return any(tells(v) for v in values)
+
+
+def tells(x):
+    if isinstance(x, tuple):
+        return any(map(tells, x[-1] if x[:1] == ("tensor",) else x))
+    return isinstance(x, float) and x not in (0.0, 1.0, -1.0)
+
+
+UNWATCHED = (ast.Starred, ast.Slice, ast.Constant, ast.FormattedValue, ast.JoinedStr)
+
+
+def all_paths(tree):
+    """Paths of the expressions of a function that can be watched."""
+    found = []
+    for path, node in expressions(tree):
+        index = path[-1][0] == "slice" and isinstance(node, ast.Tuple)
+        if not isinstance(node, UNWATCHED) and not index and ("values", None) not in path:
+            found.append(path)
+    return found
