@@ -2705,6 +2705,16 @@ def some_right_after_one_push(seen, expected):
     return any(right) and not all(right)
 
 
+def large_push(g):
+    """The gradients that make a step are those of the worker, whatever their size."""
+    args = asynchronous(g, "shared", 2)
+    pushes = [
+        (worker, [None if x is None else 1e4 * x for x in grads])
+        for worker, grads in args["pushes"]
+    ]
+    return args | dict(pushes=pushes)
+
+
 A3C_PUSH_GRADIENTS = Exercise(
     reference=a3c_push_gradients,
     driver="push_gradients",
@@ -2748,6 +2758,7 @@ A3C_PUSH_GRADIENTS = Exercise(
             "the worker",
         ),
         Case("where the gradients are stored", lambda g: asynchronous(g, "memory", 2), "memory"),
+        Case("gradients in the thousands", large_push, "push after push"),
     ],
     pitfalls=[
         Pitfall(

@@ -1848,6 +1848,12 @@ NORMALIZE_ADVANTAGE = Exercise(
             "mask",
         ),
         Case("advantages in the thousands", lambda g: dict(adv=LARGE), "no mask"),
+        Case(
+            "advantages near -1000",
+            lambda g: dict(adv=tensor(-1001.0, -1001.0, -1003.0, -1006.0)),
+            "no mask",
+        ),
+        Case("falling advantages", lambda g: dict(adv=tensor(3e3, 2e3, 1e3, 0.0)), "no mask"),
     ],
     pitfalls=[
         Pitfall(
