@@ -165,7 +165,7 @@ text_plots.table(
 # (`pgcourse/transformer.py` is short: read it), and the steps below are those that a large one goes through.
 #
 # It learns to write by **predicting the next token** of conversations that a grammar wrote. Let us train one for a short
-# while and look at what it says as it grows. *About 15 seconds.*
+# while and look at what it says as it grows. *About 5 seconds.*
 
 # %%
 growth, prompt = [], encode(["<user> how was the museum ? <bot>"])
@@ -341,7 +341,7 @@ plt.show()
 # Nine people found *awful* bad and one gave it a high mark: real data.
 #
 # Most pairs are two answers to one prompt. In about a fifth of them the second answer is the first one with a "not" put in or taken out.
-# You be the annotator: move the slider, read the two answers, decide, then look at how ten simulated voters decided.
+# You be the annotator: move the slider, read the two answers, decide, then look at how ten simulated voters decided. *About 7 seconds.*
 
 # %% claim="awful_has_one_friend"
 # Nine of the ten ratings of "awful" are negative and one is +3 or more.
@@ -793,8 +793,8 @@ text_plots.table(
 )
 
 # %% [markdown]
-# In practice nobody sets another temperature on purpose. But large systems sample with one program, made for speed, and train with another, and the two disagree in the last digits, at times by much more. It is called the
-# trainer–sampler mismatch; [Yao et al. 2025](https://fengyao.notion.site/off-policy-rl) describe it and correct it with importance weights: lesson 5's ratio, from the sampler's log-probability.
+# Large systems have one more source of such a gap: they sample with one program, made for speed, and train with another, and the two give one token different log-probabilities. This is called the
+# trainer–sampler mismatch; [Yao et al. 2025](https://fengyao.notion.site/off-policy-rl) describe it and correct it with importance weights: lesson 5's ratio, with the sampler's log-probability in it.
 
 # %% claim="only_the_sampler_gap_sees_the_temperature"
 # The ratio is 1 to 1e-4 in all four cases; the gap is below 1e-4 in the first and above 0.5 in the other three.
@@ -827,7 +827,7 @@ for seed in range(5):
 # ## The training
 #
 # 25 steps of 128 conversations. Now and then we look at the score, and also at what nothing here is trained on: the **gold** score, which is
-# the held-out raters' opinion of the answer (its *valence*) if it is readable, and −1 if it is not; the length; and how many different answers there are. *About 30 seconds.*
+# the held-out raters' opinion of the answer (its *valence*) if it is readable, and −1 if it is not; the length; and how many different answers there are. *About 20 seconds.*
 
 # %%
 live = text_plots.LivePanels()
@@ -955,7 +955,8 @@ text_plots.table(
 # The score is as high as before or higher, and the text is broken. This is **over-optimization** (or reward hacking): the policy
 # has left the region where the reward model knows anything. Gold has two parts. The dashed line, the held-out raters' *valence* of the words, stays high. What breaks is readability, and nobody was ever asked about that.
 #
-# Two more things happen on the way. Answers grow **longer**: the votes go by a sum over words, so one more pleasant word always helps. And they become **alike**, which is called mode collapse. Ask one question many times:
+# Two more things happen on the way. Answers grow **longer**: the votes go by a sum over words, so one more pleasant word helps. And the policy comes to say the same things again and again, which is called
+# **mode collapse**. Ask one question many times, and count what comes back:
 
 # %%
 from collections import Counter
@@ -971,11 +972,22 @@ for name, model in (
         *generate(model, question, MAX_ANSWER, END_ID, torch.Generator().manual_seed(0))
     )
     (favorite, times), *_ = Counter(replies).most_common(1)
-    rows.append((name, len(set(replies)), f"{times} times: {favorite}"))
-text_plots.table(("policy", "different answers, of 200", "the most frequent one"), rows)
+    words = Counter(" ".join(replies).split())
+    top = sum(count for _, count in words.most_common(10)) / words.total()
+    rows.append((name, len(set(replies)), len(words), f"{top:.0%}", f"{times} times: {favorite}"))
+text_plots.table(
+    (
+        "policy",
+        "different answers, of 200",
+        "different words in them",
+        "share of the ten most frequent",
+        "the most frequent answer",
+    ),
+    rows,
+)
 
 # %% [markdown]
-# No rater would object to any one of these answers for having been given before: nobody was asked about that either.
+# The number of different answers alone is a poor gauge of it: a salad of few words can be tossed in many ways, so count the words too. No vote could have prevented it: each was about two answers, never about two hundred.
 #
 # Is it luck? Below is the same experiment for five prices, with three seeds each and five for $\beta = 0$ and $0.1$ (made by `python -m pgcourse.rlhf_checkpoints sweep`, since so many
 # runs take a while), and your own two runs, all scored by the reward model that the recorded runs were trained on. The dashed line is a baseline without any training, **best-of-n**: sample $n$ answers, keep the
@@ -1001,7 +1013,7 @@ for ax, (key, title) in zip(
     }.items(),
     strict=True,
 ):
-    for run in sweep:
+    for run in sorted(sweep, key=lambda run: run["beta"]):
         root = [max(kl, 0) ** 0.5 for kl in run["kl"]]
         label = f"β = {run['beta']}" if run["seed"] == 0 else None
         ax.plot(root, run[key], color=plots.COLORS[prices.index(run["beta"])], lw=1, label=label)
@@ -1015,8 +1027,9 @@ print("black star: your run with β = 0.1; black cross: your run with β = 0; da
 
 # %% [markdown]
 # Without a price the score rises to the end, and so does the valence of the words. Gold rises for a few iterations, then falls to about −1: on every one of the five seeds the best look is the one at iteration 5 or an earlier one, and at the end
-# hardly an answer is readable. With $\beta = 0.1$ gold ends between 0.6 and 0.75 on every seed. A high price ($\beta = 1$) stays so close to the reference that little is gained. For as much KL as it
-# spends, best-of-n has more gold than most of the trained policies, since it never writes anything that the reference would not; but it pays with $n$ times the sampling, for every answer, for ever.
+# hardly an answer is readable. With $\beta = 0.1$ gold ends between 0.6 and 0.75 on every seed. A high price ($\beta = 1$) stays so close to the reference that little is gained.
+# At $\beta = 0.03$ the price is too low: on all three seeds gold falls below −0.5 before the end.
+# Best-of-n never writes anything that the reference would not, and needs no training; but it pays with $n$ times the sampling, for every answer, for ever.
 
 # %% claim="without_a_price_gold_rises_and_falls"
 # The recorded runs with beta = 0, five seeds: gold is best by iteration 5 and ends below -0.9; score and valence end highest; long, unreadable.
@@ -1031,10 +1044,11 @@ for run in free_runs:
     assert run["valence"][-1] > max(r["valence"][-1] for r in priced_runs)
 
 # %% claim="with_a_price_of_a_tenth_gold_ends_high"
-# The recorded runs with beta = 0.1, five seeds: gold ends between 0.6 and 0.75, 0.65 in the mean; beta = 1 gains less than half of that.
+# The recorded runs with beta = 0.1, five seeds: gold ends between 0.6 and 0.75, above 0.65 in the mean; beta = 1 reaches less than half of that, 0.03 ends below -0.5.
 ends = [run["gold"][-1] for run in priced_runs]
 assert 0.6 < min(ends) and max(ends) < 0.75 and sum(ends) / 5 > 0.65, ends
 assert max(run["gold"][-1] for run in sweep if run["beta"] == 1.0) < 0.325
+assert max(run["gold"][-1] for run in sweep if run["beta"] == 0.03) < -0.5
 
 # %% claim="three_words_take_most_of_the_kl"
 # In each of the five runs with beta = 0.1 three words take more than two thirds of the KL, "happily" among them.
@@ -1612,37 +1626,34 @@ plt.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="at the end, all se
 plt.show()
 
 # %% [markdown]
-# PPO and RLOO arrive near the optimum; GRPO stops short of it, for the reason you have seen. DPO comes within half a nat or so early on and then drifts away. That is no matter of
-# too few votes: with 400, 4,000 or 100,000 of them it ends about as far away. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at about twice that, with about twice as much probability as $\pi^*$
-# (or more) on sentences that the reference hardly ever writes, which hardly ever occur among the votes. A learning rate four times smaller makes the drift smaller. (The horizontal axis is each method's own training: their iterations do not cost the same.)
+# PPO and RLOO arrive near the optimum; GRPO stops short of it, for the reason you have seen. DPO comes nearest early on and then drifts away. That is no matter of
+# too few votes: with 400, 4,000 or 100,000 of them it drifts all the same. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at about twice that. With 4,000 votes, a learning rate four times smaller
+# makes the drift smaller. (The horizontal axis is each method's own training: their iterations do not cost the same.)
 
 # %% claim="dpo_drifts_whatever_the_number_of_votes" slow=true
-# Five seeds each with 400, 4,000 and 100,000 votes: DPO always ends at least 0.15 nats behind its best moment and beyond 0.6; it overshoots.
+# Five seeds each with 400, 4,000 and 100,000 votes: DPO always ends at least 0.1 nats behind its best moment, and at least 1.6 nats from the reference.
 figures = {}
-rare = tiny.log_ref < torch.tensor(1e-4).log()
-at_optimum = tiny.log_optimum.exp()[rare].sum().item()
 for votes in (400, 4_000, 100_000):
-    rows_of = figures[f"{votes} votes: best, end, KL to the reference, rare"] = []
+    found = figures[f"{votes} votes: best, end, KL to the reference"] = []
     for seed in range(5):
         settings = dict(pairs=votes, iterations=200, seed=seed, every=10, progress=False)
         curve, model = tiny_language.kl_curve(tiny, tiny_language.dpo, **settings)
         logp = tiny.log_table(model)
         moved = (logp.exp() * (logp - tiny.log_ref)).sum().item()
-        numbers = min(kl for _, kl in curve), curve[-1][1], moved, logp.exp()[rare].sum().item()
-        rows_of.append([round(x, 3) for x in numbers])
-        best, end, moved, often = numbers
-        assert end > best + 0.15 and end > 0.6, figures
-        assert moved > 1.8 and often > 1.7 * at_optimum, figures
+        found.append([round(x, 3) for x in (min(kl for _, kl in curve), curve[-1][1], moved)])
         if votes == 4_000:
-            settings |= dict(lr=5e-4)
-            slow = tiny_language.kl_curve(tiny, tiny_language.dpo, **settings)[0][-1][1]
-            figures.setdefault("4000 votes, a quarter of the learning rate", []).append(
-                round(slow, 3)
+            slow = tiny_language.kl_curve(tiny, tiny_language.dpo, lr=5e-4, **settings)[0]
+            figures.setdefault("4000 votes, a quarter of the rate: end", []).append(
+                round(slow[-1][1], 3)
             )
-            assert slow < end, figures
-moved_optimum = (tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)).sum().item()
-figures["pi*: KL to the reference, rare"] = [round(moved_optimum, 3), round(at_optimum, 3)]
-assert 1.0 < moved_optimum < 1.2, figures
+best = tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)
+figures["pi*: KL to the reference"] = round(best.sum().item(), 3)
+assert 1.0 < figures["pi*: KL to the reference"] < 1.2, figures
+for votes in (400, 4_000, 100_000):
+    for best, end, moved in figures[f"{votes} votes: best, end, KL to the reference"]:
+        assert end > best + 0.1 and moved > 1.6, figures
+ends = [end for _, end, _ in figures["4000 votes: best, end, KL to the reference"]]
+assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends), figures
 
 # %% [markdown]
 # ## 2024–2026: the same table, other rows

@@ -1781,7 +1781,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             "best sample",
             "Only the sample with the largest return counts: keeping what worked is random search.",
             estimate_weighted(only(torch.argmax)),
-            RANDOM_WHY,
+            "The mean over all samples is what tends to the gradient.",
         ),
         Pitfall(
             "product of means",

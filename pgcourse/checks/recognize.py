@@ -232,7 +232,7 @@ def fitted(search):
     slow = search.exercise.tries < len(search.exercise.pitfalls)
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
-        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
+        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else []
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
