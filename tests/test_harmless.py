@@ -9,7 +9,7 @@ import pytest
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from pgcourse.classroom import grade, intake, tables
+from pgcourse.classroom import grade, intake, roster
 from tests import classes
 
 NASTY = "\x1b[2J\x1b]0;mine\x07\u202egnp\x9b31m\n\r\t"
@@ -66,12 +66,12 @@ def test_no_escape_sequence_reaches_the_terminal(tmp_path):
     ],
 )
 def test_no_cell_is_a_formula(cell):
-    assert tables.harmless(cell)[0] == "'"
+    assert roster.harmless(cell)[0] == "'"
 
 
 @pytest.mark.parametrize("cell", ["-1.5", "+2", "ada", "", "1e-3", 3.5, None])
 def test_other_cells_stay(cell):
-    assert tables.harmless(cell) == cell
+    assert roster.harmless(cell) == cell
 
 
 def test_nbgrader_export_and_the_class_are_closed(tmp_path):
@@ -89,7 +89,7 @@ def test_nbgrader_export_and_the_class_are_closed(tmp_path):
         cells = [cell for row in csv.reader(file) for cell in row]
     assert any("calc" in cell for cell in cells)
     for cell in cells:
-        assert cell[:1] not in ("=", "+", "-", "@") or tables.harmless(cell) == cell
+        assert cell[:1] not in ("=", "+", "-", "@") or roster.harmless(cell) == cell
 
 
 @pytest.mark.parametrize("year", [1, 1970, 2019, 9999])

@@ -16,7 +16,7 @@ import typer
 
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, write_whole
 from pgcourse.classroom.intake import shown
-from pgcourse.classroom.tables import harmless
+from pgcourse.classroom.roster import harmless
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,7 @@ from pathlib import Path
 from nbgrader.plugins import CsvExportPlugin
 
 from pgcourse.classroom.gradebook import write_whole
-from pgcourse.classroom.intake import shown
-
-
-def harmless(x):
-    """A cell; a spreadsheet takes a text that starts like a formula for one, a number stays a number."""
-    if not isinstance(x, str):
-        return x
-    try:
-        float(x)
-        return x
-    except ValueError:
-        formula = x.lstrip()[:1] in (
-            "=",
-            "+",
-            "-",
-            "@",
-            "\uff1d",
-            "\uff0b",
-            "\uff0d",
-            "\uff20",
-            "|",
-        )
-        return "'" * formula + shown(x)
+from pgcourse.classroom.roster import harmless
 
 
 class HarmlessCsv(CsvExportPlugin):
