@@ -1965,7 +1965,7 @@ SOFT_Q_TARGET = Exercise(
             "One nat more of log pi should lower the target by gamma * alpha; here it does not.",
             2,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, gamma, (q1 + q2) / 2 - alpha / gamma * logp
+                r, end, gamma, (q1 + q2) / 2 - alpha / torch.tensor(gamma) * logp
             ),
         ),
         one_more(
@@ -1973,7 +1973,7 @@ SOFT_Q_TARGET = Exercise(
             "The larger of the two critics changes the target; only the smaller should.",
             4,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, gamma**2, torch.maximum(q1, q2) - alpha / gamma * logp
+                r, end, gamma**2, torch.maximum(q1, q2) - alpha / torch.tensor(gamma) * logp
             ),
         ),
         one_more(
