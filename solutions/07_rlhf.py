@@ -512,7 +512,7 @@ text_plots.colored_text(
 #
 # <details><summary>The answer (run the cell first)</summary>
 #
-# *Not dull*, as people would have it: VADER's rule turns a word round after "not", and the votes follow it. But it took the pairs that differ in a "not" only to learn that.
+# *Not dull*, as people would have it: VADER's rule turns a word round after "not", and the votes follow it. So does the reward model.
 #
 # </details>
 
@@ -533,8 +533,7 @@ share = understands_not(reward_model)
 print(f"“not BAD” above “not GOOD”, over all clearly bad and clearly good words: {share:.0%}")
 
 # %% [markdown]
-# The pairs that differ in a "not" only made the difference. Trained on as many pairs *without* them, the same model ranks "not dull" and "not brilliant" far worse, mostly the wrong way round,
-# though it predicts votes almost as well: accuracy does not show it. What a reward model has to know must be *in the pairs*.
+# It has learned what "not" does, and not for this one pair of words only. One number for all held-out votes would not have said so: what a reward model should know is tested with examples made for it.
 #
 # And look at the third line of the colored words: word salad scores well, for nobody ever
 # voted on word salad. A reward model is only right *near what it has seen*. That is the flaw that a strong optimizer will find.
@@ -545,24 +544,6 @@ shipped = load_reward_model()
 assert understands_not(shipped) > 0.95, understands_not(shipped)
 salad = encode(["<user> how was the film ? <bot> brilliant superb brilliant superb superb . <end>"])
 assert shipped(salad, torch.arange(salad.shape[1])[None] >= 7).item() > 1
-
-# %% claim="without_the_pairs_it_does_not_learn_not" slow=true
-# Five seeds each: with a fifth of the pairs differing in a "not", over 90 % of not-bad/not-good are ranked rightly; without, under 60 % on average; all predict over 82 % of the votes.
-from pgcourse.reward_model import accuracy
-
-figures = {}
-test = collect_votes(language_model, 2_000, seed=3)
-few = collect_votes(language_model, 100, seed=4)
-for share in (0.25, 0.0):
-    votes = collect_votes(language_model, 4_000, seed=1, contrast=share)
-    for seed in range(5):
-        net = scalar_model_from(language_model, seed)
-        model, _ = train_reward_model(net, votes, few, seed=seed, progress=False)
-        row = [round(understands_not(model), 3), round(accuracy(model.net, test), 4)]
-        figures.setdefault(f"contrast {share}: ranked rightly, accuracy", []).append(row)
-with_them, without = figures.values()
-assert min(r for r, _ in with_them) > 0.9 > 0.6 > sum(r for r, _ in without) / 5, figures
-assert min(a for _, a in with_them + without) > 0.82, figures
 
 # %% [markdown]
 # ## The reward, token by token

@@ -6,8 +6,10 @@ import stat
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
+from sqlalchemy.exc import SQLAlchemyError
 
-from pgcourse.classroom import export, grade, intake
+from pgcourse.classroom import grade, intake, roster
 from tests import classes
 
 NASTY = "\x1b[2J\x1b]0;mine\x07\u202egnp\x9b31m\n\r\t"
@@ -64,12 +66,12 @@ def test_no_escape_sequence_reaches_the_terminal(tmp_path):
     ],
 )
 def test_no_cell_is_a_formula(cell):
-    assert export.harmless(cell)[0] == "'"
+    assert roster.harmless(cell)[0] == "'"
 
 
 @pytest.mark.parametrize("cell", ["-1.5", "+2", "ada", "", "1e-3", 3.5, None])
 def test_other_cells_stay(cell):
-    assert export.harmless(cell) == cell
+    assert roster.harmless(cell) == cell
 
 
 def test_nbgrader_export_and_the_class_are_closed(tmp_path):
@@ -87,7 +89,7 @@ def test_nbgrader_export_and_the_class_are_closed(tmp_path):
         cells = [cell for row in csv.reader(file) for cell in row]
     assert any("calc" in cell for cell in cells)
     for cell in cells:
-        assert cell[:1] not in ("=", "+", "-", "@") or export.harmless(cell) == cell
+        assert cell[:1] not in ("=", "+", "-", "@") or roster.harmless(cell) == cell
 
 
 @pytest.mark.parametrize("year", [1, 1970, 2019, 9999])
@@ -110,3 +112,26 @@ def test_an_honest_time_stays(tmp_path):
 def test_what_is_no_time_stops_nothing(tmp_path, text):
     (tmp_path / "timestamp.txt").write_text(text)
     assert grade.read_timestamp(tmp_path / "timestamp.txt")[0] == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        PermissionError(13, "Permission denied", "gradebook.db"),
+        SQLAlchemyError("(sqlite3.OperationalError) database is locked\n[SQL: …]"),
+        MemoryError(),
+    ],
+)
+def test_what_the_machine_cannot_do_is_a_sentence(monkeypatch, tmp_path, capsys, error):
+    def fail(*args, **kw):
+        raise error
+
+    monkeypatch.setattr(grade, "grade_class", fail)
+    with pytest.raises(typer.Exit) as end:
+        grade.command(
+            tmp_path, "05_ppo", from_=None, student=None, jobs=1, timeout=9, memory=64, force=False
+        )
+    said = capsys.readouterr().err
+    assert end.value.exit_code == 2 and "What was graded is kept" in said
+    assert len(said.strip().splitlines()) == 1

@@ -17,9 +17,17 @@ from functools import cached_property
 import torch
 
 from pgcourse.checks import drivers, recognize, showing
-from pgcourse.checks.compare import alike, close, difference, quiz_fault, state_fault
+from pgcourse.checks.compare import (
+    alike,
+    close,
+    difference,
+    nearly,
+    quiz_fault,
+    state_fault,
+)
 from pgcourse.checks.edits import compiled
 from pgcourse.checks.guards import guards_refuse
+from pgcourse.checks.signs import tells
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
@@ -57,6 +65,7 @@ class Pitfall:
     also  : the same mistake on top of another right convention (a factor 1/2, the other std)
     telltale : for a mistake whose numbers cannot be foreseen (it draws random ones): a function of
                the list of observations that recognizes it; None = recognized by its numbers
+    near     : an approximation that practice uses: a part earns its points where it is right to a thousandth
     symptom  : its telltale is true of many mistakes ("negative", "padding counts"): looked at last,
                and called with what was seen and what is right
     """
@@ -68,6 +77,7 @@ class Pitfall:
     telltale: Callable | None = None
     also: tuple = ()
     symptom: bool = False
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,15 +212,16 @@ class Exercise:
                 found, where = faults[i], []
             if not found:
                 symptoms = (
-                    p
-                    for p in self.pitfalls
-                    if p.symptom and recognize.tells(p, self, seen, expected)
+                    p for p in self.pitfalls if p.symptom and tells(p, self, seen, expected)
                 )
                 found, where = next(symptoms, None), self.first_part(failing)
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
         i = self.smallest(shown, seed) if shown else i
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
+        if getattr(found, "near", False):
+            earned = self.nearly_earned(failing, seen, expected, earned["clean"] is not False)
+            score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if name == "no ValueError" and self.guarded(i, seed):
             says += " The line that was given at the top does that: keep it first."
@@ -224,6 +235,12 @@ class Exercise:
             example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
+
+    def nearly_earned(self, failing, seen, expected, clean):
+        """The parts that an approximation earns: where it is right to a thousandth, but for one."""
+        far = [i for i in failing if seen[i]["error"] or not nearly(seen[i], expected[i])]
+        wrong = {self.cases[i].part for i in far or failing[:1]}
+        return {part: part not in wrong for part in self.parts} | {"clean": clean}
 
     def convention(self, seen, seed):
         """(expected, faults) under the right convention that leaves the fewest cases wrong.

@@ -7,6 +7,7 @@ pgcourse grade my-class 05_ppo --from downloads   collect a folder of notebooks 
 import contextlib
 import json
 import os
+import signal
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from pgcourse.classroom import downloads, intake
 from pgcourse.classroom import roster as rosters
@@ -235,7 +237,7 @@ class Pool:
                 if more and job.result is not None:
                     yield job, job.result
                 elif more:
-                    running[self.executor.submit(grade_submission, *job.task)] = job
+                    running[self.submit(job)] = job
             while again and not running:  # the one that killed its judge is found by being alone
                 job = again.popleft()
                 yield job, self.alone(job)
@@ -254,9 +256,17 @@ class Pool:
             if again and not running:
                 self.renew()
 
+    def submit(self, job):
+        """Ctrl-C waits for a moment: a process that is started here inherits that it does not hear it."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return self.executor.submit(grade_submission, *job.task)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def alone(self, job):
         try:
-            return self.executor.submit(grade_submission, *job.task).result()
+            return self.submit(job).result()
         except BrokenProcessPool as error:
             self.renew()
             return error
@@ -269,6 +279,9 @@ class Pool:
 
     def close(self):
         if isinstance(self.executor, ProcessPoolExecutor):
+            # whoever is at work is not waited for: what it would have found is found the next time
+            for process in [*(getattr(self.executor, "_processes", None) or {}).values()]:
+                process.terminate()
             self.executor.shutdown(wait=False, cancel_futures=True)
         else:
             self.executor.shutdown(wait=False)
@@ -309,7 +322,6 @@ def executor(scheduler, jobs):
 
 def start_judge(parent):
     """In each process of the pool: one thread, and no life after the main process."""
-    import signal
     import sys
     import warnings
 
@@ -420,6 +432,12 @@ def command(
             )
     except (ClassError, NoIsolation) as error:
         typer.echo(shown(error), err=True)
+        raise typer.Exit(2) from None
+    except (OSError, MemoryError, SQLAlchemyError) as error:  # a full disk, a locked gradebook …
+        typer.echo(
+            f"{shown(first_line(error))}. What was graded is kept; mend this and run the same command again.",
+            err=True,
+        )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; run the same command again to go on from here.", err=True)

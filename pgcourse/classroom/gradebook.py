@@ -59,7 +59,7 @@ def configure(c, seed):
         AssignLatePenalties,
     ]
     c.OverwriteCells.add_missing_cells = True
-    c.ExportApp.plugin_class = "pgcourse.classroom.export.HarmlessCsv"
+    c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 
 def site_has_exchange():

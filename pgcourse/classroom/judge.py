@@ -29,6 +29,7 @@ from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
 CELL_SECONDS = 10.0  # for a cell at top level
+MOST_REPLY = (2**19, 2**22)  # bytes; a verdict holds the replies of all cases at once
 GRACE = 3.0  # beyond its own limit before a call is ended from outside
 
 
@@ -273,7 +274,7 @@ class Run:
         self.asked += 1
         try:
             wire.send(self.session, {"number": self.asked, **request})
-            reply = wire.receive(self.session, min(now + limit, self.deadline))
+            reply = wire.receive(self.session, min(now + limit, self.deadline), MOST_REPLY)
             if type(reply) is not dict or reply.get("number") != self.asked:
                 raise wire.WireError("an answer to another question")
             reply = reply.get("reply")

@@ -14,9 +14,9 @@ from typing import Annotated
 
 import typer
 
-from pgcourse.classroom.export import harmless
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, write_whole
 from pgcourse.classroom.intake import shown
+from pgcourse.classroom.roster import harmless
 
 
 @dataclass(frozen=True)
