@@ -101,7 +101,8 @@ class Pieces:
         self.statements = []
         for _, body in statement_lists(plain):
             for s in body:
-                if not (is_docstring(s) or isinstance(s, ast.Return)) and size(s) <= 2 * LARGEST:
+                whole = isinstance(s, ast.Return | ast.For | ast.While | ast.With)  # all the work
+                if not (is_docstring(s) or whole) and size(s) <= 2 * LARGEST:
                     self.statements += [part for part in parts(s) if usable(part)]
 
 
