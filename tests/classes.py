@@ -11,6 +11,7 @@ from pgcourse.classroom.students import STUDENTS
 
 LESSON = "01_policy_gradient_theorem"
 FULL = {name: e.points for name, e in lesson_exercises(LESSON).items()}
+MOST = sum(FULL.values())
 SOURCE = (ROOT / "solutions" / f"{LESSON}.ipynb").read_text(encoding="utf-8")
 RELEASE = json.loads((ROOT / "course" / f"{LESSON}.ipynb").read_text(encoding="utf-8"))
 for _cell in RELEASE["cells"]:

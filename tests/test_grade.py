@@ -29,7 +29,7 @@ from pgcourse.classroom.grade import grade_class
 from pgcourse.classroom.warm import Limits
 from tests import classes
 from tests.adversaries import RIGHT, SIGNATURE, attack, inside, whole
-from tests.classes import FULL, LESSON, notebook, to_bytes
+from tests.classes import FULL, LESSON, MOST, notebook, to_bytes
 
 LEVELS = [level for level in ("bubblewrap", "landlock") if sandbox.fits(level)]
 
@@ -608,7 +608,7 @@ def test_late_penalties_are_nbgraders(tmp_path):
     with gradebook.Classroom(root).gradebook() as book:
         found = {n: book.find_submission(LESSON, n) for n in ("ada", "ben")}
         late = {n: (s.late_submission_penalty, s.score) for n, s in found.items()}
-    assert late == {"ada": (0.0, 28.0), "ben": (3.0, 28.0)}
+    assert late == {"ada": (0.0, MOST), "ben": (3.0, MOST)}
     classroom.nbgrader(root, "export", "--to", "grades.csv")
     with open(root / "grades.csv") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file)}
@@ -649,7 +649,7 @@ def test_cells_of_the_instructor_wait_for_a_person(tmp_path):
         }
         waiting = {name for name, grade in grades.items() if grade.needs_manual_grade}
         assert waiting == {"essay", "own"}
-        assert sum(grade.score for grade in grades.values()) == 28
+        assert sum(grade.score for grade in grades.values()) == MOST
     made = nbformat.read(root / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb", as_version=4)
     text = {c.id: c.source for c in made.cells}["essay"]
     assert text.startswith("Because <\u200bscript>")

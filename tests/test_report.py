@@ -16,7 +16,7 @@ from pgcourse.classroom.grade import grade_class
 from pgcourse.classroom.gradebook import ClassError, Store
 from pgcourse.classroom.students import text_of
 from tests import classes
-from tests.classes import LESSON, notebook, to_bytes
+from tests.classes import LESSON, MOST, notebook, to_bytes
 
 EVIL = "<script>alert(1)</script>"
 
@@ -44,7 +44,7 @@ def test_it_holds_what_the_gradebook_holds(root):
     assert {p.name: p.book for p in found.people if p.book is not None} == book
     order = [c["id"] for c in classes.RELEASE["cells"] if c["id"] in classes.FULL]
     assert list(found.points) == order  # as in the notebook
-    assert found.most == 28
+    assert found.most == MOST
 
 
 def test_mistakes_are_counted_by_name(root):
@@ -75,7 +75,7 @@ def test_attempts_come_from_the_exchange(root):
 def test_the_csv_is_one_line_a_student(root):
     rows = list(csv.DictReader(io.StringIO(report.to_csv(report.read(root, LESSON)))))
     ada = next(r for r in rows if r["student"] == "ada")
-    assert (ada["points"], ada["score"], ada["max_score"]) == ("28.0", "28.0", "28.0")
+    assert (ada["points"], ada["score"], ada["max_score"]) == (f"{MOST}",) * 3
     ben = next(r for r in rows if r["student"] == "ben")
     assert ben["grad_log_softmax: mistake"] == "sign"
     assert next(r for r in rows if r["student"] == "dora")["score"] == ""
