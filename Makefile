@@ -4,11 +4,12 @@
 # make site     the executed lessons as pages in site/
 #
 # Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
-# More arguments for pip: make lab PIP_ARGS="--extra-index-url <address of the CPU builds of torch>"
+# torch alone from another index: make lab TORCH_INDEX=<address of the CPU builds>      more for pip: PIP_ARGS=…
 
 PYTHON ?=
 ARGS ?=
 PIP_ARGS ?=
+TORCH_INDEX ?=
 # never an activated environment's packages or kernels; .venv's programs (nbgrader calls alembic by name) first
 RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 PATH="$$PWD/.venv/bin:$$PATH"
 
@@ -61,8 +62,10 @@ setup:
 	  trap 'rm -rf .venv' EXIT; rm -rf .venv; \
 	  $$python -m venv .venv || exit 1; \
 	fi; \
-	if ! $(RUN) python -m pip install --quiet --disable-pip-version-check --no-input \
-	    -c constraints.txt $(PIP_ARGS) -e '.[dev]'; then \
+	pip() { $(RUN) python -m pip install --quiet --disable-pip-version-check --no-input "$$@"; }; \
+	torch="$$(grep '^torch==' constraints.txt)"; \
+	if ! { [ -z "$(TORCH_INDEX)" ] || pip --no-deps --index-url "$(TORCH_INDEX)" "$$torch"; } || \
+	   ! pip -c constraints.txt $(PIP_ARGS) -e '.[dev]'; then \
 	  echo "pgcourse: the installation failed (the reason is above); nothing half-made was kept."; exit 1; \
 	fi; \
 	trap - EXIT; printf '%s' "$$key" > .venv/.ready

@@ -199,6 +199,16 @@ def test_make_sets_up_once_and_then_not_again(clone):
     assert code == 0 and "making" not in output and clone.calls() == 1
 
 
+def test_torch_alone_comes_from_another_index(clone):
+    """A second index for everything would let it answer for any package's name."""
+    code, output = clone("test", TORCH_INDEX="https://cpu.example/whl")
+    assert code == 0, output
+    first, second = (clone.directory / "calls").read_text().splitlines()
+    pin = re.search(r"^torch==.*", (clone.directory / "constraints.txt").read_text(), re.M)[0]
+    assert first.endswith(f"--no-deps --index-url https://cpu.example/whl {pin}")
+    assert "index-url" not in second and second.endswith("-c constraints.txt -e .[dev]")
+
+
 def test_a_failed_install_is_not_believed(clone):
     code, output = clone("test", PIP_FAILS="1")
     assert code != 0 and "nothing half-made was kept" in output and "tests ran" not in output
