@@ -3,6 +3,7 @@
 import os
 import shutil
 from importlib import metadata
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -110,3 +111,13 @@ def test_every_lesson_begins_with_it(root):
 def test_no_shell_no_line(saved_lesson, capsys):
     notebook.begin(LESSON, saved_lesson)
     assert capsys.readouterr().out == "" and "JPY_SESSION_NAME" not in os.environ
+
+
+def test_somebody_elses_notebook_is_not_run_unasked(saved_lesson, monkeypatch, capsys):
+    monkeypatch.setattr(
+        notebook, "running_shell", lambda: SimpleNamespace(set_custom_exc=lambda *_: None)
+    )
+    monkeypatch.setattr(notebook, "passing", lambda *_: pytest.fail("it was run"))
+    monkeypatch.setattr(notebook.os, "getuid", lambda: -1)
+    notebook.begin(LESSON, saved_lesson)
+    assert "belongs to somebody else" in capsys.readouterr().out

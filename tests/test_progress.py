@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from pgcourse.checks import LESSONS, get
 from pgcourse.classroom import progress as room
@@ -38,3 +39,29 @@ def test_the_command_without_notebooks_says_so(tmp_path):
     command = [sys.executable, "-m", "pgcourse.cli", "progress", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "No notebooks" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_somebody_elses_notebook_is_asked_about(saved_lesson, monkeypatch):
+    from typer.testing import CliRunner
+
+    from pgcourse import notebook
+
+    app = typer.Typer()
+    app.command()(room.command)
+    monkeypatch.setattr(room, "progress", lambda *_, **__: pytest.fail("it was run"))
+    monkeypatch.setattr(notebook.os, "getuid", lambda: -1)
+    done = CliRunner().invoke(app, [str(saved_lesson)], input="n\n")
+    assert done.exit_code == 1 and f"{LESSON}.ipynb: somebody else's" in done.output
+    monkeypatch.setattr(room, "progress", lambda *_, **__: [])
+    for call, typed in (([str(saved_lesson), "--yes"], ""), ([str(saved_lesson)], "y\n")):
+        assert CliRunner().invoke(app, call, input=typed).exit_code == 0
+
+
+def test_where_nothing_isolates_it_is_said(saved_lesson, root, monkeypatch):
+    said = []
+    monkeypatch.setattr(room, "judged", lambda *_: ({}, "NOT ISOLATED"))
+    progress(saved_lesson, root, warn=said.append)
+    assert len(said) == 1 and "No sandbox works" in said[0]
+    monkeypatch.setattr(room, "judged", lambda *_: ({}, "bubblewrap"))
+    progress(saved_lesson, root, warn=said.append)
+    assert len(said) == 1

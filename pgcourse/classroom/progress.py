@@ -15,6 +15,7 @@ import typer
 from pgcourse.checks import LESSONS, lesson_exercises
 from pgcourse.checks.core import VISIBLE_SEED
 from pgcourse.classroom.build import ROOT
+from pgcourse.notebook import somebody_elses
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,13 @@ class Row:
     pitfall: str = ""
 
 
-def progress(folder, root=ROOT, tell=None):
+def progress(folder, root=ROOT, tell=None, warn=None):
     """Every exercise of every lesson, as the notebooks in this folder answer it.
 
     folder  : holds 01_policy_gradient_theorem.ipynb and so on; one that is missing is not begun
     root    : the clone, with the solved notebooks
     tell    : called with the name of each lesson that is judged
+    warn    : called with a sentence where no sandbox works and the saved cells ran with all your rights
     returns : list of Row
     """
     rows = []
@@ -43,7 +45,12 @@ def progress(folder, root=ROOT, tell=None):
         if written(path):
             if tell:
                 tell(lesson)
-            found = judged(path, lesson, root)
+            found, isolation = judged(path, lesson, root)
+            if isolation == "NOT ISOLATED" and warn:
+                warn(
+                    "No sandbox works on this machine: your saved cells ran as they do in JupyterLab."
+                )
+                warn = None
         for name, exercise in lesson_exercises(lesson).items():
             verdict = found.get(name)
             if verdict is None or verdict["pitfall"] == "not written":
@@ -71,7 +78,7 @@ def written(path):
 
 
 def judged(path, lesson, root):
-    """{exercise: verdict} of a saved notebook; {} where it cannot be read."""
+    """({exercise: verdict}, isolation) of a saved notebook; ({}, "") where it cannot be read."""
     from pgcourse.classroom import intake
     from pgcourse.classroom.judge import grade_submission
     from pgcourse.classroom.warm import Limits
@@ -81,8 +88,8 @@ def judged(path, lesson, root):
         limits = Limits(unsafe=True)
         result = grade_submission(path.read_bytes(), source, VISIBLE_SEED, limits)
     except intake.Unreadable:
-        return {}
-    return result["exercises"]
+        return {}, ""
+    return result["exercises"], result["isolation"]
 
 
 MARKS = {"passed": "[green]✓ passed[/]", "tried": "[yellow]… tried[/]", "not yet": "  not yet"}
@@ -121,6 +128,9 @@ def command(
     folder: Annotated[
         Path, typer.Argument(help="Where your notebooks are; by default course/ of the clone.")
     ] = ROOT / "course",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Run notebooks that belong to somebody else, too.")
+    ] = False,
 ):
     """Which exercises of which lesson pass in your saved notebooks (save them first)."""
     from rich.console import Console
@@ -129,7 +139,16 @@ def command(
     if not any(folder.glob("[0-9][0-9]_*.ipynb")):
         typer.echo(f"No notebooks of the course in {folder}.", err=True)
         raise typer.Exit(1)
+    others = [p.name for p in folder.glob("[0-9][0-9]_*.ipynb") if somebody_elses(p)]
+    if others and not yes:
+        names = ", ".join(sorted(others))
+        typer.confirm(f"{names}: somebody else's. To judge them is to run them. Go on?", abort=True)
+    warnings = []
     with Console(stderr=True).status("") as status:
-        rows = progress(folder, tell=lambda lesson: status.update(f"judging {lesson}"))
+        rows = progress(
+            folder, tell=lambda lesson: status.update(f"judging {lesson}"), warn=warnings.append
+        )
+    for line in warnings:
+        typer.echo(line, err=True)
     console.print(table(rows))
     console.print(summary(rows))
