@@ -14,7 +14,8 @@ def softmax(theta):
         pi_i = exp(theta_i) / sum_j exp(theta_j)
 
     theta   : float, preferences (logits), [..., A]; the softmax runs over the last axis
-    returns : pi, [..., A], positive, sums to 1 over the last axis
+    returns : pi, [..., A], positive, sums to 1 over the last axis; made by torch's operations, so that
+              autograd can go back through it
     source  : Sutton & Barto 2018, eq. 13.2
     """
     z = torch.exp(theta - theta.max(dim=-1, keepdim=True).values)

@@ -94,6 +94,11 @@ plt.xlabel("payoff against the opponent who answers best (wins per game)")
 plt.title("A predictable policy can be exploited")
 plt.show()
 
+# %% claim="the_uniform_policy_cannot_be_exploited"
+# A best answer wins every game against one action, 0.4 against mostly rock, nothing against uniform, where all actions are worth the same.
+assert [round(loss, 5) for loss in worst.values()] == [-1, -1, -0.4, 0]
+assert (payoff @ torch.full((3,), 1 / 3)).abs().max() < 1e-6
+
 # %% [markdown]
 # A policy that is sure of one action loses every game against this opponent. The uniform one cannot be
 # exploited, and "take the action with the largest value" does not describe it: against it all three

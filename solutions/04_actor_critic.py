@@ -26,7 +26,7 @@
 # - train actor and critic together (A2C) until CartPole is solved, and say what "solved" means,
 # - let several processes train one network at the same time, without locks (A3C).
 #
-# **You need** lessons 1 to 3. About 100 minutes; training takes one or two of them, in four cells.
+# **You need** lessons 1 to 3. About 100 minutes; training takes one or two of them, in five cells.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
@@ -592,9 +592,10 @@ assert all(figures["solved after"]), figures
 #   \delta_t = r_t + \gamma V(s_{t+1}) - V(s_t).$$
 #
 # Small $n$ trusts the critic: little noise, but its errors become **bias**. Large $n$ trusts what happened:
-# no bias, but the noise of many rewards, **variance**. **Generalized advantage estimation** (GAE) averages
-# all $n$ with weights $(1 - \lambda) \lambda^{n-1}$. In the average, $\delta_{t+l}$ appears in every
-# $A^{(n)}$ with $n > l$; the weights of those add up to $\lambda^l$, so
+# little bias (none once $n$ reaches the end of the episode), but the noise of many rewards, **variance**.
+# **Generalized advantage estimation** (GAE) averages all $n$ with weights $(1 - \lambda) \lambda^{n-1}$. In
+# the average, $\delta_{t+l}$ appears in every $A^{(n)}$ with $n > l$; the weights of those add up to
+# $\lambda^l$, so
 #
 # $$A^{\text{GAE}}_t = \sum_{l \ge 0} (\gamma\lambda)^l\, \delta_{t+l}
 #   \qquad\Longleftrightarrow\qquad
@@ -924,10 +925,10 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3.5), sharey=True)
 plots.learning_curves(by_lambda, ax=left, label="return")
 left.set_title("in training: actions drawn")
 for color, (name, tests) in zip(plots.COLORS, tests_of.items(), strict=False):
-    scores = torch.tensor([test.scores[1:] for test in tests])
-    for one in scores:
+    tested = torch.tensor([test.scores[1:] for test in tests])
+    for one in tested:
         right.plot(tests[0].steps[1:], one, color=color, alpha=0.25, lw=0.8)
-    right.plot(tests[0].steps[1:], scores.mean(dim=0), color=color, lw=2)
+    right.plot(tests[0].steps[1:], tested.mean(dim=0), color=color, lw=2)
     print(f"{name:8s} solved after", [test.solved_at for test in tests], "steps")
 right.axhline(475, color=plots.BLACK, ls="--", lw=1)
 right.set_xlabel("environment steps")

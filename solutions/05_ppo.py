@@ -970,7 +970,7 @@ assert figures["share of random episodes that get there"] < 0.1, figures
 # | return | rises, with dips | — |
 # | KL (nats) | 0.0002 … 0.05 per update with these settings, never exactly 0 | what is compared with what? what limits a step? |
 # | entropy | sinks slowly from $\log A$ | what pushes it down so fast? why does nothing? |
-# | clip fraction | a few % to 40 % | is the ratio a ratio? |
+# | fraction clipped (the clip fraction) | a few % to 40 % | is the ratio a ratio? |
 # | explained variance | rises toward 1 in the first rollouts; may fall, even below 0, once the returns hardly vary | does the critic learn? from the right targets? |
 # | first ratio error | 0 up to rounding: before the first step the ratio is 1 | are the two log-probabilities those of the same actions, by the same weights? |
 #

@@ -698,7 +698,7 @@ plt.show()
 
 # %% [markdown]
 # A single critic believes in a treasure that it invented itself, and its own target confirms it. The smaller of two believes in much less:
-# a treasure has to be invented by both. It does not make the belief right: here the smaller one still errs upward in most seeds (the target asks for
+# a treasure has to be invented by both. It does not make the belief right: here the smaller one still errs upward, in every seed (the target asks for
 # the *best* action by it), elsewhere it errs downward, as you will see on the pendulum. But an action that is *under*rated is merely not tried; an overrated one is chased.
 
 # %% claim="two_critics_believe_in_less" slow=true
@@ -707,7 +707,7 @@ figures = {str(n): [round(believe(n, seed, 200), 3) for seed in range(20)] for n
 alone, paired = figures["1"], figures["2"]
 assert sum(a > b for a, b in zip(alone, paired, strict=True)) >= 18, figures
 assert sum(alone) > 2 * sum(paired) and min(alone) > 0, figures
-assert sum(x > 0 for x in paired) > 10, figures
+assert min(paired) > 0, figures
 
 # %% [markdown]
 # ## The actor climbs the critic
@@ -990,8 +990,8 @@ plots.animate(run.policy, "Pendulum-v1", seed=1593, max_steps=200)
 
 # %% [markdown]
 # Left: the torque that the policy plays in every state, and the steps of another episode on top. It begins
-# near the bottom (angle $\pm\pi$), swings from side to side to gain speed, and ends in the middle: upright
-# and standing still. Right: that episode in time. Note how little torque balancing takes.
+# near the bottom (angle $\pm\pi$), swings to gain speed, and ends in the middle, standing still. Right: that episode in time. Balancing takes little
+# torque. (Look closely: a policy may come to rest a little to one side, held there by a small constant torque. At 0.1 rad that costs 0.01 a step, next to nothing.)
 
 
 # %%

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pgcourse import checks
 
-LESSONS = [n for n, room in checks.LESSONS.items() if find_spec(f"pgcourse.exercises.{room}")]
+LESSONS = [n for n, room in checks.LESSONS.items() if not find_spec(f"pgcourse.checks.{room}")]
 
 
 def path(lesson):

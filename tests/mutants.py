@@ -259,6 +259,11 @@ OUTSIDE = {  # exercise: ((part of the survivor, why no input of the contract te
     "probability_ratio": (
         ("clamp(-100, 100)", "no policy changes by a factor e^100 in an update"),
     ),
+    "squashed_gaussian_logp": (
+        ("log_std ⟶ log_std.clamp(-100, 100)", "no standard deviation is e^100"),
+        ("-log_std ⟶ (-log_std).clamp(-100, 100)", "no standard deviation is e^100"),
+    ),
+    "normalize_advantage": (("1e-08", "the epsilon is a convention: any small one is right"),),
     "approx_kl": (("log_rho ⟶ log_rho.clamp(-100, 100)", "no policy changes by a factor e^100"),),
 }
 

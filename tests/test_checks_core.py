@@ -1,5 +1,6 @@
 """The judge itself: it never raises for a student's fault, says what came, leaks nothing, takes no time."""
 
+import inspect
 import subprocess
 import sys
 import time
@@ -438,3 +439,47 @@ def test_a_mistake_of_ones_own_is_not_put_down_to_a_helper():
     right = SOFTMAX.replace("torch.exp(theta)", "torch.exp(theta - theta.max(-1, True).values)")
     exec(right.format("-"), notebook)
     assert str(judge(notebook["grad_log_softmax"])).count("softmax") == 1
+
+
+def log_of_a_little_more(logits, mask=None):
+    same_shape(states=logits[..., 0], mask=mask)
+    pi = torch.softmax(logits, -1)
+    each = -(pi * torch.log(pi + 1e-6)).sum(-1)
+    return each.mean() if mask is None else each[mask].mean()
+
+
+def log_of_the_slope(mean, log_std, pre_tanh):
+    same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
+    gauss = torch.distributions.Normal(mean, log_std.exp()).log_prob(pre_tanh)
+    return (gauss - torch.log(1 - torch.tanh(pre_tanh) ** 2 + 1e-6)).sum(-1)
+
+
+@pytest.mark.parametrize(
+    "fn, exercise, name",
+    [
+        (log_of_a_little_more, "entropy", "a tiny number in the log"),
+        (log_of_the_slope, "squashed_gaussian_logp", "epsilon or clamp"),
+    ],
+)
+def test_an_approximation_of_practice_has_a_name_and_most_of_the_points(fn, exercise, name):
+    for seed in ("0", "secret"):
+        verdict = judge(fn, exercise, seed)
+        assert verdict.pitfall == name
+        assert verdict.points / 2 < verdict.score < verdict.points, verdict
+
+
+def test_nothing_is_one_times_the_right_one():
+    verdict = verdict_of(lambda x: 2.0003 * x)
+    assert not verdict.passed and " 1 times" not in verdict.message
+
+
+@pytest.mark.parametrize(
+    "exercise", ["critic_loss", "actor_loss", "sac_critic_loss", "ppo_clip_loss"]
+)
+def test_a_constant_that_is_not_detached_costs_a_share_and_not_all(exercise):
+    reference = get(exercise).reference
+    text = inspect.getsource(reference).replace(".detach()", "")
+    space = dict(reference.__globals__)
+    exec(text, space)
+    verdict = judge(space[exercise])
+    assert 0 < verdict.points - verdict.score <= 0.2 * verdict.points, verdict

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pgcourse.checks import get
+from pgcourse.checks import get, lesson_exercises
 from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Case
-from pgcourse.classroom import judge, warm
+from pgcourse.classroom import judge, warm, wire
+from pgcourse.classroom.build import ROOT
 from tests import classes
 from tests.adversaries import RIGHT, SIGNATURE, attack, inside, whole
 from tests.classes import FULL, SOURCE, notebook, to_bytes
@@ -135,3 +136,26 @@ def test_the_signal_is_said_of_the_visible_run_only():
     assert "SIG" not in secret["message"]
     open_ = graded({"score_step": code.replace("SHOWN", "False")})["score_step"]
     assert "SIGTERM" in open_["message"]
+
+
+def test_a_judge_holds_little_of_what_is_sent():
+    """All cases of an exercise at once, whatever they are: a hostile one, and every honest one."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    big = {
+        "score_step": whole("return torch.zeros(2**24 - 16)"),
+        "softmax": "def softmax(theta):\n    return [[] for _ in range(10**6)]",
+        "grad_log_softmax": "def grad_log_softmax(theta, action):\n    return torch.zeros(2**22 // 8 - 9, dtype=torch.float64)",
+    }
+    verdicts = graded(big)
+    assert {name for name, v in verdicts.items() if v["score"] == 0} == set(big)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 1024
+
+
+@pytest.mark.parametrize("lesson", sorted(p.stem for p in ROOT.glob("solutions/[0-9]*.ipynb")))
+def test_every_honest_reply_is_far_smaller_than_it_may_be(lesson):
+    for exercise in lesson_exercises(lesson).values():
+        for seen in exercise.known(exercise.reference, VISIBLE_SEED):
+            size = len(wire.pack({"number": 1, "reply": dict(seen, error=None)}))
+            assert size < judge.MOST_REPLY[0] / 4, (exercise.name, size)

@@ -481,28 +481,34 @@ LARGE_ERRORS = dict(
 CRITIC_LOSS = Exercise(
     reference=critic_loss,
     accept=(critic_half,),
-    parts={"values and gradient": 2, "time and environments": 1, "shapes": 1, "clean": 1},
+    parts={
+        "values and gradient": 1,
+        "the target is a constant": 1,
+        "time and environments": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
     cases=[
         Case(
             "three values",
             lambda g: dict(val=torch.tensor([1.0, 2.0, 3.0]), target=torch.tensor([2.0, 2.0, 1.0])),
             "values and gradient",
-            ("val", "target"),
+            ("val",),
         ),
         *error_cases("values and gradient", "val", "target"),
-        Case("ten values", lambda g: errors(g, 10), "values and gradient", ("val", "target")),
+        Case("ten values", lambda g: errors(g, 10), "values and gradient", ("val",)),
         Case("float64", lambda g: errors(g, 6, dtype=F64), "values and gradient", ("val",)),
         Case(
             "targets far away",
             lambda g: dict(val=normal(g, 5), target=normal(g, 5, scale=300.0)),
             "values and gradient",
-            ("val", "target"),
+            ("val",),
         ),
         Case(
             "time and environments",
             lambda g: errors(g, 5, 3),
             "time and environments",
-            ("val", "target"),
+            ("val",),
         ),
         Case(
             "values [3, 1] and targets [3]",
@@ -520,6 +526,18 @@ CRITIC_LOSS = Exercise(
             "values in the thousands",
             lambda g: dict(LARGE_ERRORS),
             "values and gradient",
+            ("val",),
+        ),
+        Case(
+            "a constant with a graph",
+            lambda g: errors(g, 7),
+            "the target is a constant",
+            ("val", "target"),
+        ),
+        Case(
+            "constants with a graph",
+            lambda g: errors(g, 3, 2),
+            "the target is a constant",
             ("val", "target"),
         ),
     ],
@@ -651,34 +669,40 @@ LARGE_DECISIONS = dict(
 
 ACTOR_LOSS = Exercise(
     reference=actor_loss,
-    parts={"values and gradient": 2, "time and environments": 1, "shapes": 1, "clean": 1},
+    parts={
+        "values and gradient": 1,
+        "the advantage is a constant": 1,
+        "time and environments": 1,
+        "shapes": 1,
+        "clean": 1,
+    },
     cases=[
         Case(
             "two decisions",
             lambda g: dict(logp=torch.tensor([-0.5, -1.0]), adv=torch.tensor([2.0, -0.5])),
             "values and gradient",
-            ("logp", "adv"),
+            ("logp",),
         ),
         *score_cases("values and gradient"),
-        Case("ten decisions", lambda g: decisions(g, 10), "values and gradient", ("logp", "adv")),
+        Case("ten decisions", lambda g: decisions(g, 10), "values and gradient", ("logp",)),
         Case("float64", lambda g: decisions(g, 6, dtype=F64), "values and gradient", ("logp",)),
         Case(
             "rare actions, large advantages",
             lambda g: dict(logp=-20 * torch.rand(9, generator=g) - 9, adv=normal(g, 9, scale=50.0)),
             "values and gradient",
-            ("logp", "adv"),
+            ("logp",),
         ),
         Case(
             "a very rare action",
             lambda g: dict(logp=torch.tensor([-60.0, -0.1]), adv=torch.tensor([1.0, 0.2])),
             "values and gradient",
-            ("logp", "adv"),
+            ("logp",),
         ),
         Case(
             "time and environments",
             lambda g: decisions(g, 5, 3),
             "time and environments",
-            ("logp", "adv"),
+            ("logp",),
         ),
         Case(
             "log-probabilities [3] and advantages [3, 1]",
@@ -696,6 +720,18 @@ ACTOR_LOSS = Exercise(
             "large advantages of rare actions",
             lambda g: dict(LARGE_DECISIONS),
             "values and gradient",
+            ("logp",),
+        ),
+        Case(
+            "a constant with a graph",
+            lambda g: decisions(g, 7),
+            "the advantage is a constant",
+            ("logp", "adv"),
+        ),
+        Case(
+            "constants with a graph",
+            lambda g: decisions(g, 3, 2),
+            "the advantage is a constant",
             ("logp", "adv"),
         ),
     ],
@@ -2669,6 +2705,16 @@ def some_right_after_one_push(seen, expected):
     return any(right) and not all(right)
 
 
+def large_push(g):
+    """The gradients that make a step are those of the worker, whatever their size."""
+    args = asynchronous(g, "shared", 2)
+    pushes = [
+        (worker, [None if x is None else 1e4 * x for x in grads])
+        for worker, grads in args["pushes"]
+    ]
+    return args | dict(pushes=pushes)
+
+
 A3C_PUSH_GRADIENTS = Exercise(
     reference=a3c_push_gradients,
     driver="push_gradients",
@@ -2712,6 +2758,7 @@ A3C_PUSH_GRADIENTS = Exercise(
             "the worker",
         ),
         Case("where the gradients are stored", lambda g: asynchronous(g, "memory", 2), "memory"),
+        Case("gradients in the thousands", large_push, "push after push"),
     ],
     pitfalls=[
         Pitfall(

@@ -1584,8 +1584,17 @@ def normalize_by(correction, eps):
     def fn(adv, mask=None):
         same_shape(adv=adv, mask=mask)
         kept = adv if mask is None else adv[mask]
-        scaled = (adv - kept.mean()) / (kept.std(correction=correction) + eps)
+        spread = kept.std(correction=correction) if kept.numel() > 1 else 0.0
+        scaled = (adv - kept.mean()) / (spread + eps)
         return scaled if mask is None else torch.where(mask, scaled, 0.0)
+
+    return fn
+
+
+def normalize_alone_is_nan(eps):
+    def fn(adv, mask=None):
+        made = normalize_by(1, eps)(adv, mask)
+        return made if (adv if mask is None else adv[mask]).numel() > 1 else made * torch.nan
 
     return fn
 
@@ -1596,7 +1605,8 @@ def normalize_inside_root(correction, eps):
     def fn(adv, mask=None):
         same_shape(adv=adv, mask=mask)
         kept = adv if mask is None else adv[mask]
-        scaled = (adv - kept.mean()) / (kept.var(correction=correction) + eps).sqrt()
+        spread = kept.var(correction=correction) if kept.numel() > 1 else kept.new_zeros(())
+        scaled = (adv - kept.mean()) / (spread + eps).sqrt()
         return scaled if mask is None else torch.where(mask, scaled, 0.0)
 
     return fn
@@ -1710,9 +1720,10 @@ def normalize_compresses(correction):
 def normalize_broadcasts(correction):
     def fn(adv, mask=None):
         if mask is None:
-            return standardize(adv, adv, correction)
+            return normalize_by(correction, 1e-8)(adv)
         kept = adv.expand(torch.broadcast_shapes(adv.shape, mask.shape))[mask.expand_as(mask)]
-        return torch.where(mask, standardize(adv, kept, correction), 0.0)
+        few = min(correction, kept.numel() - 1)
+        return torch.where(mask, standardize(adv, kept, few), 0.0)
 
     return fn
 
@@ -1813,6 +1824,11 @@ NORMALIZE_ADVANTAGE = Exercise(
             "padding of any content",
         ),
         Case(
+            "one advantage that counts",
+            lambda g: dict(adv=normal(g, 8), mask=torch.arange(8) == 5),
+            "equal advantages",
+        ),
+        Case(
             "four equal advantages", lambda g: dict(adv=torch.full((4,), 2.0)), "equal advantages"
         ),
         Case(
@@ -1832,8 +1848,20 @@ NORMALIZE_ADVANTAGE = Exercise(
             "mask",
         ),
         Case("advantages in the thousands", lambda g: dict(adv=LARGE), "no mask"),
+        Case(
+            "advantages near -1000",
+            lambda g: dict(adv=tensor(-1001.0, -1001.0, -1003.0, -1006.0)),
+            "no mask",
+        ),
+        Case("falling advantages", lambda g: dict(adv=tensor(3e3, 2e3, 1e3, 0.0)), "no mask"),
     ],
     pitfalls=[
+        Pitfall(
+            "nan for a single advantage",
+            "The std over N - 1 elements of a single one is 0 / 0, nan: return 0 where there is only one.",
+            normalize_alone_is_nan(1e-8),
+            also=(normalize_alone_is_nan(1e-5),),
+        ),
         normalize_pitfall(
             "not scaled",
             "It centers without scaling: the standard deviation is not divided out.",

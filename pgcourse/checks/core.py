@@ -11,15 +11,23 @@ import hashlib
 import html
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 
 from pgcourse.checks import drivers, recognize, showing
-from pgcourse.checks.compare import alike, close, difference, quiz_fault, state_fault
+from pgcourse.checks.compare import (
+    alike,
+    close,
+    difference,
+    nearly,
+    quiz_fault,
+    state_fault,
+)
 from pgcourse.checks.edits import compiled
 from pgcourse.checks.guards import guards_refuse
+from pgcourse.checks.signs import tells
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
@@ -57,6 +65,7 @@ class Pitfall:
     also  : the same mistake on top of another right convention (a factor 1/2, the other std)
     telltale : for a mistake whose numbers cannot be foreseen (it draws random ones): a function of
                the list of observations that recognizes it; None = recognized by its numbers
+    near     : an approximation that practice uses: a part earns its points where it is right to a thousandth
     symptom  : its telltale is true of many mistakes ("negative", "padding counts"): looked at last,
                and called with what was seen and what is right
     """
@@ -68,6 +77,7 @@ class Pitfall:
     telltale: Callable | None = None
     also: tuple = ()
     symptom: bool = False
+    near: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,15 +212,16 @@ class Exercise:
                 found, where = faults[i], []
             if not found:
                 symptoms = (
-                    p
-                    for p in self.pitfalls
-                    if p.symptom and recognize.tells(p, self, seen, expected)
+                    p for p in self.pitfalls if p.symptom and tells(p, self, seen, expected)
                 )
                 found, where = next(symptoms, None), self.first_part(failing)
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
         i = self.smallest(shown, seed) if shown else i
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
+        if getattr(found, "near", False):
+            earned = self.nearly_earned(failing, seen, expected, earned["clean"] is not False)
+            score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if name == "no ValueError" and self.guarded(i, seed):
             says += " The line that was given at the top does that: keep it first."
@@ -224,6 +235,12 @@ class Exercise:
             example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
+
+    def nearly_earned(self, failing, seen, expected, clean):
+        """The parts that an approximation earns: where it is right to a thousandth, but for one."""
+        far = [i for i in failing if seen[i]["error"] or not nearly(seen[i], expected[i])]
+        wrong = {self.cases[i].part for i in far or failing[:1]}
+        return {part: part not in wrong for part in self.parts} | {"clean": clean}
 
     def convention(self, seen, seed):
         """(expected, faults) under the right convention that leaves the fewest cases wrong.
@@ -285,6 +302,7 @@ class Verdict:
     message : the sentence for the learner
     earned  : {part: True, False, or None where it was not counted: the first part is wrong}
     example : the smallest case that shows it; "" in a graded run, whose inputs are secret
+    where   : the line in the learner's own text (checks.where.Located), None if not looked for or found
     """
 
     exercise: Exercise
@@ -296,6 +314,7 @@ class Verdict:
     example: str = ""
     why: str = ""
     traceback: str = ""
+    where: object = None
 
     @property
     def points(self):
@@ -316,7 +335,8 @@ class Verdict:
         if self.passed:
             return f"{self.headline}\n{self.message}" if self.carried else self.headline
         parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
-        lines = [self.headline, self.message, self.example, self.why, f"Parts: {parts}"]
+        where = str(self.where) if self.where else ""
+        lines = [self.headline, self.message, self.example, self.why, where, f"Parts: {parts}"]
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
 
     __repr__ = __str__
@@ -332,6 +352,8 @@ class Verdict:
                 rows.append(f"<pre style='margin:.3em 0'>{html.escape(self.example)}</pre>")
             if self.why:
                 rows.append(f"<i>{html.escape(self.why)}</i>")
+            if self.where:
+                rows.append(self.where._repr_html_())
             parts = " &nbsp; ".join(
                 f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
             )
@@ -361,15 +383,22 @@ class CheckFailed(AssertionError):
         return [f"CheckFailed: {self}"]
 
 
-def judge(fn, exercise=None, seed=None):
+def judge(fn, exercise=None, seed=None, where=False):
     """Judge a function; never raises for a student's fault.
 
     fn       : the student's function (anything that is not one is judged too)
     exercise : name of the exercise or an Exercise; by default the function's own name
     seed     : what the inputs are made from; by default PGCOURSE_SEED, else the visible seed
+    where    : also look for the line, in the function's own text (up to two more CPU seconds)
     returns  : Verdict
     raises   : KeyError if there is no such exercise
     """
+    verdict, seen, seed = judged(fn, exercise, seed)
+    return replace(verdict, where=find(fn, verdict, seed, seen)) if where else verdict
+
+
+def judged(fn, exercise=None, seed=None):
+    """(verdict, observations, seed) of `judge`."""
     from pgcourse.checks import get
     from pgcourse.checks.carried import carried
 
@@ -379,7 +408,7 @@ def judge(fn, exercise=None, seed=None):
     if not callable(fn):
         says = f"Expected a function; got {type(fn).__name__}. Run the cell that defines it first."
         nothing = dict.fromkeys(exercise.parts)
-        return Verdict(exercise, False, 0.0, "not a function", says, nothing)
+        return Verdict(exercise, False, 0.0, "not a function", says, nothing), [], seed
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so few numbers: on a busy machine a second thread costs seconds
     try:
@@ -387,26 +416,55 @@ def judge(fn, exercise=None, seed=None):
         def observe(seed):
             return exercise.observe(fn, seed)
 
-        verdict = exercise.verdict(seed, observe(seed), observe)
-        return verdict if verdict.passed else carried(fn, exercise, seed, verdict)
+        seen = observe(seed)
+        verdict = exercise.verdict(seed, seen, observe)
+        if not verdict.passed:
+            verdict = carried(fn, exercise, seed, verdict)
+        return verdict, seen, seed
     finally:
         torch.set_num_threads(threads)
+
+
+def find(fn, verdict, seed, seen):
+    """Where a wrong function goes wrong (checks.where.Located), or None."""
+    if verdict.passed or not seen or verdict.pitfall == "not written":
+        return None
+    from pgcourse.checks.where import locate  # a right answer does not wait for it
+
+    try:
+        return locate(fn, verdict.exercise, seed, seen)
+    except Exception:  # whatever a learner's objects do when they are copied: the card is there
+        return None
 
 
 def check(fn, exercise=None):
     """Judge a function, show the verdict as a card, and return the points earned as a float.
 
+    The card comes at once; the line of a mistake is added to it when it has been found.
+
     raises : CheckFailed (an AssertionError with the verdict on it) if nothing was earned
     """
-    verdict = judge(fn, exercise)
+    verdict, seen, seed = judged(fn, exercise)
+    card = show_card(verdict)
+    if str(seed) == VISIBLE_SEED:
+        where = find(fn, verdict, seed, seen)
+        if where:
+            verdict = replace(verdict, where=where)
+            card.update(verdict) if card else print(where)
+    if verdict.score == 0:
+        raise CheckFailed(verdict)
+    return float(min(max(verdict.score, 0.0), verdict.points))
+
+
+def show_card(verdict):
+    """Show it; in a notebook, returns the handle by which the card can be changed."""
     try:
         from IPython import get_ipython
         from IPython.display import display
 
-        show_card = display if get_ipython() else print
+        if get_ipython():
+            return display(verdict, display_id=True)
     except ImportError:
-        show_card = print
-    show_card(verdict)
-    if verdict.score == 0:
-        raise CheckFailed(verdict)
-    return float(min(max(verdict.score, 0.0), verdict.points))
+        pass
+    print(verdict)
+    return None

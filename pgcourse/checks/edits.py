@@ -68,6 +68,7 @@ class Mistake:
     why: str = ""
     telltale: Callable | None = None
     symptom: bool = False
+    near: bool = False
     reference: Callable | None = None
     values: dict = field(default_factory=dict, compare=False)
 
@@ -96,7 +97,9 @@ class Mistake:
         if not isinstance(version, tuple):
             return version
         filled = [fill(e, {**self.holes, **self.values}) for e in version]
-        return compiled(self.reference, filled, f"<{self.reference.__name__}: {self.name}>")
+        place = self.versions.index(version)  # each version's text can be looked up
+        where = f"<{self.reference.__name__}: {self.name}{f' ({place})' if place else ''}>"
+        return compiled(self.reference, filled, where)
 
     @property
     def wrong(self):
@@ -107,11 +110,14 @@ class Mistake:
         return tuple(self.functions[1:])
 
 
-def mistake(name, says, *versions, why="", also=()):
-    """A Mistake: its edits, or one function; `also` are further versions (an Edit, a tuple, a function)."""
+def mistake(name, says, *versions, why="", also=(), near=False):
+    """A Mistake: its edits, or one function; `also` are further versions (an Edit, a tuple, a function).
+
+    near : an approximation that practice uses; a part earns its points where it is right to a thousandth
+    """
     first = versions[0] if versions and callable(versions[0]) else versions
     rest = (v if callable(v) or isinstance(v, tuple) else (v,) for v in also)
-    return Mistake(name, says, (first, *rest), why)
+    return Mistake(name, says, (first, *rest), why, near=near)
 
 
 def telltale(name, says, wrong, sign, why=""):

@@ -60,16 +60,19 @@ def solve(run, seen, start):
     for _, _, h, r in sorted(tried)[:BEST]:
         for _ in range(STEPS):
             size = r.abs().max().item()
-            if size < 1e-5 * scale:
+            if size < 1e-8 * scale:
                 return h
             columns = [slope(residual, h, j, r) for j in range(len(h))]
             if any(c is None for c in columns):
                 break
             J = torch.stack(columns, 1)
             move = torch.linalg.lstsq(J, -r.unsqueeze(1), driver="gelsd").solution[:, 0].tolist()
-            h, r = shorter(residual, h, move, 0.8 * size)
-            if r is None:
+            new, better = shorter(residual, h, move, 0.8 * size)
+            if better is None:
                 break
+            h, r = new, better
+        if r.abs().max().item() < 1e-5 * scale:  # as near as rounding lets it come
+            return h
     return None
 
 

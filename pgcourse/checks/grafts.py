@@ -145,14 +145,25 @@ def grafts(tree, pieces):
             for piece, hole in pieces.holed:
                 new = put(piece, hole, node)
                 yield Edit("an operation is missing", "", tree, path, node, new, node.lineno)
+    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n)}
+    missing = [s for s in pieces.statements if not replaces(s, stored)]
     for path, body in statement_lists(tree):
         for i in range(len(body) + 1):
             if i < len(body) and is_docstring(body[i]):
                 continue
             line = body[min(i, len(body) - 1)].lineno
-            for s in [*pieces.statements, *(detached(tree) if path == (("body", None),) else ())]:
+            for s in [*missing, *(detached(tree) if path == (("body", None),) else ())]:
                 where = (*path[:-1], (path[-1][0], slice(i, i)))
                 yield Edit("a statement is missing", "", tree, where, [], [s], line)
+
+
+def replaces(statement, stored):
+    """Whether it gives a name of the learner's another value, whatever it was."""
+    if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+        return False
+    name = statement.targets[0].id
+    reads = (n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name))
+    return name in stored and name not in reads
 
 
 def lent(node, piece):
@@ -177,8 +188,16 @@ def detached(tree):
 
 
 def read_locals(tree):
-    own = set(locals_of(tree))
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and loads(n) and n.id in own}
+    """Locals whose value is used; to be written into (`x[i] = y`, `x.append(y)`) is no use."""
+    own, written = set(locals_of(tree)), []
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Subscript | ast.Attribute) and not loads(n):
+            written.append(n.value)
+        elif isinstance(n, ast.Expr) and isinstance(n.value, ast.Call):
+            written += [n.value.func.value] if isinstance(n.value.func, ast.Attribute) else []
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and loads(n) and n.id in own]
+    aside = set(map(id, written))
+    return {n.id for n in names if id(n) not in aside}
 
 
 def own_expressions(tree):

@@ -1,14 +1,13 @@
-"""Exercises of lesson 1: the softmax policy, its score, exact values and the exact gradient."""
+"""Exercises of lesson 1: exact values, the exact gradient and its estimate; the first three in the new form."""
 
 import torch
 
-from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, normal, times
 from pgcourse.checks.quiz_gradient import QUIZ_GRADIENT
-from pgcourse.distributions import grad_log_softmax, softmax
-from pgcourse.estimators import score_function_gradient, score_step
+from pgcourse.estimators import score_function_gradient
+from pgcourse.exercises import policy_gradient_theorem as first
 from pgcourse.mdp import (
     MDP,
     action_values,
@@ -21,261 +20,10 @@ from pgcourse.mdp import (
 
 F64 = torch.float64
 
-# --- softmax ---
-
-
-def softmax_twice(theta):
-    return torch.softmax(torch.softmax(theta, -1), -1)
-
-
-def softmax_over_the_table(theta):
-    z = torch.exp(theta - theta.max())
-    return z / z.sum()
-
-
-def softmax_over_states(theta):
-    return torch.softmax(theta, dim=0)
-
 
 def softmax_overflows(theta):
     return torch.exp(theta) / torch.exp(theta).sum(-1, keepdim=True)
 
-
-def softmax_global_max(theta):
-    z = torch.exp(theta - theta.max())
-    return z / z.sum(-1, keepdim=True)
-
-
-def softmax_without_exp(theta):
-    return theta / theta.sum(-1, keepdim=True)
-
-
-def softmax_base_two(theta):
-    return torch.softmax(theta * torch.log(torch.tensor(2.0, dtype=theta.dtype)), -1)
-
-
-def softmax_is_sigmoid(theta):
-    return torch.sigmoid(theta)
-
-
-def softmax_greedy(theta):
-    return torch.nn.functional.one_hot(theta.argmax(-1), theta.shape[-1]).to(theta.dtype)
-
-
-def softmax_overflows_later(theta):
-    return softmax_overflows(theta.double()).to(theta.dtype)
-
-
-def softmax_nan_hidden(theta):
-    return torch.nan_to_num(softmax_overflows(theta))
-
-
-def softmax_not_divided(theta):
-    return torch.exp(theta - theta.max(-1, keepdim=True).values)
-
-
-def softmax_exponentials(theta):
-    return torch.exp(theta)
-
-
-def softmax_of_sigmoids(theta):
-    z = torch.sigmoid(theta)
-    return z / z.sum(-1, keepdim=True)
-
-
-def softmax_scaled(c):
-    return lambda theta: torch.softmax(c * theta, -1)
-
-
-def softmax_by_root(theta):
-    return torch.softmax(theta / theta.shape[-1] ** 0.5, -1)
-
-
-def softmax_clips_preferences(limit):
-    return lambda theta: torch.softmax(theta.clamp(-limit, limit), -1)
-
-
-def softmax_clips_exponents(limit):
-    return lambda theta: softmax_overflows(theta.clamp(max=limit))
-
-
-def softmax_clips_probabilities(least):
-    return lambda theta: torch.softmax(theta, -1).clamp(min=least)
-
-
-def softmax_uniform(theta):
-    return torch.full_like(theta, 1 / theta.shape[-1])
-
-
-def softmax_second_axis(theta):
-    return torch.softmax(theta, min(theta.dim() - 1, 1))
-
-
-def softmax_sum_detached(theta):
-    z = torch.exp(theta - theta.max(-1, keepdim=True).values)
-    return z / z.sum(-1, keepdim=True).detach()
-
-
-def softmax_squeezed(theta):
-    return torch.softmax(theta, -1).squeeze()
-
-
-def softmax_sampled(theta):
-    return torch.nn.functional.gumbel_softmax(theta, dim=-1)
-
-
-def softmax_logged(theta):
-    return torch.log_softmax(theta, -1)
-
-
-def softmax_reversed(theta):
-    return torch.softmax(-theta, -1)
-
-
-SOFTMAX = Exercise(
-    reference=softmax,
-    parts={"one state": 1, "many states": 1, "large preferences": 1, "clean": 1},
-    cases=[
-        Case(
-            "two actions", lambda g: dict(theta=torch.tensor([0.0, 1.0])), "one state", ("theta",)
-        ),
-        Case("five actions", lambda g: dict(theta=normal(g, 5)), "one state", ("theta",)),
-        Case("five others", lambda g: dict(theta=normal(g, 5)), "one state", ("theta",)),
-        Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64)), "one state", ("theta",)),
-        Case("a table", lambda g: dict(theta=normal(g, 3, 4)), "many states", ("theta",)),
-        Case("a table of one state", lambda g: dict(theta=normal(g, 1, 3)), "many states"),
-        Case("time and environments", lambda g: dict(theta=normal(g, 5, 2, 3)), "many states"),
-        Case(
-            "large preferences",
-            lambda g: dict(theta=torch.tensor([200.0, 199.0, -200.0])),
-            "large preferences",
-            ("theta",),
-        ),
-        Case(
-            "states far apart",
-            lambda g: dict(theta=torch.tensor([[100.0, 101.0], [-100.0, -101.0]])),
-            "large preferences",
-        ),
-        Case(
-            "states near 1000 and -1000",
-            lambda g: dict(theta=integers(g, 9, 2, 4) + torch.tensor([[1000.0], [-1000.0]])),
-            "large preferences",
-        ),
-    ],
-    pitfalls=[
-        Pitfall(
-            "softmax twice",
-            "It applies softmax to probabilities: the preferences pass through it twice.",
-            softmax_twice,
-            "With two actions no probability gets beyond 0.73.",
-        ),
-        Pitfall(
-            "normalized over the whole table",
-            "The probabilities of all states together sum to 1; each state's should.",
-            softmax_over_the_table,
-        ),
-        Pitfall(
-            "normalized over states",
-            "It normalizes along the first axis; the actions are on the last one.",
-            softmax_over_states,
-        ),
-        Pitfall(
-            "overflow",
-            "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
-            softmax_overflows,
-            "Preferences can grow while a policy learns, so this may break a run that was going well.",
-            also=(softmax_overflows_later,),
-        ),
-        Pitfall(
-            "nan hidden",
-            "It puts numbers in place of the nan of inf / inf: the probabilities are lost. Subtract the maximum.",
-            softmax_nan_hidden,
-        ),
-        Pitfall(
-            "not normalized",
-            "The exponentials are not divided by their sum: they do not sum to 1.",
-            softmax_not_divided,
-            also=(softmax_exponentials,),
-        ),
-        Pitfall(
-            "preferences clipped",
-            "It clips the preferences: those beyond the limit all count the same, and get no gradient.",
-            softmax_clips_preferences(20),
-            also=(
-                *map(softmax_clips_preferences, (1, 5, 10, 30, 50, 80, 100)),
-                *map(softmax_clips_exponents, (50, 80, 88)),
-            ),
-        ),
-        Pitfall(
-            "probabilities clipped",
-            "It keeps the probabilities away from 0: they do not sum to 1 any more.",
-            softmax_clips_probabilities(1e-3),
-            also=tuple(map(softmax_clips_probabilities, (1e-2, 1e-4))),
-        ),
-        Pitfall(
-            "another temperature",
-            "The preferences are multiplied by a number first: a softmax of another temperature.",
-            softmax_scaled(2),
-            also=(*map(softmax_scaled, (0.5, 0.1, 10)), softmax_by_root),
-        ),
-        Pitfall("uniform", "Every action gets 1/A: the preferences do not enter.", softmax_uniform),
-        Pitfall(
-            "second axis",
-            "It normalizes along axis 1; the actions are on the LAST axis, however many there are.",
-            softmax_second_axis,
-        ),
-        Pitfall(
-            "sum detached",
-            "The values are right, but the sum of the exponentials is cut off from the gradient.",
-            softmax_sum_detached,
-            "Each preference would only pull its own probability up.",
-        ),
-        Pitfall(
-            "axes of length 1 lost",
-            "It squeezes the result: a table with one state comes back without its first axis.",
-            softmax_squeezed,
-        ),
-        Pitfall(
-            "random numbers",
-            "It draws random numbers: the probabilities were asked for, not a sample.",
-            softmax_sampled,
-            telltale=uses_random_numbers,
-        ),
-        Pitfall(
-            "maximum of all states",
-            "It subtracts the maximum of the whole table: a state far below it becomes 0 / 0.",
-            softmax_global_max,
-        ),
-        Pitfall(
-            "exponential missing",
-            "It divides the preferences by their sum, without exp: they may be negative.",
-            softmax_without_exp,
-        ),
-        Pitfall("base two", "It uses powers of 2 in place of powers of e.", softmax_base_two),
-        Pitfall(
-            "sigmoid",
-            "It squashes each preference alone (a sigmoid): the probabilities do not sum to 1.",
-            softmax_is_sigmoid,
-        ),
-        Pitfall(
-            "sigmoids normalized",
-            "It divides sigmoids by their sum: for large preferences all sigmoids are 1.",
-            softmax_of_sigmoids,
-        ),
-        Pitfall(
-            "greedy",
-            "It puts probability 1 on the largest preference: an argmax has no gradient.",
-            softmax_greedy,
-        ),
-        Pitfall("log-probabilities", "It returns log pi, not pi.", softmax_logged),
-        Pitfall(
-            "sign",
-            "Larger preferences get smaller probabilities: a minus sign too many.",
-            softmax_reversed,
-        ),
-    ],
-    read="lesson 1, “A policy with parameters”; Sutton & Barto, section 13.1",
-)
 
 # --- grad_log_softmax: wrong scores, which the exercises below use too ---
 
@@ -286,10 +34,6 @@ def onehot(theta, action):
 
 def minus_softmax(theta, action):
     return onehot(theta, action) - torch.softmax(theta, -1)
-
-
-def score_sign(theta, action):
-    return -minus_softmax(theta, action)
 
 
 def score_taken_only(theta, action):
@@ -385,10 +129,6 @@ def score_entropy(theta, action):
     return -logp.exp() * (logp - (logp.exp() * logp).sum())
 
 
-def score_value(theta, action):
-    return torch.log_softmax(theta, -1)
-
-
 def score_differences(h, central=False):
     """Finite differences of log pi(action) with a step that is far too large."""
 
@@ -403,23 +143,6 @@ def score_differences(h, central=False):
 
 def score_overflows(theta, action):
     return onehot(theta, action) - softmax_overflows(theta)
-
-
-def score_random_direction(theta, action):
-    step = torch.randn_like(theta)
-    gains = torch.log_softmax(theta + 0.1 * step, -1)[action] > torch.log_softmax(theta, -1)[action]
-    return step if gains else -step
-
-
-def score_of_drawn_action(theta, action):
-    return minus_softmax(theta, torch.multinomial(torch.softmax(theta, -1), 1).item())
-
-
-def draws_the_action(seen):
-    """With equal preferences of two actions a score is (1/2, -1/2) or its reverse; a random direction is not."""
-    first = seen[0]["out"]
-    half = torch.is_tensor(first) and first.shape == (2,) and close(first.abs(), 0 * first + 0.5)
-    return uses_random_numbers(seen) and half
 
 
 WRONG_SCORES = [
@@ -530,262 +253,12 @@ WRONG_SCORES = [
 ]
 
 
-def theta_action(theta, action):
-    return lambda g: dict(theta=torch.tensor(theta), action=action)
-
-
 RANDOM_SEARCH = (
     "It draws random numbers. To try directions and keep what helps is random search; "
     "the gradient is a definite vector, the same at every call, and needs no luck."
 )
 RANDOM_WHY = "In P dimensions a random direction is almost perpendicular to the gradient: |cos| is about 1/sqrt(P)."
 
-GRAD_LOG_SOFTMAX = Exercise(
-    reference=grad_log_softmax,
-    parts={"values": 2, "large preferences": 1, "clean": 1},
-    cases=[
-        Case("equal preferences", theta_action([0.0, 0.0], 0), "values"),
-        Case("the rarer action", theta_action([1.0, 0.0], 1), "values"),
-        Case("five actions", lambda g: dict(theta=normal(g, 5), action=3), "values"),
-        Case("five others", lambda g: dict(theta=normal(g, 5), action=0), "values"),
-        Case("float64", lambda g: dict(theta=normal(g, 4, dtype=F64), action=2), "values"),
-        Case("large preferences", theta_action([200.0, 199.0, 0.0], 1), "large preferences"),
-        Case(
-            "preferences near 1000",
-            lambda g: dict(theta=integers(g, 9, 4) + 1000.0, action=2),
-            "large preferences",
-        ),
-        Case(
-            "an action whose probability rounds to 0",
-            theta_action([200.0, 199.0, 0.0], 2),
-            "large preferences",
-        ),
-    ],
-    pitfalls=[
-        Pitfall(
-            "sign",
-            "It is pi - onehot, the gradient of the cross-entropy LOSS: ascent becomes descent.",
-            score_sign,
-            "The policy would learn to avoid what pays.",
-        ),
-        *(Pitfall(name, says, *fns[:1], also=fns[1:]) for name, says, fns in WRONG_SCORES),
-        Pitfall(
-            "value for derivative",
-            "It returns log pi itself, not its derivative.",
-            score_value,
-        ),
-        Pitfall(
-            "overflow",
-            "exp of a large preference is inf: use your stable softmax.",
-            score_overflows,
-        ),
-        Pitfall(
-            "action drawn anew",
-            "It draws an action of its own; the score belongs to the action that was taken.",
-            score_of_drawn_action,
-            telltale=draws_the_action,
-        ),
-        Pitfall(
-            "random search", RANDOM_SEARCH, score_random_direction, RANDOM_WHY, uses_random_numbers
-        ),
-    ],
-    read="lesson 1, “The score”; Sutton & Barto, section 13.1",
-)
-
-# --- score_step ---
-
-
-def step_descends(theta, action, ret, lr):
-    return theta - lr * ret * grad_log_softmax(theta, action)
-
-
-def step_ignores_return(theta, action, ret, lr):
-    return theta + lr * grad_log_softmax(theta, action)
-
-
-def step_with(score):
-    return lambda theta, action, ret, lr: theta + lr * ret * score(theta, action)
-
-
-def step_only(theta, action, ret, lr):
-    return lr * ret * grad_log_softmax(theta, action)
-
-
-def step_return_sign(theta, action, ret, lr):
-    return theta + lr * (1.0 if ret > 0 else -1.0) * grad_log_softmax(theta, action)
-
-
-def step_abs_return(theta, action, ret, lr):
-    return theta + lr * abs(ret) * grad_log_softmax(theta, action)
-
-
-def step_without_rate(theta, action, ret, lr):
-    return theta + ret * grad_log_softmax(theta, action)
-
-
-def step_on_probabilities(theta, action, ret, lr):
-    return torch.softmax(theta, -1) + lr * ret * grad_log_softmax(theta, action)
-
-
-def step_weighted(weight):
-    """A step whose size is another function of the return and the learning rate."""
-    return lambda theta, action, ret, lr: theta + weight(ret, lr) * grad_log_softmax(theta, action)
-
-
-def step_in_probabilities(theta, action, ret, lr):
-    return torch.softmax(score_step(theta, action, ret, lr), -1)
-
-
-def step_toward_return(theta, action, ret, lr):
-    return theta + lr * (ret - theta[action]) * onehot(theta, action)
-
-
-def step_over_preference(theta, action, ret, lr):
-    return theta + lr * (ret - theta[action]) * grad_log_softmax(theta, action)
-
-
-def step_twice(theta, action, ret, lr):
-    return score_step(score_step(theta, action, ret, lr), action, ret, lr)
-
-
-def step_clipped(limit):
-    return lambda theta, action, ret, lr: (
-        theta + (score_step(theta, action, ret, lr) - theta).clamp(-limit, limit)
-    )
-
-
-def step_by_adam(theta, action, ret, lr):
-    return theta + lr * (ret * grad_log_softmax(theta, action)).sign()
-
-
-def step_random_search(theta, action, ret, lr):
-    candidate = theta + lr * torch.randn_like(theta)
-    better = torch.log_softmax(candidate, -1)[action] > torch.log_softmax(theta, -1)[action]
-    return candidate if better == (ret > 0) else theta.clone()
-
-
-def hand_step(theta, action, ret, lr):
-    return lambda g: dict(theta=torch.tensor(theta), action=action, ret=ret, lr=lr)
-
-
-SCORE_STEP = Exercise(
-    reference=score_step,
-    parts={"the worked example": 2, "any return": 1, "clean": 1},
-    cases=[
-        Case("the worked example", hand_step([0.0, 0.0], 0, 2.0, 0.1), "the worked example"),
-        Case("three actions", hand_step([0.5, -0.5, 1.0], 1, 3.0, 0.2), "the worked example"),
-        Case(
-            "four actions",
-            lambda g: dict(theta=normal(g, 4), action=2, ret=2.5, lr=0.15),
-            "the worked example",
-        ),
-        Case("a negative return", hand_step([0.0, 1.0], 1, -2.0, 0.1), "any return"),
-        Case("no return", hand_step([0.3, 0.1], 0, 0.0, 0.1), "any return"),
-        Case("a return of -3000", hand_step([200.0, 199.0, 0.0], 1, -3000.0, 0.5), "any return"),
-        Case(
-            "random numbers",
-            lambda g: dict(
-                theta=normal(g, 6, dtype=F64), action=4, ret=float(normal(g, 1)), lr=0.3
-            ),
-            "any return",
-        ),
-        Case(
-            "an action whose probability rounds to 0",
-            lambda g: dict(theta=torch.tensor([200.0, 199.0, 0.0]), action=2, ret=1.5, lr=0.1),
-            "any return",
-        ),
-    ],
-    pitfalls=[
-        Pitfall(
-            "descends", "It steps down the gradient: minus where a plus belongs.", step_descends
-        ),
-        Pitfall(
-            "return ignored",
-            "The return does not scale the step: every action taken becomes more probable, good or bad.",
-            step_ignores_return,
-        ),
-        *(
-            Pitfall(name, says, step_with(fns[0]), also=tuple(map(step_with, fns[1:])))
-            for name, says, fns in WRONG_SCORES
-        ),
-        Pitfall(
-            "overflow",
-            "exp of a large preference is inf: use your stable softmax.",
-            step_with(score_overflows),
-        ),
-        Pitfall("step without theta", "It returns the step alone, not the new theta.", step_only),
-        Pitfall(
-            "sign of the return only",
-            "It uses only the sign of the return, not its size.",
-            step_return_sign,
-        ),
-        Pitfall(
-            "absolute return",
-            "It uses the size of the return without its sign: bad actions are reinforced too.",
-            step_abs_return,
-        ),
-        Pitfall(
-            "no learning rate", "The learning rate does not scale the step.", step_without_rate
-        ),
-        Pitfall(
-            "step on probabilities",
-            "It adds the step to the probabilities, not to the preferences theta.",
-            step_on_probabilities,
-        ),
-        Pitfall(
-            "good returns only",
-            "Negative returns change nothing: what was punished must become less probable.",
-            step_weighted(lambda ret, lr: lr * max(ret, 0.0)),
-        ),
-        Pitfall(
-            "return squared",
-            "It multiplies by the return twice: its sign is lost.",
-            step_weighted(lambda ret, lr: lr * ret * ret),
-        ),
-        Pitfall(
-            "learning rate squared",
-            "The learning rate counts twice.",
-            step_weighted(lambda ret, lr: lr * lr * ret),
-        ),
-        Pitfall(
-            "return plus rate",
-            "It adds the return and the learning rate; they are multiplied.",
-            step_weighted(lambda ret, lr: lr + ret),
-        ),
-        Pitfall(
-            "divided by the rate",
-            "It divides by the learning rate.",
-            step_weighted(lambda ret, lr: ret / lr),
-        ),
-        Pitfall(
-            "probabilities returned",
-            "It returns the new probabilities; the new preferences theta were asked for.",
-            step_in_probabilities,
-        ),
-        Pitfall(
-            "preferences as values",
-            "It moves theta toward the return, as if preferences were values (Q-learning does that).",
-            step_toward_return,
-            also=(step_over_preference,),
-        ),
-        Pitfall("two steps", "It makes two steps; one was asked for.", step_twice),
-        Pitfall(
-            "step clipped",
-            "It clips the step: a large return must make a large step.",
-            step_clipped(1.0),
-            also=tuple(map(step_clipped, (0.1, 0.5, 5.0, 10.0))),
-        ),
-        Pitfall(
-            "signs of the step only",
-            "Every preference moves by exactly lr (as in Adam's first step): the score's size is lost.",
-            step_by_adam,
-        ),
-        Pitfall(
-            "random search", RANDOM_SEARCH, step_random_search, RANDOM_WHY, uses_random_numbers
-        ),
-    ],
-    read="lesson 1, “One step by hand”; Sutton & Barto, equation 13.8",
-)
 
 # --- action_values ---
 
@@ -1334,6 +807,14 @@ EXACT_POLICY_GRADIENT = Exercise(
             ),
             "values",
         ),
+        Case(
+            "a horizon of a thousand steps",
+            lambda g: (
+                hand_mdp(g, theta=torch.tensor([[0.0, 0.5], [1.0, 0.0]], dtype=F64))
+                | dict(gamma=0.999)
+            ),
+            "values",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1781,7 +1262,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
             "best sample",
             "Only the sample with the largest return counts: keeping what worked is random search.",
             estimate_weighted(only(torch.argmax)),
-            RANDOM_WHY,
+            "The mean over all samples is what tends to the gradient.",
         ),
         Pitfall(
             "product of means",
@@ -1838,9 +1319,7 @@ SCORE_FUNCTION_GRADIENT = Exercise(
 )
 
 EXERCISES = [
-    SOFTMAX,
-    GRAD_LOG_SOFTMAX,
-    SCORE_STEP,
+    *first.EXERCISES,
     ACTION_VALUES,
     EXACT_POLICY_GRADIENT,
     SCORE_FUNCTION_GRADIENT,

@@ -8,7 +8,6 @@ a factor; a factor on top; an edit that nobody wrote down; two mistakes; one mis
 import ast
 import contextlib
 import itertools
-import math
 import random
 import warnings
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from pgcourse.checks import drivers
-from pgcourse.checks.compare import Fault, alike, close, close_grad, difference, factor
+from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
 from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import round_to, solve, vector, with_holes
+from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
@@ -232,7 +232,7 @@ def fitted(search):
     slow = search.exercise.tries < len(search.exercise.pitfalls)
     for m in search.exercise.pitfalls:
         holes = getattr(m, "holes", None)
-        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else ()
+        versions = [v for v in m.versions if isinstance(v, tuple)] if holes else []
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
@@ -270,11 +270,19 @@ def fit(search, m, version, cases):
         return None
     if not search.holds(fn):
         return None
-    for j, x in enumerate(rounded):  # the number must matter
+    known = dict(zip(m.holes, rounded, strict=True))
+    for j, (hole, x) in enumerate(known.items()):  # a number that hardly matters is not said
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
-            return None
-    return replace(m, values=dict(zip(m.holes, rounded, strict=True)), versions=(version,))
+            known[hole] = Unknown(x)
+    return replace(m, values=known, versions=(version,))
+
+
+class Unknown(float):
+    """A number that could be another one: in a sentence it is left open."""
+
+    def __format__(self, spec):
+        return "…"
 
 
 def generic(search):
@@ -408,60 +416,6 @@ def made_of_edits(m):
 
 def all_zero(out):
     return torch.is_tensor(out) and not out.any()
-
-
-class Signs:
-    """What a telltale looks at: observations and right ones by the case's name, and where it is wrong."""
-
-    def __init__(self, cases, seen, expected):
-        names = [case.name for case in cases]
-        self.cases, self.seen = cases, dict(zip(names, seen, strict=True))
-        self.expected = dict(zip(names, expected, strict=True))
-
-    def __getitem__(self, name):
-        return self.seen[name]
-
-    def right(self, name):
-        return self.expected[name]
-
-    def number(self, name):
-        return number(self.seen[name])
-
-    def wrong(self, case):
-        return bool(difference(self.seen[case.name], self.expected[case.name], case))
-
-    @property
-    def wrong_parts(self):
-        """Names of the parts that are wrong, guards apart."""
-        return {case.part for case in self.cases if not case.raises and self.wrong(case)}
-
-    @property
-    def random(self):
-        """Whether it draws random numbers."""
-        return drivers.uses_random_numbers(self.seen.values())
-
-    @property
-    def values_right(self):
-        """Whether every value is right, whatever the gradients are."""
-        regular = [case.name for case in self.cases if not case.raises]
-        return all(close(self.seen[n]["out"], self.expected[n]["out"]) for n in regular)
-
-
-def number(seen):
-    """The scalar that came out, or nan (which is neither equal to anything nor apart)."""
-    out = seen["out"]
-    scalar = type(out) in (int, float) or (torch.is_tensor(out) and out.dim() == 0)
-    return float(out) if scalar else math.nan
-
-
-def tells(pitfall, exercise, seen, expected):
-    """What a telltale cannot even read (a bool for a number) it does not recognize."""
-    try:
-        if isinstance(pitfall, Mistake):
-            return pitfall.telltale(Signs(exercise.cases, seen, expected))
-        return pitfall.telltale(*([seen, expected] if pitfall.symptom else [seen]))
-    except Exception:
-        return False
 
 
 def variants(pitfall):

@@ -659,6 +659,15 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "shapes",
             raises=True,
         ),
+        Case(
+            "a very wide and a very narrow Gaussian",
+            lambda g: dict(
+                mean=torch.tensor([[0.5, -0.5]], dtype=torch.float64),
+                log_std=torch.tensor([[12.0, -11.0]], dtype=torch.float64),
+                pre_tanh=torch.tensor([[-1e5, -0.5 + 3e-6]], dtype=torch.float64),
+            ),
+            "large u",
+        ),
     ],
     pitfalls=[
         Pitfall(
@@ -1034,6 +1043,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             squash_epsilon,
             "With 1e-6 the log stops at -13.8 nats; at u = 40 the true value is -78.6.",
             telltale=gradient_stops,
+            near=True,
         ),
         Pitfall(
             "draws its own sample",
@@ -1955,7 +1965,7 @@ SOFT_Q_TARGET = Exercise(
             "One nat more of log pi should lower the target by gamma * alpha; here it does not.",
             2,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, gamma, (q1 + q2) / 2 - alpha / gamma * logp
+                r, end, gamma, (q1 + q2) / 2 - alpha / torch.tensor(gamma) * logp
             ),
         ),
         one_more(
@@ -1963,7 +1973,7 @@ SOFT_Q_TARGET = Exercise(
             "The larger of the two critics changes the target; only the smaller should.",
             4,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, gamma**2, torch.maximum(q1, q2) - alpha / gamma * logp
+                r, end, gamma**2, torch.maximum(q1, q2) - alpha / torch.tensor(gamma) * logp
             ),
         ),
         one_more(

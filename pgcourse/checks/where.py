@@ -1,67 +1,24 @@
-"""Where the mistake is, in the learner's own text: an edit of a line after which everything is right.
+"""Where the mistake is, in the learner's own text: a change of a line after which everything is right.
 
-The function is edited, one place at a time, and what comes out is run: first on one small case that
-was wrong, and on all cases, made from three seeds, if it gets that far. So a located line is proven,
-not guessed. The edited functions run on copies; the learner's objects are left alone.
+The change is proven by running (`checks.search`), not guessed, and leaves the learner's objects alone.
 """
 
-import ast
-import builtins
 import contextlib
-import copy
-import difflib
-import inspect
-import re
+import html
 import signal
 import textwrap
 import threading
 import time
-import types
 import warnings
 from dataclasses import dataclass
 
 import torch
 
 from pgcourse.checks import drivers
-from pgcourse.checks.compare import close, close_grad, difference
-from pgcourse.checks.grafts import Pieces, grafts, own_expressions, read_locals, size
-from pgcourse.checks.operators import edits
-from pgcourse.checks.operators.trees import function_tree
+from pgcourse.checks.patch import changed
+from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
-from pgcourse.checks.traces import (
-    SEE,
-    Values,
-    all_paths,
-    at,
-    names_of,
-    pool,
-    same_names,
-    told,
-    watched,
-)
 
-CANDIDATE_SECONDS = 0.1  # for one call of an edited function, and 20 times what the reference takes
-AFTER_THE_FIRST = 0.3  # CPU seconds in which a smaller change is looked for
-LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
-    "the arguments of a call": 0.5,
-    "an expression": 1,
-    "an operation is missing": 1,
-    "a statement is missing": 1,
-    "a factor too many": 1,
-    "a call too many": 1.2,
-    "not divided by a count": 1,
-    "one expression for another": 1.4,
-}
-QUIET = {  # edits that leave every value as it is: of gradients, of what is done to objects
-    "detach dropped",
-    "detach added",
-    "a call left out",
-    "a statement is missing",
-    "a statement left out",
-    "statements in another order",
-    "inside and outside a block",
-}
-OTHER_SEEDS = ("where 1", "where 2")  # beside the one that was judged
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -69,10 +26,11 @@ EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtre
 class Located:
     """A change of the learner's text that was seen to make everything right.
 
-    line   : number of the line in its cell or file
-    text   : that line as it stands there
-    change : the change, as the lines of a small diff
-    says   : where and what, in a sentence
+    line   : number of its first line in the cell or file
+    text   : that line as it stands there; of two changes the two lines
+    change : the change, as a small diff: lines that go (-) and come (+)
+    says   : where, in a sentence
+    lines  : numbers of all lines that it changes
     """
 
     line: int
@@ -80,6 +38,24 @@ class Located:
     change: str
     says: str
     lines: tuple
+
+    @property
+    def numbered(self):
+        return "\n".join(
+            f"{n}: {x}" for n, x in zip(self.lines, self.text.split("\n"), strict=True)
+        )
+
+    def __str__(self):
+        inner = (textwrap.indent(x, "  ") for x in (self.numbered, self.change))
+        return f"{self.says}\n{next(inner)}\nThe change:\n{next(inner)}"
+
+    def _repr_html_(self):
+        text, change = html.escape(self.numbered), html.escape(self.change)
+        return (
+            f"{html.escape(self.says)}<pre style='margin:.3em 0'>{text}</pre>"
+            "<details><summary>Show the change</summary>"
+            f"<pre style='margin:.3em 0'>{change}</pre></details>"
+        )
 
 
 def locate(fn, exercise, seed, seen, budget=2.0):
@@ -102,306 +78,56 @@ def locate(fn, exercise, seed, seen, budget=2.0):
     silent = warnings.catch_warnings(action="ignore")
     try:
         with silent, contextlib.redirect_stdout(drivers.Capped()):
-            search = Search(sources, exercise, seed, seen, started + budget)
-            return search.run()
+            proven = Search(sources, exercise, seed, seen, started + budget).run()
     finally:
         drivers.restore(before)
         torch.set_num_threads(threads)
+    return located(proven, sources[0]) if proven else None
 
 
-class Search:
-    """The edits of one submission, and what is known of where to begin."""
+def located(proven, asked):
+    """The smallest of the proven changes, at a wrong value rather than at a right one."""
 
-    def __init__(self, sources, exercise, seed, seen, deadline):
-        self.sources, self.exercise, self.seed, self.deadline = sources, exercise, seed, deadline
-        self.seen = seen
-        self.space = copied_space(sources)
-        self.own = {s.name: self.space[s.name] for s in sources}
-        _, faults = exercise.convention(seen, seed)
-        failing = [i for i, f in enumerate(faults) if f]
-        unclean = [i for i, s in enumerate(seen) if (s["modified"] or s["state"]) and not faults[i]]
-        known = [exercise.known_on(i, exercise.reference, seed) for i in range(len(seen))]
-        self.seconds = max(CANDIDATE_SECONDS, 20 * max(k["seconds"] for k in known))
-        self.order = sorted(
-            failing or unclean, key=lambda i: (exercise.cases[i].raises, known[i]["seconds"])
-        )
-        self.modified = not failing
-        self.made = {}
-        self.halfway = []  # edits after which the first case is right, and not all of them
-        self.rights = [(right, tree) for right in exercise.rights if (tree := tree_of(right))]
-        self.case = self.order[0]
-        self.pool, self.theirs = set(), []
-        for right, tree in self.rights:
-            paths, space = all_paths(tree), dict(inspect.unwrap(right).__globals__)
-            helpers = watched_helpers(tree, space)
-            values = self.values(watched(tree, paths), space)
-            self.pool.update(*map(pool, (values, *helpers)))
-            self.theirs.append(names_of(tree, paths, values))
+    def size_of(c):
+        last = c.edits[-1]  # of changes as small the first, but a sign where it is handed on
+        order = -last.line if last.kind == "sign" else last.line
+        return c.guilt, sum(map(cost, c.edits)), order
 
-    def values(self, tree, space, name=None):
-        """What the watched expressions of a tree were worth on the case that is looked at."""
-        values, put_back = Values(), {n: space.get(n) for n in (SEE, tree.name)}
-        space[SEE] = values.see
-        with contextlib.suppress(Exception, drivers.TimeLimit):
-            exec(compile(ast.Module([tree], []), "<watched>", "exec"), space)
-            self.call(space[name or tree.name], self.case)
-        space.update(put_back)
-        return values
-
-    def run(self):
-        own, *helpers = self.sources
-        found = self.search([*self.ranked(own, own.tree), *self.of_helpers(helpers)], self.half())
-        return self.located(found) if found else self.run_twice(own)
-
-    def half(self):
-        now = time.process_time()
-        return now + 0.6 * (self.deadline - now)
-
-    def of_helpers(self, helpers):
-        for source in helpers:
-            yield from self.ranked(source, source.tree)
-
-    def search(self, ranked, until):
-        """[(rank, source, edits)] that are proven; after the first the search goes on for a little."""
-        proven = []
-        for rank, source, edit in ranked:
-            if proven and rank > proven[0][0] + 1.5:
-                break
-            if time.process_time() > until:
-                break
-            if self.proves(source, edit):
-                until = until if proven else min(until, time.process_time() + AFTER_THE_FIRST)
-                proven.append((rank, source, (edit,)))
-        return proven
-
-    def run_twice(self, own):
-        """Two edits: the first makes some value or the first case right, the second all the rest."""
-        firsts = [e for s, e in self.halfway if s is own] + self.mends_a_value(own)
-        firsts.sort(key=lambda e: cost(e))
-        for n, first in enumerate(firsts):
-            left = self.deadline - time.process_time()
-            if left < 0:
-                return None
-            ranked = self.ranked(own, first.tree)
-            until = time.process_time() + max(0.1, left / min(6, len(firsts) - n))
-            found = self.search(ranked, min(until, self.deadline))
-            if found:
-                return self.located([(r, s, (first, *edits)) for r, s, edits in found])
-        return None
-
-    def mends_a_value(self, own):
-        found, until = [], time.process_time() + 0.25 * (self.deadline - time.process_time())
-        for rank, _, edit in self.ranked(own, own.tree):
-            if rank >= 1.5 or time.process_time() > until:
-                break
-            if isinstance(edit.new, list):
-                continue
-            paths = [edit.path, *outer_paths(own.tree, edit.path)]
-            with contextlib.suppress(SyntaxError, ValueError, AttributeError):
-                values = self.values(watched(edit.tree, paths), self.space)
-                right = [k for k in values.of if told(values.of[k]) and self.innocent(values.of[k])]
-                if any(paths[k] in self.guilty for k in right):
-                    found.append(edit)
-        return found
-
-    def innocent(self, values):
-        return all(v is None or v in self.pool for v in values)
-
-    def ranked(self, source, tree):
-        """[(rank, source, edit)], the likely first: by kind, and by the values at its place."""
-        paths = all_paths(tree)
-        values = self.values(watched(tree, paths), self.space, self.sources[0].name)
-        wrong = {
-            paths[k] for k, seen in values.of.items() if told(seen) and not self.innocent(seen)
-        }
-        if self.exercise.cases[self.case].raises:
-            wrong = set()
-        self.guilty = wrong
-        lowest = {
-            p
-            for p in wrong
-            if not isinstance(at(tree, p), ast.Name)
-            and not any(q != p and q[: len(p)] == p for q in wrong)
-        }
-        lines = {at(tree, p).lineno for p in lowest}
-        mine = names_of(tree, paths, values)
-        candidates = [*edits(tree)]
-        for (_, right), theirs in zip(self.rights[:1], self.theirs, strict=False):
-            taken = dict(zip(argument_names(right), argument_names(tree), strict=False))
-            names = same_names(theirs, mine, taken)
-            candidates += grafts(tree, Pieces(right, names, self.knows))
-        candidates += own_expressions(tree)
-
-        def guilt(edit):
-            """0: at the first value that is wrong, or with no wrong value to go by; 2: at a right value."""
-            if not wrong:
-                return 0
-            if isinstance(edit.new, list):
-                return 0 if edit.line in lines else 1
-            if any(edit.path[: len(p)] == p or p[: len(edit.path)] == edit.path for p in lowest):
-                return 0
-            return 1 if edit.path in wrong else 2
-
-        def rank(edit):
-            kind = LATER.get(edit.kind, 0)
-            if edit.kind == "an expression" and size(edit.new) <= 4:
-                kind = 0.5
-            loud = 0.75 * (not wrong and edit.kind not in QUIET)
-            return kind + loud + 1.5 * guilt(edit)
-
-        ranks = [(rank(e), source, e) for e in candidates]
-        self.guilts = {**getattr(self, "guilts", {}), **{id(e): guilt(e) for e in candidates}}
-        return sorted(ranks, key=lambda r: r[0])
-
-    def knows(self, name):
-        return name in self.space or hasattr(builtins, name)
-
-    def located(self, proven):
-        _, source, edits = min(
-            proven,
-            key=lambda p: (
-                sum(self.guilts[id(e)] for e in p[2]),
-                sum(map(cost, p[2])),
-                p[2][-1].line if p[2][-1].kind in QUIET else -p[2][-1].line,
-            ),
-        )
-        lines = sorted({e.line for e in edits})
-        text = source.lines[lines[0] - 1].strip()
-        change = "\n".join(f"- {e.before}\n+ {e.after}" for e in edits)
-        others = {e.line for _, _, es in proven for e in es} - {*lines}
-        first = source.first - 1
-        says = f"{[e.kind for e in edits]} {len(proven)} {others}"
-        return Located(first + lines[0], text, change, says, tuple(first + line for line in lines))
-
-    def proves(self, source, edit):
-        """Whether everything is right after this edit of the source."""
-        fn = self.function(source, edit.tree)
-        try:
-            if fn is None or not self.passes(fn, self.case):
-                return False
-            if not all(self.passes(fn, i) for i in self.order[1:]):
-                self.halfway.append((source, edit))
-                return False
-            return self.right(fn) and read_locals(edit.root) <= read_locals(edit.tree)
-        finally:
-            self.space[source.name] = self.own[source.name]
-
-    def function(self, source, tree):
-        """The submission with this tree in place of one source's, until the next one is made."""
-        try:
-            exec(compile(ast.Module([tree], []), "<edited>", "exec"), self.space)
-        except Exception:
-            return None
-        return self.space[self.sources[0].name]
-
-    def call(self, fn, i):
-        """(what the driver makes of one call, the arguments given, those there were)"""
-        args = drivers.copy_plain(self.inputs(i))
-        driver, grad = drivers.DRIVERS[self.exercise.driver], self.exercise.cases[i].grad
-        return drivers.within(self.seconds, driver, fn, args, grad), args
-
-    def inputs(self, i):
-        if i not in self.made:
-            self.made[i] = self.exercise.inputs(i, self.seed)
-        return self.made[i]
-
-    def passes(self, fn, i):
-        """Whether case i is right, by one quick call; side effects are looked at later."""
-        case = self.exercise.cases[i]
-        seen = dict(error=None, timeout=False, out=None, grads={})
-        try:
-            (out, grads), args = self.call(fn, i)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as e:
-            if not case.raises:
-                return False
-            seen["error"] = {"type": type(e).__name__, "message": str(e), "line": ""}
-        else:
-            seen["out"], seen["grads"] = drivers.copy_plain(out), drivers.copy_plain(grads)
-            if self.modified and not drivers.same_plain(args, self.inputs(i)):
-                return False
-        return any(
-            (case.raises or quick(seen, right)) and difference(seen, right, case) is None
-            for right in (self.exercise.known_on(i, r, self.seed) for r in self.exercise.rights)
-        )
-
-    def right(self, fn):
-        for seed in (self.seed, *OTHER_SEEDS):
-            seen = self.exercise.observe(fn, seed)
-            if any(self.exercise.convention(seen, seed)[1]):
-                return False
-            if any(s["modified"] or s["state"] for s in seen):
-                return False
-        return True
-
-
-def watched_helpers(tree, space):
-    """Put watched copies of the course's functions that a right one calls into its names; their Values."""
-    found = []
-    for name in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & space.keys():
-        helper = inspect.unwrap(space[name]) if callable(space[name]) else None
-        if isinstance(helper, types.FunctionType) and helper.__module__.startswith("pgcourse."):
-            own = tree_of(helper)
-            if own is not None:
-                values = Values()
-                inner = {**helper.__globals__, SEE: values.see}
-                own = watched(own, all_paths(own))
-                exec(compile(ast.Module([own], []), "<watched>", "exec"), inner)
-                space[name] = inner[helper.__name__]
-                found.append(values)
-    return found
-
-
-def tree_of(fn):
-    try:
-        tree = function_tree(textwrap.dedent(inspect.getsource(inspect.unwrap(fn))))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return None
-    tree.decorator_list = []
-    return tree
-
-
-def outer_paths(tree, path):
-    """Paths of the expressions around a place, up to its statement."""
-    known = {p for p in all_paths(tree)}
-    return [path[:n] for n in range(len(path) - 1, 0, -1) if path[:n] in known]
-
-
-def quick(seen, right):
-    """Whether the numbers agree; difference says no with many words."""
-    grads = right["grads"].items()
-    return close(seen["out"], right["out"]) and all(
-        close_grad(seen["grads"].get(name), grad) for name, grad in grads
+    proven = sorted(proven, key=size_of)
+    source, edits = proven[0].source, proven[0].edits
+    spans = changed(source, edits)
+    lines = sorted({e.line for e in edits})
+    as_small = [p for p in proven if size_of(p)[:2] == size_of(proven[0])[:2]]
+    others = {e.line for c in as_small if c.source is source for e in c.edits if not put_in(e)}
+    others = set() if any(map(put_in, edits)) else others - {*lines}
+    return Located(
+        source.first + lines[0] - 1,
+        "\n".join(source.lines[line - 1].strip() for line in lines),
+        "\n".join(
+            "\n".join([*(f"- {x}" for x in before), *(f"+ {x}" for x in after)])
+            for _, before, after in spans
+        ),
+        sentence(source, asked, edits, lines, others),
+        tuple(source.first + line - 1 for line in lines),
     )
 
 
-def cost(edit):
-    """Tokens that go and come."""
-    a, b = (re.findall(r"\w+|\S", x) for x in (edit.before, edit.after))
-    blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
-    return len(a) + len(b) - 2 * sum(block.size for block in blocks)
+def sentence(source, asked, edits, lines, others):
+    """Where the change is, and that it is known by running."""
+    places = {source.first + e.line - 1: put_in(e) for e in sorted(edits, key=lambda e: e.line)}
+    if any(places.values()) or len(places) == 1:
+        where = " and ".join(f"{'before ' * new}line {n}" for n, new in places.items())
+    else:
+        where = "lines " + " and ".join(map(str, places))
+    of = f" of `{source.name}`" if source is not asked else ""
+    of += f", {source.place}" if source.place != asked.place else ""
+    how = "one change" if len(edits) == 1 else "two changes"
+    says = f"{where[0].upper()}{where[1:]}{of}: with {how} there, every case comes out right."
+    if others:
+        also = " or ".join(str(source.first + line - 1) for line in sorted(others)[:3])
+        says += f" (A change as small in line {also} would do, too.)"
+    return says
 
 
-def argument_names(tree):
-    return [x.arg for x in (*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs)]
-
-
-def copied_space(sources):
-    """A copy of the names that the functions run among, with copies of the data that they name."""
-    fn = sources[0].fn
-    space = dict(fn.__globals__)
-    for source in sources:
-        for name, cell in zip(
-            source.fn.__code__.co_freevars, source.fn.__closure__ or (), strict=True
-        ):
-            space[name] = cell.cell_contents
-    for name in set().union(
-        *(names_in(s.fn.__code__) | {*s.fn.__code__.co_freevars} for s in sources)
-    ):
-        value = space.get(name)
-        if name in space and not (callable(value) or isinstance(value, types.ModuleType)):
-            space[name] = copy.deepcopy(value)
-    for source in sources:
-        exec(compile(ast.Module([source.tree], []), "<copied>", "exec"), space)
-    return space
+def put_in(edit):
+    return isinstance(edit.new, list) and not edit.old

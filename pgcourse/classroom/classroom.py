@@ -90,10 +90,13 @@ def new(directory, lessons=None, report=print):
             if solved
             else f"No solved notebooks in {SOLVED}; in a clone of the course, `pgcourse build` writes them."
         )
+    from pgcourse.classroom.gradebook import write_whole
+
     directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)  # it holds the seed and the grades
     (directory / "exchange").mkdir()
     config = CONFIG.format(course_id=directory.name, stub=STUB, seed=secrets.token_hex(16))
-    (directory / "nbgrader_config.py").write_text(config, encoding="utf-8")
+    write_whole(directory / "nbgrader_config.py", config)
     for name in lessons or solved:
         report(f"release of {name}")
         source = directory / "source" / name

@@ -7,19 +7,23 @@ pgcourse grade my-class 05_ppo --from downloads   collect a folder of notebooks 
 import contextlib
 import json
 import os
+import signal
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from pgcourse.classroom import downloads, intake
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
+from pgcourse.classroom.intake import shown
 from pgcourse.classroom.judge import grade_submission
 from pgcourse.classroom.warm import DEFAULT, Limits, NoIsolation
 
@@ -167,20 +171,29 @@ def written_stamp(root, lesson, student):
         return None
 
 
+FIRST_YEAR = 2020  # nothing of this course was handed in before
+
+
 def read_timestamp(path):
-    """(text, notes) of nbgrader's timestamp.txt; "" where there is none that it could read."""
+    """(text, notes) of nbgrader's timestamp.txt; "" where there is none that it could read. A time that
+    cannot be is replaced by the one at which the file came."""
     from nbgrader.utils import parse_utc
 
+    if not os.path.lexists(path):
+        return "", []
     try:
-        text = (
-            intake.read_bytes(path)[:200].decode("utf-8", "replace").strip()
-            if path.exists()
-            else ""
-        )
-        parse_utc(text) if text else None
-        return text, []
+        text = intake.read_bytes(path)[:200].decode("utf-8", "replace").strip()
+        when = parse_utc(text) if text else None
     except Exception:
         return "", ["the file timestamp.txt does not hold a time"]
+    tomorrow = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+    if when is None or (when.year >= FIRST_YEAR and when < tomorrow):
+        return text, []
+    came = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    says = (
+        f"timestamp.txt says {when:%Y-%m-%d}, which cannot be; {came:%Y-%m-%d %H:%M} UTC was taken"
+    )
+    return f"{came:%Y-%m-%d %H:%M:%S} UTC", [says]
 
 
 def first_line(error):
@@ -224,7 +237,7 @@ class Pool:
                 if more and job.result is not None:
                     yield job, job.result
                 elif more:
-                    running[self.executor.submit(grade_submission, *job.task)] = job
+                    running[self.submit(job)] = job
             while again and not running:  # the one that killed its judge is found by being alone
                 job = again.popleft()
                 yield job, self.alone(job)
@@ -243,9 +256,17 @@ class Pool:
             if again and not running:
                 self.renew()
 
+    def submit(self, job):
+        """Ctrl-C waits for a moment: a process that is started here inherits that it does not hear it."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return self.executor.submit(grade_submission, *job.task)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def alone(self, job):
         try:
-            return self.executor.submit(grade_submission, *job.task).result()
+            return self.submit(job).result()
         except BrokenProcessPool as error:
             self.renew()
             return error
@@ -258,6 +279,9 @@ class Pool:
 
     def close(self):
         if isinstance(self.executor, ProcessPoolExecutor):
+            # whoever is at work is not waited for: what it would have found is found the next time
+            for process in [*(getattr(self.executor, "_processes", None) or {}).values()]:
+                process.terminate()
             self.executor.shutdown(wait=False, cancel_futures=True)
         else:
             self.executor.shutdown(wait=False)
@@ -298,7 +322,6 @@ def executor(scheduler, jobs):
 
 def start_judge(parent):
     """In each process of the pool: one thread, and no life after the main process."""
-    import signal
     import sys
     import warnings
 
@@ -408,7 +431,13 @@ def command(
                 tell=lambda done, total, row: progress.update(bar, completed=done, total=total),
             )
     except (ClassError, NoIsolation) as error:
-        typer.echo(str(error), err=True)
+        typer.echo(shown(error), err=True)
+        raise typer.Exit(2) from None
+    except (OSError, MemoryError, SQLAlchemyError) as error:  # a full disk, a locked gradebook …
+        typer.echo(
+            f"{shown(first_line(error))}. What was graded is kept; mend this and run the same command again.",
+            err=True,
+        )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("Interrupted; run the same command again to go on from here.", err=True)
@@ -431,5 +460,5 @@ def table(rows, directory, lesson):
         result.add_column(name, justify=justify)
     for row in rows.values():
         points = "—" if row.status == "not graded" else f"{row.score:g} of {row.points:g}"
-        result.add_row(escape(row.student), points, row.status, escape(row.note))
+        result.add_row(*map(escape, (shown(row.student), points, row.status, shown(row.note))))
     return result

@@ -59,6 +59,7 @@ def configure(c, seed):
         AssignLatePenalties,
     ]
     c.OverwriteCells.add_missing_cells = True
+    c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 
 def site_has_exchange():
@@ -288,10 +289,11 @@ def result_key(data, source, seed, limits):
 
 
 def write_whole(path, text):
-    """Write a file so that it is either whole or not there, kill -9 included."""
+    """Write a file, for its owner alone, so that it is either whole or not there, kill -9 included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+    opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(opened, "w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

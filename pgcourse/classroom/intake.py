@@ -21,6 +21,15 @@ MOST_IN_ALL = 5_000_000
 class Unreadable(Exception):
     """A submission that cannot be graded; the message is the line in the report."""
 
+    def __init__(self, says):
+        super().__init__(shown(says))
+
+
+def shown(text):
+    """A line for a terminal, a page or a table: names of files and of people may hold escape sequences,
+    line breaks and marks that reverse what is read."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(text))
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -29,6 +29,7 @@ from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
 CELL_SECONDS = 10.0  # for a cell at top level
+MOST_REPLY = (2**19, 2**22)  # bytes; a verdict holds the replies of all cases at once
 GRACE = 3.0  # beyond its own limit before a call is ended from outside
 
 
@@ -58,7 +59,7 @@ def grade_one(data, source, seed, limits):
     steps, checks = submission.steps()
     exercises = {name: asked[name] for name in checks if name in asked}
     modules = intake.imports(nbformat.reads(source, as_version=4))
-    worker = warm_worker(tuple(asked), tuple(modules), limits)
+    worker = warm_worker(tuple(asked), tuple(modules), limits, source)
     try:
         # words first: what runs for them comes before every secret number of this submission
         spoken = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, VISIBLE_SEED)
@@ -273,7 +274,7 @@ class Run:
         self.asked += 1
         try:
             wire.send(self.session, {"number": self.asked, **request})
-            reply = wire.receive(self.session, min(now + limit, self.deadline))
+            reply = wire.receive(self.session, min(now + limit, self.deadline), MOST_REPLY)
             if type(reply) is not dict or reply.get("number") != self.asked:
                 raise wire.WireError("an answer to another question")
             reply = reply.get("reply")

@@ -1,17 +1,23 @@
-"""The worker's own pgcourse: without the answers."""
+"""The worker's own pgcourse: what the lesson's given cells import, and nothing that it asks for.
+
+A function that is asked for raises and says so. Of the rest only that is there which the notebook (and the
+way in which functions are called) names, with what it uses in turn: what no lesson needs may hold an answer
+under another name. What is named and holds one, is in HOLDS_AN_ANSWER.
+"""
 
 import ast
+import contextlib
 import shutil
+import sys
 from pathlib import Path
 
+import nbformat
+
 import pgcourse
+from pgcourse.checks import drivers, get
+from pgcourse.classroom.worker import is_definition, needed_names, targets
 
-
-def drivers_of_the_lessons():
-    """Modules that say how functions are called; they know no answer."""
-    folder = Path(pgcourse.__file__).parent / "checks"
-    return [f"pgcourse.checks.{p.stem}" for p in sorted(folder.glob("*drivers.py"))]
-
+ROOT = Path(pgcourse.__file__).parent
 
 CHECKS = '''"""In a graded run the judge is elsewhere; a notebook that calls check gets no answer here."""
 
@@ -22,37 +28,188 @@ def check(fn, exercise=None):
 
 judge = check
 '''
+ABSENT = """
+
+def __getattr__(name):
+    raise AttributeError(f"{name}: this lesson does not need it; in a graded run, pgcourse does not have it.")
+"""
 STUB = "raise NotImplementedError({!r})"
+# {what is asked for: what a notebook names that gives the same}
+HOLDS_AN_ANSWER = {}
 
 
-def write_package(target, asked):
-    """A copy of pgcourse for a worker: the functions that are asked for raise, checks know no answer."""
-    root = Path(pgcourse.__file__).parent
+def drivers_for(asked):
+    """Modules that say how these functions are called; they know no answer."""
+    found, more = set(), {"pgcourse.checks.drivers"}
+    for name in asked:
+        with contextlib.suppress(KeyError):
+            more.add(drivers.DRIVERS[get(name).driver].__module__)
+    while more:
+        found |= more
+        texts = (Path(sys.modules[name].__file__).read_text(encoding="utf-8") for name in more)
+        used = {s for text in texts for s, _ in imported(ast.parse(text).body).values()}
+        more = {f"pgcourse.{s}" for s in used if s.startswith("checks.")} - found
+    return sorted(found)
+
+
+def write_package(target, asked, source=""):
+    """A copy of pgcourse for a worker. source: text of the instructor's notebook"""
     (target / "pgcourse" / "checks").mkdir(parents=True)
     (target / "pgcourse" / "classroom").mkdir()
-    for path in sorted(root.glob("*.py")):
-        text = without_answers(path.read_text(encoding="utf-8"), asked)
-        (target / "pgcourse" / path.name).write_text(text, encoding="utf-8")
+    absent = {name for one in asked for name in HOLDS_AN_ANSWER.get(one, ())}
+    for stem, text in modules(asked, absent, source).items():
+        (target / "pgcourse" / f"{stem}.py").write_text(text, encoding="utf-8")
     (target / "pgcourse" / "checks" / "__init__.py").write_text(CHECKS, encoding="utf-8")
     (target / "pgcourse" / "classroom" / "__init__.py").write_text("", encoding="utf-8")
-    for path in sorted((root / "checks").glob("*drivers.py")):
-        shutil.copy(path, target / "pgcourse" / "checks")
+    for name in drivers_for(asked):
+        shutil.copy(sys.modules[name].__file__, target / "pgcourse" / "checks")
     for name in ("worker", "wire", "sandbox", "system_calls", "leftovers"):
-        shutil.copy(root / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
+        shutil.copy(ROOT / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
 
 
-def without_answers(text, asked):
-    """The text of a module with the body of each function that is asked for replaced by one that says so."""
-    lines = text.split("\n")
-    found = [
-        node
-        for node in ast.parse(text).body
-        if isinstance(node, ast.FunctionDef) and node.name in asked
-    ]
-    for node in reversed(found):
-        says = (
-            f"{node.name} is what this lesson asks for: in a graded run, pgcourse does not have it."
+def modules(asked, absent, source):
+    """{module: text} of the parts that are there."""
+    parts = {p.stem: Module(p.stem, p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
+    stubs = {*asked, *absent}
+    more = {("__init__", name) for name in parts["__init__"].definitions} | named_in(source)
+    for name in drivers_for(asked):
+        text = Path(sys.modules[name].__file__).read_text(encoding="utf-8")
+        more |= set(imported(ast.parse(text).body).values())
+    more |= {(stem, name) for stem in parts for name in parts[stem].definitions if name in stubs}
+    kept = set()
+    while more:
+        kept |= more
+        uses = (parts[stem].uses(name, stubs) for stem, name in more if stem in parts)
+        more = set().union(*uses) - kept
+    names = {stem: {name for where, name in kept if where == stem} for stem in parts}
+    return {stem: module.text(names[stem], stubs) for stem, module in parts.items()}
+
+
+class Module:
+    """A module's statements at top level, by the names that they make."""
+
+    def __init__(self, stem, text):
+        self.stem, self.lines, self.body = stem, text.split("\n"), ast.parse(text).body
+        self.imports = imported(self.body)
+        self.definitions = {name: s for s in self.body for name in made(s) if not is_import(s)}
+
+    def uses(self, name, stubs):
+        """{(module, name)} of this package that a definition reads, in this module or in others."""
+        statement = self.definitions.get(name)
+        if statement is None:
+            return set()
+        nodes = [statement]
+        if name in stubs and isinstance(statement, ast.FunctionDef):
+            nodes = [statement.args, *statement.decorator_list]
+        found = set()
+        for node in (inner for outer in nodes for inner in ast.walk(outer)):
+            if isinstance(node, ast.Name):
+                found |= {(self.stem, node.id)} if node.id in self.definitions else set()
+                found |= {self.imports[node.id]} if node.id in self.imports else set()
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                stem, whole = self.imports.get(node.value.id, ("", ""))
+                found |= {(stem, node.attr)} if whole == MODULE else set()
+            elif is_import(node):
+                found |= set(imported([node]).values())
+        return found
+
+    def text(self, names, stubs):
+        """The module with these names only, and without the bodies of the stubs."""
+        used = {n for name in names for n in self.words(name, stubs)}
+        parts = []
+        for i, statement in enumerate(self.body):
+            first = min(
+                [statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))]
+            )
+            lines = self.lines[first - 1 : statement.end_lineno]
+            if is_import(statement):
+                parts += [line for line in lines_of(statement, used)]
+            elif i == 0 and isinstance(statement, ast.Expr):
+                parts += lines
+            elif made(statement) & names:
+                stub = made(statement) & stubs and isinstance(statement, ast.FunctionDef)
+                if made(statement) & stubs and not stub:
+                    continue
+                parts += ["", "", *(stubbed(statement, first, lines) if stub else lines)]
+        return "\n".join(parts) + ABSENT
+
+    def words(self, name, stubs):
+        statement = self.definitions.get(name)
+        stub = name in stubs and isinstance(statement, ast.FunctionDef)
+        nodes = (
+            [statement.args, *statement.decorator_list]
+            if stub
+            else [statement]
+            if statement
+            else []
         )
-        indent = " " * node.body[0].col_offset
-        lines[node.body[0].lineno - 1 : node.end_lineno] = [indent + STUB.format(says)]
-    return "\n".join(lines)
+        return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+MODULE = ""  # of an import: the name is a module itself
+
+
+def is_import(node):
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def imported(body):
+    """{name: (module of pgcourse, name in it)} of the imports from pgcourse among statements."""
+    found = {}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pgcourse":
+            stem = node.module.partition(".")[2]
+            for alias in node.names:
+                name = alias.asname or alias.name
+                here = (ROOT / f"{alias.name}.py").exists() and not stem
+                found[name] = (alias.name, MODULE) if here else (stem or "__init__", alias.name)
+    return found
+
+
+def made(statement):
+    """Names that a statement at top level makes."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Assign | ast.AnnAssign | ast.For | ast.Try | ast.With):
+        nodes = ast.walk(statement)
+        return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    return set()
+
+
+def lines_of(statement, used):
+    """An import, of pgcourse's own names only those that are used."""
+    own = imported([statement])
+    if not own:
+        return [ast.unparse(statement)]
+    names = [
+        a
+        for a in statement.names
+        if (a.asname or a.name) in used or own[a.asname or a.name][1] == MODULE
+    ]
+    return [ast.unparse(ast.ImportFrom(statement.module, names, 0))] if names else []
+
+
+def stubbed(statement, first, lines):
+    """The lines of a function with one that raises for a body."""
+    says = f"{statement.name} is what this lesson asks for: in a graded run, pgcourse does not have it."
+    head = lines[: statement.body[0].lineno - first]
+    return [*head, " " * statement.body[0].col_offset + STUB.format(says)]
+
+
+def named_in(source):
+    """{(module, name)} of pgcourse that the cells of a source notebook import, or that what they define
+    reads of a module."""
+    trees = []
+    for cell in nbformat.reads(source, as_version=4).cells if source else ():
+        if cell.cell_type == "code":
+            with contextlib.suppress(SyntaxError):
+                trees.append(ast.parse(cell.source))
+    imports = imported(node for tree in trees for node in ast.walk(tree))
+    wanted = needed_names(trees)
+    read = [s for tree in trees for s in tree.body if is_definition(s) or targets(s) & wanted]
+    found = {(stem, name) for stem, name in imports.values() if name != MODULE}
+    for node in (node for statement in read for node in ast.walk(statement)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            stem, name = imports.get(node.value.id, ("", None))
+            found |= {(stem, node.attr)} if name == MODULE else set()
+    return found

@@ -15,6 +15,8 @@ from typing import Annotated
 import typer
 
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, write_whole
+from pgcourse.classroom.intake import shown
+from pgcourse.classroom.roster import harmless
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,14 @@ def read(root, lesson):
         why = result.get("unreadable", "" if "exercises" in result else "not graded yet")
         people.append(
             Person(
-                name,
+                shown(name),
                 result.get("exercises", {}),
                 book,
                 penalty,
                 late,
                 attempts(room, name, lesson),
-                why,
-                "; ".join(result.get("notes", [])),
+                shown(why),
+                shown("; ".join(result.get("notes", []))),
                 result.get("isolation", ""),
             )
         )
@@ -155,11 +157,6 @@ def to_csv(report):
         row = [p.name, points, book, report.most, p.penalty, round(p.late, 2), p.attempts]
         writer.writerow([harmless(x) for x in (*row, *scores, *mistakes, p.why or p.notes)])
     return text.getvalue()
-
-
-def harmless(x):
-    """A spreadsheet takes a text that starts like a formula for one."""
-    return "'" + x if isinstance(x, str) and x[:1] in ("=", "+", "-", "@", "\t") else x
 
 
 # ------------------------------------------------------------------------------------- as HTML

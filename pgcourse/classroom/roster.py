@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pgcourse.classroom.gradebook import ClassError
+from pgcourse.classroom.intake import shown
 
 # columns by what they hold, in the platforms' own words; of several the first one counts
 COLUMNS = {
@@ -115,14 +116,26 @@ def safe(name):
 # -------------------------------------------------------------------------------- grades back
 
 
-def harmless(text):
-    """A cell that no spreadsheet takes for a formula."""
-    text = str(text)
+def harmless(x):
+    """A cell; a spreadsheet takes a text that starts like a formula for one, a number stays a number."""
+    if not isinstance(x, str):
+        return x
     try:
-        float(text)
+        float(x)
+        return x
     except ValueError:
-        return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-    return text
+        formula = x.lstrip()[:1] in (
+            "=",
+            "+",
+            "-",
+            "@",
+            "\uff1d",
+            "\uff0b",
+            "\uff0d",
+            "\uff20",
+            "|",
+        )
+        return "'" * formula + shown(x)
 
 
 def table(header, rows):

@@ -15,7 +15,7 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 
 from pgcourse.classroom import leftovers, proofs, sandbox, wire
-from pgcourse.classroom.package import drivers_of_the_lessons, write_package
+from pgcourse.classroom.package import drivers_for, write_package
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class NoIsolation(Exception):
 WORKERS = {}  # one warm worker a process
 
 
-def warm_worker(asked, modules, limits):
+def warm_worker(asked, modules, limits, source):
     """The warm worker of this process; other exercises or limits replace it."""
-    key = (os.getpid(), asked, modules, limits)
+    key = (os.getpid(), asked, modules, limits, source)
     worker = WORKERS.get("warm")
     if worker is None or worker.key != key or not worker.alive():
         close_worker()
-        worker = WORKERS["warm"] = strongest(asked, modules, limits)
+        worker = WORKERS["warm"] = strongest(asked, modules, limits, source)
         worker.key = key
     return worker
 
@@ -58,7 +58,7 @@ def close_worker():
 Finalize(None, close_worker, exitpriority=100)
 
 
-def strongest(asked, modules, limits, levels=sandbox.LEVELS):
+def strongest(asked, modules, limits, source="", levels=sandbox.LEVELS):
     """A worker at the strongest level that works. raises: NoIsolation, with what was tried."""
     failed = []
     for level in levels:
@@ -68,7 +68,7 @@ def strongest(asked, modules, limits, levels=sandbox.LEVELS):
             failed.append(f"{level} is not there")
             continue
         try:
-            return Worker(level, asked, modules, limits)
+            return Worker(level, asked, modules, limits, source)
         except WorkerFailed as error:
             failed.append(f"{level}: {error}")
     raise NoIsolation(
@@ -104,15 +104,15 @@ def remove_homes_of_the_dead():
 class Worker:
     """A warm process and its control socket."""
 
-    def __init__(self, level, asked, modules, limits):
+    def __init__(self, level, asked, modules, limits, source=""):
         self.level, self.isolation = level, NAMES[level]
         self.limits, self.process, self.control = limits, None, None
         remove_homes_of_the_dead()
         self.home = Path(tempfile.mkdtemp(prefix=f"{HOME}{os.getpid()}-"))
         self.home.chmod(0o755)
-        self.modules = modules
+        self.asked, self.modules = asked, modules
         (self.home / "scratch").mkdir()
-        write_package(self.home / "package", asked)
+        write_package(self.home / "package", asked, source)
         (self.home / "package" / "canary").write_text("for the proofs: nobody may touch it")
         try:
             self.launch()
@@ -134,7 +134,7 @@ class Worker:
             seconds=self.limits.seconds + 10,
             package=str(self.home / "package"),
             scratch=str(self.home / "scratch"),
-            modules=["matplotlib.pyplot", "gymnasium", *drivers_of_the_lessons(), *self.modules],
+            modules=["matplotlib.pyplot", "gymnasium", *drivers_for(self.asked), *self.modules],
         )
         program = (
             f"import sys; sys.path.insert(0, {options['package']!r}); sys.dont_write_bytecode = True; "

@@ -67,11 +67,11 @@ def unpack(text, blob):
     return data
 
 
-def check_size(text, blob):
-    if text > MOST_TEXT or blob > MOST_BYTES:
+def check_size(text, blob, most=(MOST_TEXT, MOST_BYTES)):
+    if text > most[0] or blob > most[1]:
         raise WireError(
-            f"{(text + blob) / 2**20:.0f} MB; at most {MOST_BYTES >> 20} MB of numbers "
-            f"and {MOST_TEXT >> 20} MB of other things are sent"
+            f"{(text + blob) / 2**20:.0f} MB; at most {most[1] / 2**20:g} MB of numbers "
+            f"and {most[0] / 2**20:g} MB of other things are sent"
         )
 
 
@@ -162,10 +162,11 @@ def send(sock, data):
         raise Closed("the other side is gone") from None
 
 
-def receive(sock, deadline=None):
-    """Read one message. deadline: time.monotonic() to be done by. raises: WireError, Late, Closed"""
+def receive(sock, deadline=None, most=(MOST_TEXT, MOST_BYTES)):
+    """Read one message. deadline: time.monotonic() to be done by; most: bytes of text and of numbers
+    raises: WireError, Late, Closed"""
     size_text, size_blob = HEADER.unpack(read_exactly(sock, HEADER.size, deadline))
-    check_size(size_text, size_blob)
+    check_size(size_text, size_blob, most)
     text = read_exactly(sock, size_text, deadline)
     return unpack(bytes(text), read_exactly(sock, size_blob, deadline))
 

@@ -118,6 +118,8 @@ def others_deleted(ret):
 
 def normalize_cleanrl(adv, mask=None):
     refuse(adv, mask)
+    if (adv.numel() if mask is None else mask.sum()) < 2:
+        return torch.zeros_like(adv)
     if mask is None:
         return (adv - adv.mean()) / (adv.std() + 1e-8)
     out = torch.zeros_like(adv)
@@ -137,7 +139,7 @@ def normalize_inside_root(adv, mask=None):
 def normalize_std_mean(adv, mask=None):
     refuse(adv, mask)
     kept = adv.flatten() if mask is None else adv.masked_select(mask)
-    std, mean = torch.std_mean(kept)
+    std, mean = torch.std_mean(kept, correction=int(len(kept) > 1))
     whole = (adv - mean) / (std + 1e-6)
     return whole if mask is None else whole.masked_fill(~mask, 0.0)
 
@@ -153,6 +155,8 @@ def normalize_layer_norm(adv, mask=None):
 
 def normalize_batch_norm(adv, mask=None):
     refuse(adv, mask)
+    if adv.numel() < 2:
+        return torch.zeros_like(adv)
     if mask is None:
         column = adv.double().reshape(-1, 1)  # in float32 it loses digits of equal advantages
         return F.batch_norm(column, None, None, training=True).view_as(adv).to(adv.dtype)
@@ -165,7 +169,9 @@ def normalize_by_rsqrt(adv, mask=None):
     refuse(adv, mask)
     m = torch.ones_like(adv, dtype=torch.bool) if mask is None else mask
     kept = adv[m]
-    return torch.where(m, (adv - kept.mean()) * torch.rsqrt(kept.var() + 1e-8), 0.0)
+    return torch.where(
+        m, (adv - kept.mean()) * torch.rsqrt(kept.var(correction=int(len(kept) > 1)) + 1e-8), 0.0
+    )
 
 
 def normalize_guarded(adv, mask=None):

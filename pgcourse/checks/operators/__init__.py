@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from pgcourse.checks.operators import places  # noqa: F401  it registers its operators
 from pgcourse.checks.operators.statements import STATEMENTS
 from pgcourse.checks.operators.trees import (
     expressions,
@@ -33,12 +34,10 @@ class Scope:
 
     arguments : names of the signature
     names     : these and the locals
-    fragments : expressions of another text of the same function that may stand for others (ast nodes)
     """
 
     arguments: tuple
     names: tuple
-    fragments: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -76,12 +75,13 @@ class Edit:
         return self.template.format(old=short(self.before), new=short(self.after))
 
 
-def scope_of(tree, fragments=()):
+def scope_of(tree):
+    """The Scope that a function itself gives."""
     a = tree.args
     every = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
     arguments = tuple(x.arg for x in every)
     stored = (n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n))
-    return Scope(arguments, tuple(dict.fromkeys((*arguments, *stored))), tuple(fragments))
+    return Scope(arguments, tuple(dict.fromkeys((*arguments, *stored))))
 
 
 def edits(tree, context=None, kinds=None) -> Iterator[Edit]:

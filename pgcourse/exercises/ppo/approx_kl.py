@@ -221,7 +221,7 @@ EXERCISE = Exercise(
                 lambda at: abs(at.number("four small steps") - 5e-5) < 1e-6),
         symptom("first order in the step",
                 "Where every action changed by 1 %, the KL is 0.00005; this is ten times as much or more.",
-                term("(2 * log_rho.abs()).tanh()"), lambda at: at.number("four small steps") > 5e-4),
+                term("(-2 * log_rho).clamp(min=0).tanh()"), lambda at: at.number("four small steps") > 5e-4),
         mistake("broadcast", "[3] against [3, 1] gives a 3 x 3 table: every action compared with every other.",
                 edit(GUARD, "")),
     ],

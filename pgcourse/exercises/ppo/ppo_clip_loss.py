@@ -305,7 +305,7 @@ EXERCISE = Exercise(
                 lambda at: bool((corners(at)[[1, 2]] < 1e-6).any())),
         symptom("other bounds",
                 "The bounds are not 1 - clip and 1 + clip: close to them a gradient is there that should not be, or is missing.",
-                edit(WINDOW, "1 - clip**2, 1 + clip"), other_bounds),
+                edit(WINDOW, "1 - clip ** 1.5, 1 + clip"), other_bounds),
         *window_symptoms(BY, "-mean(rho A)", term(f"(torch.where(adv > 0, 1.1, 1.0) * {TERM})"),
                          term(f"torch.where({OUTSIDE}, torch.where(adv > 0, 1.1, 1.0) * {TERM}, {TERM})")),
         mistake("broadcast", "[3] against [3, 1] gives a 3 x 3 table: every action weighed with every advantage.",

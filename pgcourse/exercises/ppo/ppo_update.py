@@ -157,7 +157,7 @@ EXERCISE = Exercise(
         symptom("right for one step only",
                 "One step on fresh data is right; several, or on data of an older policy, are not: "
                 "look at what is kept, zeroed and recomputed, at the gradient's limit and at the clips.",
-                edit("config.max_grad_norm", "config.max_grad_norm ** 1.2"), lambda at: first_off(at, *EARLIER[:2])),
+                edit("total.backward()", "(1.3 * total if log[1:] else total).backward()"), lambda at: first_off(at, *EARLIER[:2])),
         symptom("right for one minibatch only",
                 "All is right with one minibatch an epoch, and not with several: "
                 "look at their number, their columns and their order (one randperm an epoch).",
@@ -169,7 +169,7 @@ EXERCISE = Exercise(
                 lambda at: first_off(at, *EARLIER)),
         symptom("stops elsewhere",
                 "All is right but for config.target_kl: another number is compared with it, or at another moment.",
-                edit("kl > config.target_kl", "kl.sqrt() > config.target_kl"), lambda at: first_off(at, *EARLIER, "KL limit")),
+                edit("kl > config.target_kl", '(logp - batch["logp"]).abs().max() > 2 * config.target_kl'), lambda at: first_off(at, *EARLIER, "KL limit")),
         symptom("several means are off",
                 "The networks are right, several numbers of the log are not: each is a mean over ALL minibatches.",
                 edit("summarize(log)", "summarize(log[len(log) // 2 :])", all=True),

@@ -91,7 +91,7 @@ EXERCISE = Exercise(
         symptom(
             "rarer, but not below one",
             "An action that became rarer has a ratio below 1; this is not.",
-            edit(DIFFERENCE, f"({DIFFERENCE}).abs()"),
+            edit(DIFFERENCE, f"({DIFFERENCE}).abs() ** 1.1"),
             lambda at: bool(at["a big step"]["out"][1] >= 1),
         ),
         symptom(

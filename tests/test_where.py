@@ -1,0 +1,199 @@
+"""The line in the learner's own text: found, proven, and found without a trace."""
+
+import importlib.util
+import linecache
+import time
+
+import pytest
+import torch
+
+from pgcourse.checks import core, drivers, get, judge
+from pgcourse.checks.sources import source_of, sources_of
+from pgcourse.checks.where import locate
+from tests.wrong_texts import DOUBLES, SINGLES, SPACE
+
+PLENTY = 10.0  # CPU seconds: a busy machine counts some twice
+
+
+def made(text, name, filename="<a learner's cell>"):
+    """A function as a cell makes it: its text can be looked up."""
+    linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+    space = dict(SPACE)
+    exec(compile(text, filename, "exec"), space)
+    return space[name]
+
+
+def located(text, name, budget=PLENTY):
+    fn, exercise = made(text, name), get(name)
+    return locate(fn, exercise, "0", exercise.observe(fn, "0"), budget)
+
+
+def mended(text, found):
+    """The text with the change of the card made by hand."""
+    lines, changes = text.splitlines(), found.change.splitlines()
+    if not any(c.startswith("- ") for c in changes):
+        lines[found.line - 1 : found.line - 1] = [c[2:] for c in changes]
+        return "\n".join(lines) + "\n"
+    while changes:
+        old = [c[2:] for c in changes[: next_kind(changes, "- ")]]
+        changes = changes[len(old) :]
+        new = [c[2:] for c in changes[: next_kind(changes, "+ ")]]
+        changes = changes[len(new) :]
+        at = next(i for i in range(len(lines)) if lines[i : i + len(old)] == old)
+        lines[at : at + len(old)] = new
+    return "\n".join(lines) + "\n"
+
+
+def next_kind(changes, mark):
+    return next((i for i, c in enumerate(changes) if not c.startswith(mark)), len(changes))
+
+
+@pytest.mark.parametrize("name, text, lines", SINGLES)
+def test_a_mistake_is_found_on_its_line_and_the_change_mends_it(name, text, lines):
+    found = located(text, name)
+    assert found is not None
+    assert found.line in lines
+    assert judge(made(mended(text, found), name), name, seed="a third one").passed
+
+
+@pytest.mark.parametrize("name, text, lines", DOUBLES)
+def test_two_mistakes_are_found_on_their_lines(name, text, lines):
+    found = located(text, name)
+    assert found is not None and set(found.lines) <= lines
+    assert judge(made(mended(text, found), name), name, seed="a third one").passed
+
+
+def test_nothing_is_looked_for_in_right_answers_stubs_and_quizzes(monkeypatch):
+    monkeypatch.setattr("pgcourse.checks.where.Search", None)  # whoever searches fails
+    right = "def softmax(theta):\n    return torch.softmax(theta, -1)\n"
+    stub = "def softmax(theta):\n    raise NotImplementedError\n"
+    quiz = "def quiz_baselines():\n    return {}\n"
+    for text, name in [(right, "softmax"), (stub, "softmax"), (quiz, "quiz_baselines")]:
+        assert judge(made(text, name), where=True).where is None
+
+
+def test_nothing_is_said_without_the_text_that_runs(tmp_path):
+    text = "def softmax(theta):\n    return torch.exp(theta)\n"
+    space = dict(SPACE)
+    exec(text, space)
+    assert source_of(space["softmax"]) is None
+    assert source_of(torch.softmax) is None and source_of(lambda x: x) is None
+    path = tmp_path / "mine.py"
+    path.write_text("import torch\n" + text)
+    spec = importlib.util.spec_from_file_location("mine", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert source_of(module.softmax).first == 2
+    path.write_text("import torch\n" + text.replace("exp", "log"))  # saved, and not run again
+    linecache.checkcache()
+    assert source_of(module.softmax) is None
+
+
+WITH_OBJECTS = """
+calls = []
+scale = torch.ones(3)
+
+def with_baseline(ret, val):
+    same_shape(ret=ret, val=val)
+    print("called")
+    calls.append(1)
+    scale.mul_(2)
+    torch.rand(1)
+    return ret + val.detach()
+"""
+
+
+def test_the_learners_objects_and_the_session_are_left_alone(capsys):
+    fn, exercise = made(WITH_OBJECTS, "with_baseline"), get("with_baseline")
+    seen = exercise.observe(fn, "0")
+    space = fn.__globals__
+    calls, scale, state = len(space["calls"]), space["scale"].clone(), torch.get_rng_state()
+    keys = {k: id(v) for k, v in space.items()}
+    locate(fn, exercise, "0", seen)
+    assert len(space["calls"]) == calls and torch.equal(space["scale"], scale)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {k: id(v) for k, v in space.items()} == keys
+    assert capsys.readouterr().out == ""
+
+
+ENDLESS = """def discounted_returns(rew, ended, gamma, last_val=0.0):
+    same_shape(rew=rew, ended=ended)
+    ret = torch.zeros_like(rew)
+    running = torch.zeros_like(rew[0]) + last_val
+    t = len(rew)
+    while t > 0:
+        t = t - 1
+        running = torch.sin(rew[t]) * gamma ** 3 + running ** 2
+        ret[t] = torch.cos(running)
+    return ret
+"""
+
+
+def test_edits_that_never_end_are_cut_and_the_budget_holds():
+    started = time.process_time()
+    assert located(ENDLESS, "discounted_returns", budget=1.0) is None
+    assert time.process_time() - started < 3
+
+
+def test_a_function_over_several_cells_is_found_in_the_cell_of_its_helper():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns.update(SPACE)
+        shell.run_cell("def error(val, ret):\n    return val - ret.detach()", store_history=True)
+        shell.run_cell(
+            "def squared(x):\n    # the mean comes later\n    return x.abs()", store_history=True
+        )
+        shell.run_cell(
+            "def value_regression_loss(val, ret):\n"
+            "    same_shape(val=val, ret=ret)\n"
+            "    return squared(error(val, ret)).mean()",
+            store_history=True,
+        )
+        fn, exercise = shell.user_ns["value_regression_loss"], get("value_regression_loss")
+        assert [s.name for s in sources_of(fn)] == [
+            "value_regression_loss",
+            "error",
+            "squared",
+        ] or [s.name for s in sources_of(fn)] == ["value_regression_loss", "squared", "error"]
+        found = locate(fn, exercise, "0", exercise.observe(fn, "0"), PLENTY)
+        assert found is not None
+        assert "cell [" in sources_of(fn)[0].place
+    finally:
+        InteractiveShell.clear_instance()
+
+
+def test_the_card_comes_first_and_the_line_is_added(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, verdict):
+            shown.append(verdict)
+
+    def show(verdict):
+        shown.append(verdict)
+        return Handle()
+
+    monkeypatch.setattr(core, "show_card", show)
+    name, text, lines = next(x for x in SINGLES if x[0] == "reinforce_loss")
+    with pytest.raises(core.CheckFailed):
+        core.check(made(text, name))
+    first, second = shown
+    assert first.where is None and second.where.line in lines
+    assert "Show the change" in second._repr_html_() and "Line" in str(second)
+    monkeypatch.setenv("PGCOURSE_SEED", "secret")  # a graded run looks for nothing
+    shown.clear()
+    with pytest.raises(core.CheckFailed):
+        core.check(made(text, name))
+    assert len(shown) == 1
+
+
+def test_a_time_limit_raises_while_its_block_runs_and_never_after():
+    for _ in range(200):
+        try:
+            drivers.within(0.001, sum, range(100_000))
+        except drivers.TimeLimit:
+            continue
+    with pytest.raises(drivers.TimeLimit):
+        drivers.within(0.05, lambda: [x for x in iter(int, 1)])

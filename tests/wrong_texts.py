@@ -1,0 +1,356 @@
+"""Wrong versions as people write them: (exercise, text, the lines where it may be mended)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from pgcourse import distributions, estimators, losses, mdp, tensors
+
+SPACE = {**vars(tensors), **vars(distributions), **vars(estimators), **vars(losses), **vars(mdp)}
+SPACE |= {"math": math, "torch": torch, "F": F, "__name__": "__main__"}
+
+SINGLES = [
+    (
+        "softmax",
+        """def softmax(theta):
+    shifted = theta - theta.max(dim=-1, keepdim=True)[0]
+    e = shifted.exp()
+    total = e.sum()
+    return e / total
+""",
+        {4},
+    ),
+    (
+        "grad_log_softmax",
+        """def grad_log_softmax(theta, action):
+    p = softmax(theta)
+    g = torch.zeros_like(theta)
+    for i in range(len(theta)):
+        if i == action:
+            g[i] = p[i] - 1
+        else:
+            g[i] = -p[i]
+    return g
+""",
+        {6},
+    ),
+    (
+        "action_values",
+        """def action_values(mdp, pi):
+    S = mdp.P.shape[0]
+    r = (pi * mdp.R).sum(1)
+    P = (pi.unsqueeze(-1) * mdp.P).sum(1)
+    V = torch.linalg.inv(torch.eye(S, dtype=pi.dtype) - P) @ r
+    Q = mdp.R + mdp.gamma * (mdp.P @ V)
+    return Q
+""",
+        {5},
+    ),
+    (
+        "score_function_gradient",
+        """def score_function_gradient(theta, actions, returns):
+    if actions.shape != returns.shape:
+        raise ValueError("shapes")
+    g = torch.zeros_like(theta)
+    p = softmax(theta)
+    for a, R in zip(actions, returns):
+        s = p.clone()
+        s[a] += 1
+        g += R * s
+    return g / len(actions)
+""",
+        {7},
+    ),
+    (
+        "discounted_returns",
+        """def discounted_returns(rew, ended, gamma, last_val=0.0):
+    same_shape(rew=rew, ended=ended)
+    G = torch.zeros_like(rew)
+    T = rew.shape[0]
+    nxt = torch.zeros_like(rew[0])
+    for t in range(T - 1, -1, -1):
+        nonterminal = 1.0 - ended[t].to(rew.dtype)
+        nxt = rew[t] + gamma * nonterminal * nxt
+        G[t] = nxt
+    return G
+""",
+        {5},
+    ),
+    (
+        "reinforce_loss",
+        """def reinforce_loss(logp, ret):
+    same_shape(logp=logp, ret=ret)
+    weights = ret.detach()
+    objective = (logp * weights).mean()
+    return objective
+""",
+        {5},
+    ),
+    (
+        "gradient_variance",
+        """def gradient_variance(grads):
+    if grads.ndim != 2 or grads.shape[0] < 2:
+        raise ValueError("need [N, P], N >= 2")
+    n = grads.shape[0]
+    centered = grads - grads.mean(0)
+    return (centered ** 2).sum() / n
+""",
+        {6},
+    ),
+    (
+        "standard_error",
+        """def standard_error(grads):
+    v = gradient_variance(grads)
+    n = grads.shape[1]
+    return (v / n) ** 0.5
+""",
+        {3},
+    ),
+    (
+        "episodes_needed",
+        """def episodes_needed(variance, error):
+    if error < 0:
+        raise ValueError("error must be positive")
+    n = float(variance) / (error * error)
+    return int(math.ceil(n))
+""",
+        {2},
+    ),
+    (
+        "with_baseline",
+        """def with_baseline(ret, val):
+    same_shape(ret=ret, val=val)
+    baseline = val
+    adv = ret - baseline
+    return adv
+""",
+        {3},
+    ),
+    (
+        "variance_ratio",
+        """def variance_ratio(scores, ret, baseline):
+    same_shape(a=scores[:, 0], ret=ret, baseline=baseline)
+    plain = scores * ret[:, None]
+    reduced = scores * (ret - baseline)[:, None]
+    v0 = plain.var(0).sum()
+    v1 = reduced.var(0).sum()
+    return v0 / v1
+""",
+        {7},
+    ),
+    (
+        "leave_one_out_baseline",
+        """def leave_one_out_baseline(ret):
+    K = ret.shape[0]
+    if K < 2:
+        raise ValueError("K >= 2")
+    out = torch.empty_like(ret)
+    for k in range(K):
+        others = torch.cat([ret[:k], ret[k + 1:]])
+        out[k] = others.mean()
+    return out
+""",
+        {8},
+    ),
+    (
+        "policy_gradient_loss",
+        """def policy_gradient_loss(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    a = adv.detach()
+    if mask is None:
+        return -(logp * a).mean()
+    kept_logp = logp[~mask]
+    kept_adv = a[mask]
+    return -(kept_logp * kept_adv).sum() / mask.sum()
+""",
+        {6},
+    ),
+    (
+        "td_target",
+        """def td_target(rew, next_val, terminated, gamma):
+    same_shape(rew=rew, next_val=next_val, terminated=terminated)
+    future = next_val
+    future = torch.where(terminated, torch.zeros_like(future), future)
+    return rew + future
+""",
+        {3, 5},
+    ),
+    (
+        "critic_loss",
+        """def critic_loss(val, target):
+    same_shape(val=val, target=target)
+    with torch.no_grad():
+        y = target.clone()
+    delta = y - val
+    return delta.mean() ** 2
+""",
+        {6},
+    ),
+    (
+        "a3c_push_gradients",
+        """def a3c_push_gradients(local, shared, optimizer):
+    for p, q in zip(local.parameters(), shared.parameters()):
+        if p.grad is None:
+            q.grad = None
+        else:
+            q.grad = p.grad.clone()
+    optimizer.step()
+""",
+        {8, 7},
+    ),
+    (
+        "ppo_clip_loss",
+        """def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:
+        logp = logp[mask]
+        logp_old = logp_old[mask]
+        adv = adv[mask]
+    adv = adv.detach()
+    ratio = torch.exp(logp - logp_old.detach())
+    surr1 = ratio * adv
+    surr2 = torch.clamp(ratio, -clip, clip) * adv
+    return -torch.min(surr1, surr2).mean()
+""",
+        {10},
+    ),
+    (
+        "clipped_value_loss",
+        """def clipped_value_loss(val, val_old, ret, clip, mask=None):
+    same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
+    if mask is not None:
+        val, val_old, ret = val[mask], val_old[mask], ret[mask]
+    val_old = val_old.detach()
+    ret = ret.detach()
+    moved = torch.clamp(val - val_old, -clip, clip)
+    v_clip = val + moved
+    loss_plain = (val - ret) ** 2
+    loss_clip = (v_clip - ret) ** 2
+    return torch.max(loss_plain, loss_clip).mean()
+""",
+        {8},
+    ),
+    (
+        "entropy",
+        """def entropy(logits, mask=None):
+    same_shape(x=logits[..., 0], mask=mask)
+    p = torch.softmax(logits, dim=-1)
+    lp = torch.log_softmax(logits, dim=-1)
+    H = -(p * lp).sum(-1)
+    if mask is not None:
+        H = H * mask
+    return H.mean()
+""",
+        {7},
+    ),
+    (
+        "squashed_gaussian_logp",
+        """def squashed_gaussian_logp(mean, log_std, pre_tanh):
+    same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
+    std = log_std.exp()
+    gauss = -((pre_tanh - mean) ** 2) / (2 * std ** 2) - log_std - 0.5 * math.log(2 * math.pi)
+    corr = 2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))
+    logp = gauss - corr
+    return logp.mean(-1)
+""",
+        {7},
+    ),
+    (
+        "soft_q_target",
+        """def soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same_shape(rew=rew, a=next_q1, b=next_q2, c=next_logp, terminated=terminated)
+    q = torch.min(next_q1, next_q2)
+    v = q + alpha * next_logp
+    v = torch.where(terminated, torch.zeros_like(v), v)
+    y = rew + gamma * v
+    return y.detach()
+""",
+        {4},
+    ),
+    (
+        "token_logp",
+        """def token_logp(logits, tokens):
+    same_shape(a=logits[..., 0], tokens=tokens)
+    B, T = tokens.shape
+    lp = torch.log_softmax(logits, dim=-1)
+    out = torch.zeros(B, T, dtype=lp.dtype)
+    for t in range(1, T):
+        out[:, t] = lp[torch.arange(B), t, tokens[:, t]]
+    return out
+""",
+        {7},
+    ),
+    (
+        "kl_shaped_rewards",
+        """def kl_shaped_rewards(score, logp, logp_ref, mask, beta):
+    same_shape(logp=logp, logp_ref=logp_ref, mask=mask)
+    same_shape(score=score, m=mask[:, 0])
+    if not mask.any(1).all():
+        raise ValueError("a row without a response token")
+    kl = (logp - logp_ref).detach()
+    r = torch.zeros_like(logp)
+    r[mask] = beta * kl[mask]
+    for b in range(len(score)):
+        last = mask[b].nonzero().max()
+        r[b, last] += score[b].detach()
+    return r.detach()
+""",
+        {8},
+    ),
+    (
+        "dpo_loss",
+        """def dpo_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+    same_shape(a=logp_chosen, b=logp_rejected, c=ref_chosen, d=ref_rejected)
+    chosen = logp_chosen - ref_chosen.detach()
+    rejected = logp_rejected - ref_rejected.detach()
+    z = beta * (rejected - chosen)
+    return -F.logsigmoid(z).mean()
+""",
+        {5},
+    ),
+]
+
+DOUBLES = [
+    (
+        "softmax",
+        """def softmax(theta):
+    shifted = theta - theta.max()
+    e = shifted.exp()
+    return e / e.sum()
+""",
+        {2, 4},
+    ),
+    (
+        "td_target",
+        """def td_target(rew, next_val, terminated, gamma):
+    same_shape(rew=rew, next_val=next_val, terminated=terminated)
+    future = torch.where(terminated, next_val, 0.0)
+    return rew - gamma * future
+""",
+        {3, 4},
+    ),
+    (
+        "reinforce_loss",
+        """def reinforce_loss(logp, ret):
+    same_shape(logp=logp, ret=ret)
+    weighted = logp * ret
+    return weighted.sum()
+""",
+        {3, 4},
+    ),
+    (
+        "ppo_clip_loss",
+        """def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:
+        logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]
+    adv = adv.detach()
+    ratio = torch.exp(logp_old.detach() - logp)
+    surr1 = ratio * adv
+    surr2 = torch.clamp(ratio, 1 - clip, 1 + clip) * adv
+    return -torch.max(surr1, surr2).mean()
+""",
+        {9, 6},
+    ),
+]
