@@ -1187,14 +1187,14 @@ plt.show()
 # %% claim="each_mistake_ends_farther_from_the_optimum" slow=true
 # On each of five seeds every one of the five mistakes ends at least 0.3 nats farther from the optimum than no mistake does.
 figures = {}
-for name, step in mistakes.items():
-    figures[name] = []
-    for seed in range(5):
-        *_, broken = tiny_language.ppo(tiny, iterations=25, step=step, seed=seed)
-        figures[name].append(round(tiny.kl_to_optimum(broken), 3))
-for name, kls in figures.items():
-    for right, wrong in zip(figures["none"], kls, strict=True):
-        assert name == "none" or wrong > right + 0.3, figures
+for mistake_, step_ in mistakes.items():
+    figures[mistake_] = []
+    for seed_ in range(5):
+        *_, broken_ = tiny_language.ppo(tiny, iterations=25, step=step_, seed=seed_)
+        figures[mistake_].append(round(tiny.kl_to_optimum(broken_), 3))
+for mistake_, kls_ in figures.items():
+    for right_, wrong_ in zip(figures["none"], kls_, strict=True):
+        assert mistake_ == "none" or wrong_ > right_ + 0.3, figures
 
 # %% [markdown]
 # ## Beyond the cheatsheet (optional): the KL laboratory
@@ -1445,19 +1445,21 @@ text_plots.table(
 # %% claim="it_is_the_place_of_the_kl" slow=true
 # Five seeds: with the KL in the reward both divisions end below 0.2 nats, with k3 in the loss both above 0.3; and GRPO is 0.25 from every other beta's optimum.
 figures = {}
-for name, (method, advantages) in group_methods.items():
-    figures[name], nearest = [], []
-    for seed in range(5):
-        *_, model = method(tiny, iterations=100, seed=seed, advantages=advantages)
-        figures[name].append(round(tiny.kl_to_optimum(model), 3))
-        logp = tiny.log_table(model)
-        tilted = [F.log_softmax(tiny.log_ref + tiny.reward / (0.02 * b), 0) for b in range(5, 150)]
-        nearest.append(min((logp.exp() * (logp - t)).sum().item() for t in tilted))
-figures["GRPO to the nearest optimum of any beta"] = [round(x, 3) for x in nearest]
+for name_, (method_, advantages_) in group_methods.items():
+    figures[name_], nearest_ = [], []
+    for seed_ in range(5):
+        *_, model_ = method_(tiny, iterations=100, seed=seed_, advantages=advantages_)
+        figures[name_].append(round(tiny.kl_to_optimum(model_), 3))
+        logp_ = tiny.log_table(model_)
+        tilted_ = [
+            F.log_softmax(tiny.log_ref + tiny.reward / (0.02 * b_), 0) for b_ in range(5, 150)
+        ]
+        nearest_.append(min((logp_.exp() * (logp_ - t_)).sum().item() for t_ in tilted_))
+figures["GRPO to the nearest optimum of any beta"] = [round(x_, 3) for x_ in nearest_]
 assert max(figures["RLOO: no division, k1 in the reward"]) < 0.2, figures
 assert max(figures["÷ spread, k1 in the reward"]) < 0.2, figures
 assert min(figures["no division, k3 in the loss"]) > 0.3, figures
-assert min(figures["GRPO: ÷ spread, k3 in the loss"]) > 0.3 and min(nearest) > 0.25, figures
+assert min(figures["GRPO: ÷ spread, k3 in the loss"]) > 0.3 and min(nearest_) > 0.25, figures
 
 # %% [markdown]
 # ### What GRPO's two divisions do
@@ -1608,33 +1610,33 @@ plt.show()
 
 # %% [markdown]
 # PPO and RLOO arrive near the optimum; GRPO stops short of it, for the reason you have seen. DPO comes nearest early on and then drifts away. That is no matter of
-# too few votes: with 400, 4,000 or 100,000 of them it drifts all the same. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at about twice that. With 4,000 votes, a learning rate four times smaller
+# too few votes: with 400, 4,000 or 100,000 of them it drifts all the same. It overshoots: $\pi^*$ is 1.1 nats from the reference, and DPO ends at twice that or more. With 4,000 votes, a learning rate four times smaller
 # makes the drift smaller. (The horizontal axis is each method's own training: their iterations do not cost the same.)
 
 # %% claim="dpo_drifts_whatever_the_number_of_votes" slow=true
 # Five seeds each with 400, 4,000 and 100,000 votes: DPO always ends at least 0.1 nats behind its best moment, and at least 1.6 nats from the reference.
 figures = {}
-for votes in (400, 4_000, 100_000):
-    found = figures[f"{votes} votes: best, end, KL to the reference"] = []
-    for seed in range(5):
-        settings = dict(pairs=votes, iterations=200, seed=seed, every=10, progress=False)
-        curve, model = tiny_language.kl_curve(tiny, tiny_language.dpo, **settings)
-        logp = tiny.log_table(model)
-        moved = (logp.exp() * (logp - tiny.log_ref)).sum().item()
-        found.append([round(x, 3) for x in (min(kl for _, kl in curve), curve[-1][1], moved)])
-        if votes == 4_000:
-            slow = tiny_language.kl_curve(tiny, tiny_language.dpo, lr=5e-4, **settings)[0]
-            figures.setdefault("4000 votes, a quarter of the rate: end", []).append(
-                round(slow[-1][1], 3)
-            )
-best = tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)
-figures["pi*: KL to the reference"] = round(best.sum().item(), 3)
+for votes_ in (400, 4_000, 100_000):
+    found_ = figures[f"{votes_} votes: best, end, KL to the reference"] = []
+    for seed_ in range(5):
+        given_ = dict(pairs=votes_, iterations=200, seed=seed_, every=10, progress=False)
+        curve_, dpo_ = tiny_language.kl_curve(tiny, tiny_language.dpo, **given_)
+        logp_ = tiny.log_table(dpo_)
+        moved_ = (logp_.exp() * (logp_ - tiny.log_ref)).sum().item()
+        numbers_ = min(kl_ for _, kl_ in curve_), curve_[-1][1], moved_
+        found_.append([round(x_, 3) for x_ in numbers_])
+        if votes_ == 4_000:
+            slow_ = tiny_language.kl_curve(tiny, tiny_language.dpo, lr=5e-4, **given_)[0]
+            found_slow_ = figures.setdefault("4000 votes, a quarter of the rate: end", [])
+            found_slow_.append(round(slow_[-1][1], 3))
+at_optimum_ = tiny.log_optimum.exp() * (tiny.log_optimum - tiny.log_ref)
+figures["pi*: KL to the reference"] = round(at_optimum_.sum().item(), 3)
 assert 1.0 < figures["pi*: KL to the reference"] < 1.2, figures
-for votes in (400, 4_000, 100_000):
-    for best, end, moved in figures[f"{votes} votes: best, end, KL to the reference"]:
-        assert end > best + 0.1 and moved > 1.6, figures
-ends = [end for _, end, _ in figures["4000 votes: best, end, KL to the reference"]]
-assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends), figures
+for votes_ in (400, 4_000, 100_000):
+    for best_, end_, moved_ in figures[f"{votes_} votes: best, end, KL to the reference"]:
+        assert end_ > best_ + 0.1 and moved_ > 1.6, figures
+ends_ = [end_ for _, end_, _ in figures["4000 votes: best, end, KL to the reference"]]
+assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends_), figures
 
 # %% [markdown]
 # ## 2024–2026: the same table, other rows
