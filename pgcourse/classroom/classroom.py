@@ -51,13 +51,6 @@ pages.configure(c)
 '''
 
 
-# of the clone; of an installed package they lie inside it
-SOLVED = next(
-    (p for p in (ROOT / "solutions", ROOT / "pgcourse" / "solutions") if p.is_dir()),
-    ROOT / "solutions",
-)
-
-
 class ClassroomError(Exception):
     """The classroom cannot be made or graded; the message says why and what to do."""
 
@@ -82,13 +75,16 @@ def new(directory, lessons=None, report=print):
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ClassroomError(f"{directory} is not empty; choose a new directory.")
-    solved = {path.stem: path for path in sorted(SOLVED.glob("[0-9][0-9]_*.ipynb"))}
+    # of the clone; of an installed package they lie inside it
+    places = (ROOT / "solutions", ROOT / "pgcourse" / "solutions")
+    place = next((place for place in places if place.is_dir()), places[0])
+    solved = {path.stem: path for path in sorted(place.glob("[0-9][0-9]_*.ipynb"))}
     missing = [name for name in lessons or () if name not in solved]
     if not solved or missing:
         raise ClassroomError(
             f"There is no lesson called {', '.join(missing)}; there are: {', '.join(solved)}."
             if solved
-            else f"No solved notebooks in {SOLVED}; in a clone of the course, `pgcourse build` writes them."
+            else f"No solved notebooks in {place}; in a clone of the course, `pgcourse build` writes them."
         )
     from pgcourse.classroom.gradebook import write_whole
 
