@@ -5,11 +5,13 @@
 #
 # Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
 # torch alone from another index: make lab TORCH_INDEX=<address of the CPU builds>      more for pip: PIP_ARGS=…
+# every file but torch's held to its hash: make lab HASHES=1
 
 PYTHON ?=
 ARGS ?=
 PIP_ARGS ?=
 TORCH_INDEX ?=
+HASHES ?=
 # never an activated environment's packages or kernels; .venv's programs (nbgrader calls alembic by name) first
 RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 PATH="$$PWD/.venv/bin:$$PATH"
 
@@ -65,6 +67,7 @@ setup:
 	pip() { $(RUN) python -m pip install --quiet --disable-pip-version-check --no-input "$$@"; }; \
 	torch="$$(grep '^torch==' constraints.txt)"; \
 	if ! { [ -z "$(TORCH_INDEX)" ] || pip --no-deps --index-url "$(TORCH_INDEX)" "$$torch"; } || \
+	   ! { [ -z "$(HASHES)" ] || pip --no-deps --require-hashes -r constraints.hashes.txt; } || \
 	   ! pip -c constraints.txt $(PIP_ARGS) -e '.[dev]'; then \
 	  echo "pgcourse: the installation failed (the reason is above); nothing half-made was kept."; exit 1; \
 	fi; \

@@ -209,6 +209,28 @@ def test_torch_alone_comes_from_another_index(clone):
     assert "index-url" not in second and second.endswith("-c constraints.txt -e .[dev]")
 
 
+def test_hashes_are_asked_for_by_option(clone):
+    code, output = clone("test", HASHES="1")
+    assert code == 0, output
+    first, second = (clone.directory / "calls").read_text().splitlines()
+    assert first.endswith("--no-deps --require-hashes -r constraints.hashes.txt")
+    assert second.endswith("-c constraints.txt -e .[dev]")
+
+
+def test_the_hashes_are_of_the_pinned_versions(root):
+    """One hash at least for each; torch has builds of its own."""
+    pins = {
+        line.strip().lower().replace("_", "-")
+        for line in (root / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    text = (root / "constraints.hashes.txt").read_text()
+    hashed = re.findall(r"^(\S+==\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})+)", text, re.M)
+    assert {name.lower().replace("_", "-") for name, _ in hashed} == {
+        pin for pin in pins if not pin.startswith("torch==")
+    }
+
+
 def test_a_failed_install_is_not_believed(clone):
     code, output = clone("test", PIP_FAILS="1")
     assert code != 0 and "nothing half-made was kept" in output and "tests ran" not in output
