@@ -192,6 +192,7 @@ NAMED = {
     "too deep": (b"[" * 200_000, "damaged"),
     "too many cells": (edited(many_cells), "2000 are read"),
     "too much text": (edited(much_text), "5000000 are read"),
+    "pieces without number": (b'{"cells": [' + b"1," * 5_000_001 + b"1]}", "5,000,000 pieces"),
     "a number of a million digits": (b'{"cells": ' + b"1" * 10**6 + b"}", "damaged"),
 }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_BYTES = 100 * 2**20  # of a notebook file (outputs included)
+MOST_PARTS = 5_000_000  # of its JSON: each number, text and bracket takes some 100 bytes of memory
 MOST_CELLS = 2_000
 MOST_TEXT = 200_000  # characters of one cell
 MOST_IN_ALL = 5_000_000
@@ -106,6 +107,8 @@ def read_bytes(path):
 def read_cells(data):
     """([Cell], [notes]) of a notebook's bytes. raises: Unreadable"""
     text, notes = decode(data)
+    if sum(map(text.count, ",[{")) > MOST_PARTS:
+        raise Unreadable(f"the notebook has more than {MOST_PARTS:,} pieces of data")
     try:
         nb = json.loads(text)
     except (ValueError, RecursionError) as error:
