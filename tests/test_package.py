@@ -46,6 +46,8 @@ def filled(fn, given, number):
                 more[name] = args["ended"]
             elif parameter.default is inspect.Parameter.empty:
                 value = tensors[0] * 0 if "val" in name or "logp" in name else number
+                if name == "next_val" and "last_val" in args:
+                    value[-1] = args["last_val"]
                 more[name] = value
         return fn(**more)
 
