@@ -274,12 +274,12 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
 
     exercise = get("softmax")
     check = browser.cell("check(softmax")
-    browser.run(check)  # too early
-    assert "It comes from the cell below “1 · The policy" in browser.output(check, "NameError")
     begin = browser.cell("begin(")
     browser.run(begin)
     says = f"Lesson 1: 0 of {len(lesson_exercises(LESSON))} exercises pass"
     assert "○ softmax" in browser.output(begin, says)
+    browser.run(check)  # too early
+    assert "It comes from the cell below “Exercise: softmax" in browser.output(check, "NameError")
 
     pitfall = next(p for p in exercise.pitfalls if p.name == "overflow")
     cell = browser.cell("def softmax(")

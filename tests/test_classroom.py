@@ -77,7 +77,9 @@ def test_a_classroom_that_is_not_empty_is_refused(fixture_root, tmp_path):
 
 def test_a_package_without_its_notebooks_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(classroom, "ROOT", tmp_path / "site-packages")
-    with pytest.raises(ClassroomError, match="pip install -e"):
+    with pytest.raises(
+        ClassroomError, match="in a clone of the course, `pgcourse build` writes them"
+    ):
         classroom.new(tmp_path / "class", report=quiet)
 
 

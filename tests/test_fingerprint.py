@@ -85,6 +85,9 @@ def test_what_is_shipped_belongs_to_the_code_of_today():
 
 
 def test_whatever_is_recorded_has_a_note():
-    words = {"made.json", "checkpoints.json"}  # the notes themselves, and facts about the two models
+    words = {
+        "made.json",
+        "checkpoints.json",
+    }  # the notes themselves, and facts about the two models
     recorded = {path.name for path in fingerprint.DATA.iterdir() if path.is_file()} - words
     assert set(fingerprint.read_notes()) == recorded

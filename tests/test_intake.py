@@ -302,7 +302,8 @@ def test_what_cannot_be_repaired_is_named(damaged, name, says):
 def test_nothing_of_the_grader_is_copied_to_students(damaged):
     root, _, _ = damaged
     kept = {p.name for p in (root / "autograded").rglob("*") if p.is_file()}
-    assert kept == {f"{LESSON}.ipynb"}
+    # the student's own secret and time: nbgrader's exchange asks for both
+    assert kept == {f"{LESSON}.ipynb", "submission_secret.txt", "timestamp.txt"}
 
 
 def test_again_nothing_is_left_to_do(damaged):
