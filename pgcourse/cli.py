@@ -39,7 +39,15 @@ COMMANDS = {
 
 
 def app(args=None):
-    """Run the command line."""
+    """Run the command line; an interruption at any moment ends it in one line, with 130 as shells do."""
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise SystemExit(130) from None
+
+
+def run(args):
     args = sys.argv[1:] if args is None else list(args)
     called = next((arg for arg in args if not arg.startswith("-")), None)
     commands = typer.Typer(

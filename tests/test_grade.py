@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -106,6 +107,7 @@ def test_a_worker_has_the_rights_of_nobody(worker):
     code = """
 import os
 import re
+import signal
 status = open("/proc/self/status").read() if os.path.exists("/proc/self/status") else ""
 caps = [line for line in status.splitlines() if line.startswith("CapEff")]
 assert not caps or int(caps[0].split()[1], 16) == 0
@@ -684,3 +686,27 @@ def test_a_class_is_written_through_one_engine_and_nbgrader_gets_its_own_back(tm
         shared = engine()
         assert engine() is shared
     assert engine() is not shared
+
+
+# ------------------------------------------------------------------------------- interrupted
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 6.0, 10.0])
+def test_ctrl_c_ends_it_in_one_line(seconds, tmp_path):
+    """While modules are imported, while the judges start, while they grade: 130, no traceback, nobody left."""
+    root = classes.make(tmp_path / "class")
+    for i in range(12):
+        classes.hand_in(root, f"student{i}", to_bytes(notebook()))
+    command = [sys.executable, "-m", "pgcourse.cli", "grade", str(root), LESSON, "--jobs", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, (out, err)
+    assert "Interrupted" in err and "Traceback" not in out + err, out + err
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
