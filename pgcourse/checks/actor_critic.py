@@ -1081,9 +1081,10 @@ def rollout_at_the_rim():
     )
     args = at_the_rim()
     val = steps_3_by_4(1, 2, -1, 3, -2, 1, 4, -3, 2, -1, 3, 1)
+    following = torch.cat([val[1:], args["next_val"][-1:]])  # where an episode goes on
     return dict(
-        rew=args["rew"], val=val, next_val=args["next_val"], terminated=args["terminated"] & cut,
-        ended=cut, gamma=0.5, lam=0.5,
+        rew=args["rew"], val=val, next_val=torch.where(cut, args["next_val"], following),
+        terminated=args["terminated"] & cut, ended=cut, gamma=0.5, lam=0.5,
     )  # fmt: skip
 
 

@@ -1499,6 +1499,18 @@ def one_more(name, says, row, wrong, *also):
     return fact("SOFT_Q_TARGET", name, says, wrong, sign, *also)
 
 
+def ends_at_the_rim():
+    """Twelve transitions with numbers in the thousands; the first one ends, the last one does not."""
+    args = dict(
+        rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
+        next_q1=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
+        next_q2=steps_3_by_4(3, 1, -5, 2, 4, -1, 4, -2, -3, 2, -1, 1),
+        next_logp=steps_3_by_4(-3, 2, -1, 4, -2, 1, 3, -4, 2, -1, -2, 3),
+        terminated=~frame(),
+    )
+    return {name: x.flatten() for name, x in args.items()} | dict(gamma=0.5, alpha=0.5)
+
+
 SOFT_Q_TARGET = Exercise(
     reference=soft_q_target,
     driver="detached",
@@ -1585,17 +1597,13 @@ SOFT_Q_TARGET = Exercise(
             "shapes",
             raises=True,
         ),
+        Case("large numbers, an end in the first row", lambda g: ends_at_the_rim(), "termination"),
         Case(
-            "large numbers, ends in the first and the last row",
-            lambda g: dict(
-                rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
-                next_q1=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
-                next_q2=steps_3_by_4(3, 1, -5, 2, 4, -1, 4, -2, -3, 2, -1, 1),
-                next_logp=steps_3_by_4(-3, 2, -1, 4, -2, 1, 3, -4, 2, -1, -2, 3),
-                terminated=~frame(),
-                gamma=0.5,
-                alpha=0.5,
-            ),
+            "large numbers, an end in the last row",
+            lambda g: {
+                name: x.flip(0) if torch.is_tensor(x) else x
+                for name, x in ends_at_the_rim().items()
+            },
             "termination",
         ),
     ],
