@@ -393,8 +393,8 @@ def squash_correction_of_batch(mean, log_std, pre_tanh):
     return (density(mean, log_std, pre_tanh) - correction).sum(-1)
 
 
-def squash_of_size(mean, log_std, pre_tanh):
-    return squashed_gaussian_logp(mean, log_std, pre_tanh.abs())
+def squash_of_positive(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, log_std, pre_tanh.clamp(min=0))
 
 
 def squash_std_plus(epsilon):
@@ -1073,7 +1073,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong for negative u",
             "It is right where u is positive, and wrong where it is negative.",
-            squash_of_size,
+            squash_of_positive,
             ("one action", "the same z", "the same u"),
             ("two dimensions", "u = -12"),
         ),
@@ -2005,7 +2005,7 @@ SOFT_Q_TARGET = Exercise(
             "next_q1 and next_q2 exchanged should give the same target; here it is another one.",
             5,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, 1.0, torch.minimum(gamma * q1, q2) - gamma * alpha * logp
+                r, end, 1.0, torch.where(q1 < q2, gamma * q1, q2) - gamma * alpha * logp
             ),
         ),
     ],
@@ -2566,7 +2566,7 @@ SAC_CRITIC_LOSS = Exercise(
             "twins not treated alike",
             "q1 and q2 exchanged should give the same loss; here it is another one.",
             lambda q1, q2, target: (
-                critic_first_only(q1, q2, target) + (q2 - target.detach()).abs().mean()
+                critic_first_only(q1, q2, target) + F.smooth_l1_loss(q2, target.detach())
             ),
             "critics exchanged",
         ),
