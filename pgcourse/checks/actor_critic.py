@@ -1081,9 +1081,10 @@ def rollout_at_the_rim():
     )
     args = at_the_rim()
     val = steps_3_by_4(1, 2, -1, 3, -2, 1, 4, -3, 2, -1, 3, 1)
+    following = torch.cat([val[1:], args["next_val"][-1:]])  # where an episode goes on
     return dict(
-        rew=args["rew"], val=val, next_val=args["next_val"], terminated=args["terminated"] & cut,
-        ended=cut, gamma=0.5, lam=0.5,
+        rew=args["rew"], val=val, next_val=torch.where(cut, args["next_val"], following),
+        terminated=args["terminated"] & cut, ended=cut, gamma=0.5, lam=0.5,
     )  # fmt: skip
 
 
@@ -1452,7 +1453,9 @@ GAE = Exercise(
             lambda: GAE,
             "not the TD error for lambda 0",
             "With lambda = 0 nothing is summed, and each advantage is its TD error r + gamma V(s') - V(s); it is not.",
-            gae_with(lambda r, v, n, done, end, g, lam: r + g * torch.where(done, 0.0, n) - g * v),
+            gae_with(
+                lambda r, v, n, done, end, g, lam: r.sign() + g * torch.where(done, 0.0, n) - v
+            ),
             off=("lambda 0",),
         ),
     ],
@@ -1839,14 +1842,14 @@ def step_slow_actor(*args):
     return step_by(*args, train=train)
 
 
-def step_clears_the_other(*args):
+def step_halves_old_gradients(*args):
     def train(actor_part, critic_part, actor_opt, critic_opt):
-        actor_opt.zero_grad()
-        critic_part.backward()
-        critic_opt.step()
-        critic_opt.zero_grad()
-        actor_part.backward()
+        for opt in (actor_opt, critic_opt):
+            for p in opt.param_groups[0]["params"]:
+                p.grad = None if p.grad is None else 0.5 * p.grad
+        (actor_part + critic_part).backward()
         actor_opt.step()
+        critic_opt.step()
 
     return step_by(*args, train=train)
 
@@ -2367,7 +2370,7 @@ ACTOR_CRITIC_STEP = Exercise(
             "right for one step only",
             "The first step from fresh networks is right; a later one is not: look at which gradients are cleared, "
             "and when, and at what is kept between calls.",
-            step_clears_the_other,
+            step_halves_old_gradients,
             lambda wrong: "many steps" in wrong,
         ),
         part_symptom(
@@ -2377,8 +2380,8 @@ ACTOR_CRITIC_STEP = Exercise(
             whole(
                 log=lambda a, c, adv: {
                     "actor_loss": a,
-                    "critic_loss": c**0.5,
-                    "adv": adv.mean().item(),
+                    "critic_loss": c,
+                    "adv": adv.median().item(),
                 }
             ),
             lambda wrong: wrong == {"numbers returned"},

@@ -346,7 +346,8 @@ def in_single_precision(seen):
     """Whether every number could be a float32, though the inputs are random float64 numbers."""
     tables = [s["out"].double() for s in seen[1:] if torch.is_tensor(s["out"])]
     return len(tables) == len(seen) - 1 and all(
-        torch.equal(x, x.float().double()) and (1024 * x % 1 != 0).any() for x in tables
+        torch.equal(x, x.float().double()) and (1024 * x.frexp().mantissa % 1 != 0).any()
+        for x in tables
     )
 
 
@@ -808,10 +809,10 @@ EXACT_POLICY_GRADIENT = Exercise(
             "values",
         ),
         Case(
-            "a horizon of a thousand steps",
+            "a horizon of a hundred steps",
             lambda g: (
                 hand_mdp(g, theta=torch.tensor([[0.0, 0.5], [1.0, 0.0]], dtype=F64))
-                | dict(gamma=0.999)
+                | dict(gamma=0.99)
             ),
             "values",
         ),

@@ -393,8 +393,8 @@ def squash_correction_of_batch(mean, log_std, pre_tanh):
     return (density(mean, log_std, pre_tanh) - correction).sum(-1)
 
 
-def squash_of_size(mean, log_std, pre_tanh):
-    return squashed_gaussian_logp(mean, log_std, pre_tanh.abs())
+def squash_of_positive(mean, log_std, pre_tanh):
+    return squashed_gaussian_logp(mean, log_std, pre_tanh.clamp(min=0))
 
 
 def squash_std_plus(epsilon):
@@ -1073,7 +1073,7 @@ SQUASHED_GAUSSIAN_LOGP = Exercise(
             "SQUASHED_GAUSSIAN_LOGP",
             "wrong for negative u",
             "It is right where u is positive, and wrong where it is negative.",
-            squash_of_size,
+            squash_of_positive,
             ("one action", "the same z", "the same u"),
             ("two dimensions", "u = -12"),
         ),
@@ -1499,6 +1499,18 @@ def one_more(name, says, row, wrong, *also):
     return fact("SOFT_Q_TARGET", name, says, wrong, sign, *also)
 
 
+def ends_at_the_rim():
+    """Twelve transitions with numbers in the thousands; the first one ends, the last one does not."""
+    args = dict(
+        rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
+        next_q1=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
+        next_q2=steps_3_by_4(3, 1, -5, 2, 4, -1, 4, -2, -3, 2, -1, 1),
+        next_logp=steps_3_by_4(-3, 2, -1, 4, -2, 1, 3, -4, 2, -1, -2, 3),
+        terminated=~frame(),
+    )
+    return {name: x.flatten() for name, x in args.items()} | dict(gamma=0.5, alpha=0.5)
+
+
 SOFT_Q_TARGET = Exercise(
     reference=soft_q_target,
     driver="detached",
@@ -1585,17 +1597,13 @@ SOFT_Q_TARGET = Exercise(
             "shapes",
             raises=True,
         ),
+        Case("large numbers, an end in the first row", lambda g: ends_at_the_rim(), "termination"),
         Case(
-            "large numbers, ends in the first and the last row",
-            lambda g: dict(
-                rew=steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1),
-                next_q1=steps_3_by_4(2, 3, -4, 1, 5, -2, 3, -1, -2, 4, -3, 2),
-                next_q2=steps_3_by_4(3, 1, -5, 2, 4, -1, 4, -2, -3, 2, -1, 1),
-                next_logp=steps_3_by_4(-3, 2, -1, 4, -2, 1, 3, -4, 2, -1, -2, 3),
-                terminated=~frame(),
-                gamma=0.5,
-                alpha=0.5,
-            ),
+            "large numbers, an end in the last row",
+            lambda g: {
+                name: x.flip(0) if torch.is_tensor(x) else x
+                for name, x in ends_at_the_rim().items()
+            },
             "termination",
         ),
     ],
@@ -1997,7 +2005,7 @@ SOFT_Q_TARGET = Exercise(
             "next_q1 and next_q2 exchanged should give the same target; here it is another one.",
             5,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, 1.0, torch.minimum(gamma * q1, q2) - gamma * alpha * logp
+                r, end, 1.0, torch.where(q1 < q2, gamma * q1, q2) - gamma * alpha * logp
             ),
         ),
     ],
@@ -2558,7 +2566,7 @@ SAC_CRITIC_LOSS = Exercise(
             "twins not treated alike",
             "q1 and q2 exchanged should give the same loss; here it is another one.",
             lambda q1, q2, target: (
-                critic_first_only(q1, q2, target) + (q2 - target.detach()).abs().mean()
+                critic_first_only(q1, q2, target) + F.smooth_l1_loss(q2, target.detach())
             ),
             "critics exchanged",
         ),
