@@ -2005,7 +2005,10 @@ SOFT_Q_TARGET = Exercise(
             "next_q1 and next_q2 exchanged should give the same target; here it is another one.",
             5,
             lambda r, q1, q2, logp, end, gamma, alpha: backup(
-                r, end, 1.0, torch.where(q1 < q2, gamma * q1, q2) - gamma * alpha * logp
+                r,
+                end,
+                1.0,
+                torch.minimum(gamma * q1 + 0.25, gamma * q2 - 0.25) - gamma * alpha * logp,
             ),
         ),
     ],
