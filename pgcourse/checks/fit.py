@@ -106,7 +106,7 @@ def starts(n):
     """Scales of n examples: each alone, then together."""
     if n == 1:
         return [(s,) for s in SCALES]
-    return itertools.product(SCALES[:5], repeat=n)
+    return itertools.product(SCALES[:7], repeat=n)
 
 
 def slope(residual, h, j, r):
