@@ -23,6 +23,7 @@ SCALES = (
     -1,
 )  # of the example, to start from
 BEST, STEPS = 2, 10  # starts that are followed, and how far
+EXACT, NOISE = 1e-8, 3e-7  # residuals: of float64, and what float32 makes of another order of terms
 
 
 def vector(seen):
@@ -56,13 +57,7 @@ def solve(run, seen, start):
     """
 
     def residual(h):
-        out = run(h)
-        if out is None or out.shape != seen.shape:
-            return None
-        ok = seen.isfinite()
-        if (out[ok].isfinite()).all() and (out.isfinite() == ok).all():
-            return ((out - seen) / (1 + seen.abs()))[ok]
-        return None
+        return relative(run(h), seen)
 
     tried = []
     for scales in starts(len(start)):
@@ -70,39 +65,55 @@ def solve(run, seen, start):
         r = residual(h)
         if r is not None and len(r):
             tried.append((r.abs().max().item(), len(tried), h, r))
-    for _, _, h, r in sorted(tried)[:BEST]:
+    found, followed = [], 0
+    for _, _, h, r in sorted(tried):
+        flat = True  # nothing changes around this start: others can still lead to the numbers
         for _ in range(STEPS):
             size = r.abs().max().item()
-            if size < 1e-8:
+            if size < EXACT:
                 return h
-            columns = [slope(residual, h, j, r) for j in range(len(h))]
-            if any(c is None for c in columns):
+            J = torch.stack([slope(residual, h, j, r) for j in range(len(h))], 1)
+            if not J.any():
                 break
-            J = torch.stack(columns, 1)
+            flat = False
             move = torch.linalg.lstsq(J, -r.unsqueeze(1), driver="gelsd").solution[:, 0].tolist()
-            new, better = shorter(residual, h, move, 0.8 * size)
+            h, better = shorter(residual, h, move, 0.8 * size)
             if better is None:
                 break
-            h, r = new, better
-        if (
-            r.abs().max().item() < 1e-2
-        ):  # as near as rounding lets it come: a rounder number may be it
-            return h
-    return None
+            r = better
+        found.append((r.abs().max().item(), len(found), h))
+        followed += not flat
+        if followed == BEST:
+            break
+    size, _, h = min(found, default=(math.inf, 0, None))
+    # As near as rounding lets it come: a rounder number may be it.
+    return h if size < 1e-2 else None
+
+
+def relative(out, seen):
+    """The relative residual where numbers are finite, or None where they cannot be compared."""
+    if out is None or out.shape != seen.shape or (out.isfinite() != seen.isfinite()).any():
+        return None
+    return ((out - seen) / (1 + seen.abs()))[seen.isfinite()]
+
+
+def apart(out, seen):
+    r = relative(out, seen)
+    return math.inf if r is None else r.abs().max().item()
 
 
 def starts(n):
     """Scales of n examples: each alone, then together."""
     if n == 1:
         return [(s,) for s in SCALES]
-    return itertools.product(SCALES[:5], repeat=n)
+    return itertools.product(SCALES[:7], repeat=n)
 
 
 def slope(residual, h, j, r):
     step = 1e-3 * abs(h[j]) or 1e-3
     moved = residual([x + step * (i == j) for i, x in enumerate(h)])
-    if moved is None or moved.shape != r.shape or not (moved - r).any():
-        return None
+    if moved is None or moved.shape != r.shape:
+        return torch.zeros_like(r)
     return (moved - r) / step
 
 
@@ -115,6 +126,19 @@ def shorter(residual, h, move, size):
             if r is not None and r.abs().max().item() < size:
                 return new, r
     return h, None
+
+
+def roundings(run, seen, h):
+    """Rounded h, the likely first: the roundest that does what was seen as well as any of them.
+
+    0.2 is said for a solved 0.1993 if 0.2 comes nearer to what was seen, but 14 not for 13.7.
+    """
+    candidates = [[round_to(x, digits) for x in h] for digits in (2, 3, 4, 7)]
+    away = [apart(run(x), seen) for x in candidates]
+    limit = 2 * min(away) + NOISE
+    return [
+        candidates[i] for i in sorted(range(len(candidates)), key=lambda i: (away[i] > limit, i))
+    ]
 
 
 def round_to(x, digits):

@@ -29,6 +29,8 @@ def fingerprint(x):
 
 
 def rounded(x):
+    if x != x:
+        return "nan"  # nan is not even equal to itself, but says the same here
     return float(f"{x:.4g}") + 0.0 if isinstance(x, float) else x
 
 
