@@ -27,7 +27,9 @@ def test_a_sample_of_the_mutants_is_refused(name, every):
 
 def test_a_case_that_is_missing_is_found(monkeypatch):
     """Without the cases that have large numbers a clamp passes, and without the rims an ignored row."""
-    monkeypatch.setattr(core, "KNOWN", {})  # cases with other numbers: nobody else may see their answers
+    monkeypatch.setattr(
+        core, "KNOWN", {}
+    )  # cases with other numbers: nobody else may see their answers
     exercise = exercises()["td_target"]
     fewer = [case for case in exercise.cases if "large" not in case.name]
     assert len(fewer) < len(exercise.cases)
