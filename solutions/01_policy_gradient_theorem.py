@@ -995,7 +995,7 @@ figures = {
 #
 # </details>
 
-# %% exercise="pgcourse.checks.quiz_gradient.quiz_gradient"
+# %% exercise="pgcourse.exercises.policy_gradient_theorem.quiz_gradient.quiz_gradient"
 
 # %% [markdown]
 # ## Ask yourself

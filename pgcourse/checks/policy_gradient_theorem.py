@@ -5,7 +5,6 @@ import torch
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import integers, normal, times
-from pgcourse.checks.quiz_gradient import QUIZ_GRADIENT
 from pgcourse.estimators import score_function_gradient
 from pgcourse.exercises import policy_gradient_theorem as first
 from pgcourse.mdp import (
@@ -1322,10 +1321,4 @@ SCORE_FUNCTION_GRADIENT = Exercise(
     read="lesson 1, “From an expectation to samples”; Williams 1992",
 )
 
-EXERCISES = [
-    *first.EXERCISES,
-    ACTION_VALUES,
-    EXACT_POLICY_GRADIENT,
-    SCORE_FUNCTION_GRADIENT,
-    QUIZ_GRADIENT,
-]
+EXERCISES = first.EXERCISES
