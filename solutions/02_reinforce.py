@@ -817,7 +817,7 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 #
 # </details>
 
-# %% exercise="pgcourse.checks.quiz_reinforce.quiz_reinforce"
+# %% exercise="pgcourse.exercises.reinforce.quiz_reinforce.quiz_reinforce"
 
 # %% [markdown]
 # ## Ask yourself
