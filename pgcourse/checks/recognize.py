@@ -16,7 +16,7 @@ import torch
 
 from pgcourse.checks import drivers
 from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
-from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
@@ -290,6 +290,10 @@ def fit(search, m, version, cases):
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
             known[hole] = Unknown(x)
+    rest = tuple(e for e in version if not HOLE.search(e.new))
+    if rest and all(isinstance(x, Unknown) for x in known.values()):  # a clip that clips nothing
+        if search.does(compiled(search.exercise.reference, rest)):
+            return None
     return replace(m, values=known, versions=(version,))
 
 

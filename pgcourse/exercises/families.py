@@ -2,6 +2,7 @@
 
 import torch
 
+from pgcourse.checks.core import Case
 from pgcourse.checks.edits import edit, mistake, symptom, telltale
 from pgcourse.checks.symptoms import differ
 from pgcourse.tensors import masked_mean
@@ -242,3 +243,25 @@ def answered(quiz, name, key, answer, says, why="", also=()):
         return at[at.cases[place].name]["out"] in answers
 
     return telltale(name, says, lambda: quiz() | {key: answer}, given, why=why)
+
+
+def questions(quiz, parts):
+    """A case for each question; the parts share them evenly, in their order."""
+    names = list(quiz())
+    shares = [part for part in parts for _ in range(len(names) // len(parts))]
+    return [
+        Case(f"the question “{name}”", lambda g, name=name: {"key": name}, part)
+        for name, part in zip(names, shares, strict=True)
+    ]
+
+
+# --- other weights of the score ---
+
+
+def standardized(ret, correction, axis=None):
+    """Mean 0 and standard deviation 1, of all numbers or along an axis; nan for one where N - 1 divides."""
+    axes = tuple(range(ret.dim())) if axis is None else (axis,)
+    centered = ret - ret.mean(axes, keepdim=True)
+    count = ret.numel() if axis is None else ret.shape[axis]
+    total = centered.square().sum(axes, keepdim=True)
+    return centered / ((total / torch.tensor(count - correction)).sqrt() + 1e-8)
