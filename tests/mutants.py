@@ -114,7 +114,7 @@ class Judge:
 
     def __init__(self, exercise):
         self.exercise = exercise
-        self.rights = (exercise.reference, *exercise.accept)
+        self.rights = exercise.rights
         inputs = [[exercise.inputs(i, seed) for i in range(len(exercise.cases))] for seed in SEEDS]
         self.fixed = [
             i

@@ -242,3 +242,50 @@ def answered(quiz, name, key, answer, says, why="", also=()):
         return at[at.cases[place].name]["out"] in answers
 
     return telltale(name, says, lambda: quiz() | {key: answer}, given, why=why)
+
+
+# --- advantages and weights that are scaled: the right mean and spread, or another convention of it ---
+
+SCALINGS = [(correction, eps) for eps in (1e-8, 1e-5, 1e-6) for correction in (1, 0)]
+
+
+def standardized(x, correction=1, eps=1e-8):
+    """Mean 0 and standard deviation 1, by one of SCALINGS."""
+    return (x - x.mean()) / (x.std(correction=correction) + eps)
+
+
+# --- symptoms of a function of steps ---
+
+
+def one_environment_only(because, wrong, *flat):
+    """flat: names of the cases that are [T]; there is one with "time and environments"."""
+    return symptom(
+        "right for one environment only",
+        f"All is right for [T] and not for [T, B]: {because}",
+        wrong,
+        lambda at: at.right_in(*flat) and not at.right_in("time and environments"),
+    )
+
+
+def another_gradient(wrong):
+    return symptom(
+        "another gradient",
+        "The values are right and their gradient is not: another function of the same value.",
+        wrong,
+        lambda at: at.values_right,
+    )
+
+
+def leak(constant, wrong):
+    """A gradient flows into a constant, whatever else is off."""
+
+    def leaks(at):
+        grads = [seen["grads"].get(constant) for seen in at.seen.values()]
+        return any(grad is not None and grad.any() for grad in grads)
+
+    return symptom(
+        f"gradient into `{constant}` too",
+        f"The result is off, and a gradient flows into `{constant}` besides, which is a constant here.",
+        wrong,
+        leaks,
+    )
