@@ -2,4 +2,6 @@
 
 from pgcourse.exercises import in_order
 
-EXERCISES = in_order(__name__, "with_baseline")
+EXERCISES = in_order(
+    __name__, "with_baseline variance_ratio optimal_baseline leave_one_out_baseline"
+)
