@@ -263,7 +263,10 @@ OUTSIDE = {  # exercise: ((part of the survivor, why no input of the contract te
         ("log_std ⟶ log_std.clamp(-100, 100)", "no standard deviation is e^100"),
         ("-log_std ⟶ (-log_std).clamp(-100, 100)", "no standard deviation is e^100"),
     ),
-    "normalize_advantage": (("1e-08", "the epsilon is a convention: any small one is right"),),
+    "normalize_advantage": (
+        ("1e-08", "the epsilon is a convention: any small one is right"),
+        ("kept ⟶ kept + 1", "a shift leaves the standard deviation as it is, up to rounding"),
+    ),
     "approx_kl": (("log_rho ⟶ log_rho.clamp(-100, 100)", "no policy changes by a factor e^100"),),
 }
 

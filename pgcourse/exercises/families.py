@@ -37,6 +37,10 @@ def mean_one_column_short(x, mask):
     return x.mean() if mask is None else x[..., :-1][mask[..., 1:]].mean()
 
 
+def mean_one_column_late(x, mask):
+    return x.mean() if mask is None else x[..., 1:][mask[..., :-1]].mean()
+
+
 def mean_of_row_means(x, mask):
     if mask is None:
         return x.mean()
@@ -112,7 +116,10 @@ def sum_mistakes(by):
 
 def mask_mistakes(by, infinite=True):
     """infinite: whether what is averaged may be nan or inf in the padding."""
-    shifts = (mean_to_the_right, mean_one_row_up, mean_one_row_down, mean_one_column_short)
+    shifts = (
+        mean_to_the_right, mean_one_row_up, mean_one_row_down, mean_one_column_short,
+        mean_one_column_late,
+    )  # fmt: skip
     return [
         mistake(
             "mask ignored",
