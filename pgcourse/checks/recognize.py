@@ -140,7 +140,7 @@ def name(search):
     if found:
         return found
     if not set(search.failing) & set(search.regular):
-        return None, []
+        return (search.only_guards and on_another_convention(search)) or (None, [])
     plain = search.fault and search.fault.name in FACTS
     for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
         found = look(search)
@@ -425,6 +425,8 @@ def in_one_part(search, earned):
             for m in exercise.pitfalls
             if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
         ]
+        if len(fit) > 1 and sum(map(search.tells_apart, cases)) < 2:
+            continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             return left_open(least), cases
