@@ -2,4 +2,6 @@
 
 from pgcourse.exercises import in_order
 
-EXERCISES = in_order(__name__, "squashed_gaussian_logp")
+EXERCISES = in_order(
+    __name__, "squashed_gaussian_logp temperature_loss sac_actor_loss polyak_update"
+)
