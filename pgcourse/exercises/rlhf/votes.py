@@ -29,7 +29,7 @@ def vote_mistakes(loss):
                 loss("-(m.sigmoid() + {eps=1e-8}).log().mean()"), why=WRONG_PAIR,
                 also=(loss("-m.sigmoid().clamp(min={eps=1e-8}).log().mean()"),)),
         mistake("margin cut off", "It clamps the margin at ±{limit:.3g}: pairs beyond have no gradient. Use logsigmoid.",
-                loss("-F.logsigmoid(m.clamp(-{limit=5}, {limit=5})).mean()"), why=WRONG_PAIR),
+                loss("-F.logsigmoid(m.clamp(-{limit=3}, {limit=3})).mean()"), why=WRONG_PAIR),
         mistake("sum", "It sums over the pairs; the mean is asked for.", loss("-F.logsigmoid(m).sum()")),
         mistake("logarithm missing", "It maximizes the sigmoid itself, whose gradient vanishes on very wrong pairs.",
                 loss("-m.sigmoid().mean()"), also=(loss("(1 - m.sigmoid()).mean()"),)),
