@@ -31,8 +31,9 @@ def test_an_untouched_course_is_not_run(root, monkeypatch):
     monkeypatch.setattr(room, "judged", lambda *_: pytest.fail("a fresh notebook was run"))
     rows = progress(root / "nowhere", root)
     assert rows and {row.state for row in rows} == {"not yet"}
-    assert not room.written(root / "course" / f"{LESSON}.ipynb")
-    assert room.written(root / "solutions" / f"{LESSON}.ipynb")
+    source = (root / "solutions" / f"{LESSON}.ipynb").read_text(encoding="utf-8")
+    assert room.read(root / "course" / f"{LESSON}.ipynb", source) is None
+    assert room.read(root / "solutions" / f"{LESSON}.ipynb", source)
 
 
 def test_the_command_without_notebooks_says_so(tmp_path):

@@ -14,6 +14,7 @@ import typer
 
 from pgcourse.checks import LESSONS, lesson_exercises
 from pgcourse.checks.core import VISIBLE_SEED
+from pgcourse.classroom import intake
 from pgcourse.classroom.build import ROOT
 from pgcourse.notebook import somebody_elses
 
@@ -42,10 +43,12 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     rows = []
     for lesson in LESSONS:
         path, found = Path(folder) / f"{lesson}.ipynb", {}
-        if written(path):
+        source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+        data = read(path, source)
+        if data:
             if tell:
                 tell(lesson)
-            found, isolation = judged(path, lesson, root)
+            found, isolation = judged(data, source)
             if isolation == "NOT ISOLATED" and warn:
                 warn(
                     "No sandbox works on this machine: your saved cells ran as they do in JupyterLab."
@@ -62,33 +65,24 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     return rows
 
 
-def written(path):
-    """Whether any exercise of the notebook has an answer; a fresh one need not be run."""
-    if not path.is_file():
-        return False
+def read(path, source):
+    """The bytes of a saved notebook in which something was written; None where there is none, or where it
+    is as it was given and need not be run."""
     try:
-        cells = nbformat.read(path, as_version=4).cells
-    except Exception:
-        return True  # whatever it is, it is not the fresh one; the judge says what it can use
-    return any(
-        cell.metadata.get("nbgrader", {}).get("solution")
-        and "NotImplementedError" not in cell.source
-        for cell in cells
-    )
+        data = intake.read_bytes(path)
+        cells, _ = intake.read_cells(data)
+    except intake.Unreadable:
+        return None
+    return data if intake.match(cells, nbformat.reads(source, as_version=4)).is_begun() else None
 
 
-def judged(path, lesson, root):
-    """({exercise: verdict}, isolation) of a saved notebook; ({}, "") where it cannot be read."""
-    from pgcourse.classroom import intake
+def judged(data, source):
+    """({exercise: verdict}, isolation) of a saved notebook."""
     from pgcourse.classroom.judge import grade_submission
     from pgcourse.classroom.warm import Limits
 
-    source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
-    try:  # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway
-        limits = Limits(unsafe=True)
-        result = grade_submission(path.read_bytes(), source, VISIBLE_SEED, limits)
-    except intake.Unreadable:
-        return {}, ""
+    # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway
+    result = grade_submission(data, source, VISIBLE_SEED, Limits(unsafe=True))
     return result["exercises"], result["isolation"]
 
 
