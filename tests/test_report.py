@@ -183,7 +183,7 @@ def test_examples_say_nothing_of_their_author(tmp_path):
         (6.0, {"01": 0.8}, {}, {}, []),
         (6.0, {"09": 1.0}, {}, {}, []),  # a later lesson
         (9.0, {}, {"f": "sign"}, {"01": "sign"}, ["again “sign”, as in 01"]),
-        (9.0, {}, {"f": "sign"}, {"01": "scale"}, []),
+        (9.0, {}, {"f": "sign"}, {"01": "scale", "05": "sign", "06": "sign"}, []),
         (9.0, {}, {"f": "not written"}, {"01": "not written"}, []),
     ],
 )

@@ -189,8 +189,8 @@ def read(root, lesson):
             shares.get(name, {}),
             **links(room, name, lesson),
         )
-        before = {n: r[name] for n, r in results.items() if n < lesson and name in r}
-        look_for_help(one, lesson, sum(points.values()), before)
+        theirs = {n: r[name] for n, r in results.items() if name in r}
+        look_for_help(one, lesson, sum(points.values()), theirs)
         people.append(one)
     return Report(lesson, points, people, lessons)
 
@@ -239,10 +239,10 @@ def address(room, path):
     return quote(os.path.relpath(path, room.root / "report"), errors="replace")
 
 
-def look_for_help(person, lesson, most, before):
+def look_for_help(person, lesson, most, results):
     """Note on a person the signs that help is needed with this lesson, and then what else went wrong.
 
-    before : {earlier lesson: this student's result}
+    results : {lesson: this student's result}
     """
     if person.total is None or not most:
         return
@@ -253,9 +253,9 @@ def look_for_help(person, lesson, most, before):
     if earlier and statistics.mean(earlier) - share >= FALL:
         signs.append(f"fell from {statistics.mean(earlier):.0%} to {share:.0%}")
     known = {}
-    for name, result in before.items():
+    for name, result in results.items():
         for v in result.get("exercises", {}).values():
-            if not v["passed"] and v["pitfall"] not in (None, "", NOT_WRITTEN):
+            if name < lesson and not v["passed"] and v["pitfall"] not in (None, "", NOT_WRITTEN):
                 known.setdefault(v["pitfall"], name)
     mistakes = person.mistakes()
     again = {m for m in mistakes.values() if m in known}
