@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from pgcourse.classroom import downloads, intake
+from pgcourse.classroom import downloads, intake, secrecy
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
 from pgcourse.classroom.intake import shown
@@ -434,6 +434,8 @@ def command(
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
+    for line in secrecy.warnings(Path(directory).expanduser().resolve()):
+        typer.echo(f"Warning: {shown(line)}", err=True)
     try:
         lost = False
         if from_:
