@@ -61,6 +61,25 @@ from pgcourse.tensors import same_shape
 plots.style()
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet in this course</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `check(your_function, "name")` | judges what you wrote, at once, and names the mistake if there is one |
+# | `same_shape(a=…, b=…)` | stands at the top of some exercises: it raises an error unless the named tensors have one shape. A `[N, 1]` against a `[N]` would silently give `[N, N]` |
+# | `fast(full, quick)` | is `full`; only the project's own tests take `quick`, to be soon done |
+# | `plots` | the course's colors and some of its pictures |
+# | `begin("…")` | in the first cell: shows which exercises of the saved notebook pass |
+# | `MDP(P, R, start, gamma)` | a world small enough to calculate with; its fields are explained where it first appears |
+# | `corridor`, `switched_corridor`, `episodic_mdp`, `random_mdp` | make such worlds; the last two are random ones, with a seed |
+# | `enumerate_episodes(mdp, pi, horizon)` | lists every possible episode with its probability |
+# | `expected_return(mdp, theta)` | $J(\theta)$, exactly |
+#
+# </details>
+#
+# Logarithms are natural ones throughout. A log-probability then has the unit **nat**: $\log \frac12$ is −0.69 nats.
+
+# %% [markdown]
 # ## The door: an agent in its world
 #
 # Reinforcement learning is about two things that talk to each other. An **environment** is a world that can be in

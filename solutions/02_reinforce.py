@@ -57,6 +57,18 @@ from pgcourse.tensors import same_shape
 plots.style()
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `softmax`, `grad_log_softmax`, `action_values`, `exact_policy_gradient` | lesson 1's exercises (the package's versions) |
+# | `corridor`, `episodic_mdp`, `occupancy` | lesson 1's worlds, and their discounted visits $d(s)$ |
+# | `sample_episodes(mdp, pi, n, generator)` | plays `n` episodes: a list of (states, actions, rewards) |
+# | `same_shape`, `fast`, `plots`, `check` | as in lesson 1 |
+#
+# </details>
+
+# %% [markdown]
 # ## From the theorem to what was observed
 #
 # The theorem needs $Q^\pi(s_t, a_t)$: the expected return after taking $a_t$ in $s_t$. An agent that

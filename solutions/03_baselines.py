@@ -60,6 +60,25 @@ from pgcourse.tensors import same_shape
 plots.style()
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `MDP`, `state_values`, `action_values`, `exact_policy_gradient`, `enumerate_episodes` | lesson 1: a small world, $V$, $Q$, $\nabla J$, and the list of its episodes |
+# | `discounted_returns` | lesson 2's exercise, from `pgcourse.estimators` |
+# | `reinforce` | the training loop of lesson 2 |
+# | `networks` | small networks: `Actor` (a policy) and `Critic` (a value) |
+# | `Collector(env, n_envs, seed)` | plays `n_envs` copies of an environment side by side and returns what happened: a **rollout**, a dict of tensors `[T, B]` (steps × environments) |
+# | `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]` | what was seen, done, earned, and seen next |
+# | `rollout["ended"]` | `True` where an episode was over after this step |
+# | `rollout["mask"]` | `False` where a row is no step of the batch (its episode was over, or the environment only started anew): such rows must not count |
+# | `evaluate(policy, env, episodes, seed, deterministic)` | plays episodes and returns their returns; `deterministic` takes the most probable action |
+# | `explained_variance` | is explained where it is used |
+# | `same_shape`, `fast`, `plots`, `check` | as in lesson 1 |
+#
+# </details>
+
+# %% [markdown]
 # ## The advantage
 #
 # A **baseline** $b(s)$ is any number that may depend on the state, but not on the action taken there.

@@ -63,6 +63,23 @@ from pgcourse.tensors import same_shape
 plots.style()
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `Collector`, `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]`, `["mask"]` | lesson 3: environments played side by side; what happened, as a dict of `[T, B]` tensors; `mask` is `False` where a row is no step. `next_obs` is the true next observation, also at an episode's end |
+# | `rollout["terminated"]`, `["ended"]` | the task was over; it was over *or* cut off by a time limit |
+# | `make_actor(env, hidden)`, `make_critic(env, hidden)`, `ActorCritic(actor, critic)` | networks with the right numbers of inputs and outputs, and the two in one object |
+# | `categorical_logp(logits, act)` | $\log \pi(a \mid s)$ of the actions taken |
+# | `a2c`, `a3c`, `reinforce` | training loops, each a `Config` and `train(config)` |
+# | `random_mdp`, `MDP`, `state_values`, `action_values`, `occupancy`, `exact_policy_gradient`, `softmax` | lesson 1: worlds that can be calculated exactly |
+# | `discounted_returns`, `gradient_variance` | lesson 2's exercises |
+# | `evaluate(policy, env, episodes)` | plays episodes and returns their returns |
+# | `same_shape`, `fast`, `plots`, `check` | as in lesson 1 |
+#
+# </details>
+
+# %% [markdown]
 # ## Who is who
 #
 # | | Actor | Critic |

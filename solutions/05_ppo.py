@@ -62,6 +62,22 @@ plots.style()
 torch.set_num_threads(1)
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `Collector`, `evaluate`, `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]`, `["terminated"]`, `["ended"]`, `["mask"]` | lessons 3 and 4: experience from environments side by side, and tests |
+# | `MDP`, `occupancy`, `state_values`, `action_values`, `expected_return`, `softmax` | lesson 1: worlds that can be calculated exactly |
+# | `gae`, `normalize_advantage` | exercises of lessons 4 and 3 |
+# | `masked_mean(x, mask)` | the mean of what the mask counts |
+# | `Adam`, `clip_grad_norm_` | torch's, written for networks this small (equal results, less overhead) |
+# | `minibatch_columns`, `diagnose`, `summarize` | parts of the update that are given; explained at the exercise |
+# | `ppo`, `clinic_ppo` | the training loop; runs with a planted bug each |
+# | `same_shape`, `fast`, `plots`, `check` | as in lesson 1 |
+#
+# </details>
+
+# %% [markdown]
 # ## How far has the policy moved?
 #
 # The data was collected by $\pi_{\text{old}}$; we are improving $\pi_\theta$. In one state $s$, an average

@@ -57,6 +57,19 @@ plots.style()
 torch.set_num_threads(1)
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `TwinQ(obs, act, hidden)` | two critics $Q(s, a)$ in one network module; called with states and actions it returns both |
+# | `Adam` | torch's, written for networks this small |
+# | `Collector`, `evaluate` | lesson 3: experience from environments side by side, and tests |
+# | `sac`, `clinic_sac` | the training loop; runs with a planted bug each |
+# | `same_shape`, `fast`, `plots`, `check` | as in lesson 1 |
+#
+# </details>
+
+# %% [markdown]
 # ## Why not simply take the best action?
 #
 # With four buttons, $\arg\max_a Q(s, a)$ is four evaluations and a comparison. With $n$ motors, each

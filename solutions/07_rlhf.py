@@ -77,6 +77,25 @@ plots.style()
 torch.set_num_threads(1)
 
 # %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `load_language_model()`, `train_language_model` | a small transformer that has learned to write; its training |
+# | `encode`, `decode`, `VOCABULARY`, `END_ID`, `PAD_ID`, `MAX_ANSWER` | words to numbers and back; the numbers of `<end>` and of padding; the longest answer in tokens |
+# | `sample_prompts(n, generator)` | `n` beginnings of conversations |
+# | `generate(model, prompts, max_new, end, generator)` | samples answers: tokens `[B, T]`, and a mask that is `True` on the answer |
+# | `as_rollout(tokens, mask, …)` | turns `[B, T]` tensors into the time-major rollout of lesson 5 |
+# | `collect_votes`, `prefers_first`, `ratings`, `judge_texts` | people's votes on pairs of answers, from human ratings of words |
+# | `train_reward_model`, `load_reward_model`, `scalar_model_from`, `calibration`, `ceiling`, `understands_not`, `best_of_n` | the reward model, and measures of how good it is |
+# | `rlhf`, `tiny_language`, `ppo` | the training loop; a language small enough to enumerate; lesson 5's module |
+# | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
+# | `Adam`, `Collector`, `text_plots` | as in lesson 5; colored text and tables |
+# | `same_shape`, `fast`, `plots`, `check` | as in lesson 1 |
+#
+# </details>
+
+# %% [markdown]
 # ## The same table, filled in again
 #
 # A language model reads a text and gives each word of its vocabulary a probability of coming next. Sample one, append it,
