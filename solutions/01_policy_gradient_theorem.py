@@ -45,6 +45,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from pgcourse import fast, plots
+from pgcourse.bets import bet, settle
 from pgcourse.checks import check
 from pgcourse.mdp import (
     MDP,
@@ -74,6 +75,7 @@ plots.style()
 # | `corridor`, `switched_corridor`, `episodic_mdp`, `random_mdp` | make such worlds; the last two are random ones, with a seed |
 # | `enumerate_episodes(mdp, pi, horizon)` | lists every possible episode with its probability |
 # | `expected_return(mdp, theta)` | $J(\theta)$, exactly |
+# | `bet("…", question, …)`, `settle("…", truth, …)` | before some pictures you can bet on what they will show; your bet is then drawn into them. Bets are kept in `my_bets.json`, beside this notebook, and nowhere else; a later lesson asks again where you were furthest off. No points, and nothing needs a bet |
 #
 # </details>
 #
@@ -130,7 +132,13 @@ print(f"{len(rewards)} steps, and {sum(rewards):g} in rewards")
 # - The rule by which the agent chooses is its **policy**. It may be random: $\pi(a \mid s)$ is the probability of action $a$ in state $s$. Above,
 #   $\pi(\text{left} \mid s) = \pi(\text{right} \mid s) = 0.5$ in every state, unless you wrote a rule of your own.
 #
-# A policy and the world are random, so two episodes differ. Here are 100 of each of three policies.
+# A policy and the world are random, so two episodes differ. Below are 100 of each of three policies: one acts at random, one looks at the
+# lean of the pole (`obs[2] > 0`), one at its lean and its turning (`obs[2] + obs[3] > 0`).
+#
+# **Bet first**: move the slider, press the button. (Without widgets, add `mine=…` to the call. No points; you may skip it.)
+
+# %%
+bet("01 balance", "Lean and turning: how many of 500 steps, on average?", between=(0, 500))
 
 
 # %%
@@ -168,6 +176,7 @@ plt.xlabel("return of an episode (γ = 1: its number of steps)")
 plt.ylabel("episodes")
 plt.title("Three policies for CartPole")
 plt.legend()
+settle("01 balance", sum(returns) / len(returns), plt.gca(), along="x")  # of the last policy
 plt.show()
 
 rewards = episode(at_random, seed=0)
@@ -946,6 +955,9 @@ assert 160 < uphill < 240, uphill  # of 400: about half
 # </details>
 
 # %%
+bet("01 mixture", "Squares that look alike: which p = π(action 1) is best?", between=(0, 1))
+
+# %%
 mdp = switched_corridor()
 probabilities = torch.linspace(0.05, 0.95, 91, dtype=torch.float64)
 shared = torch.stack([torch.zeros_like(probabilities), torch.logit(probabilities)], dim=1)
@@ -974,6 +986,7 @@ for p, path in paths.items():
 right.axhline(2 - 2**0.5, color=plots.RED, lw=1)
 right.set(xlabel="gradient step", ylabel="p", ylim=(0, 1), title="Your gradient finds the mixture")
 right.legend()
+settle("01 mixture", probabilities[J.index(max(J))], left, along="x")
 plt.show()
 print(
     "reached:", [round(path[-1], 4) for path in paths.values()], " 2 − √2 =", round(2 - 2**0.5, 4)
@@ -1201,9 +1214,13 @@ for sigma in (0.01, 0.5, 2.0):
 # differs within such a pair. And there is a real random search: *hill climbing* nudges all parameters, plays 5 episodes, and
 # keeps the nudge if their mean return beats the best so far.
 #
-# **Predict first.** Which of the five do you expect to be ahead after 3,000 episodes?
+# **Bet first.** Which of the five do you expect to be ahead after 3,000 episodes? And where will the policy gradient that credits what came
+# after be, between 0.5 (at random) and 1 (best)?
 #
 # *About 5 seconds.*
+
+# %%
+bet("01 plain", "Policy gradient, what came after: reward per step at the end?", between=(0.5, 1))
 
 
 # %%
@@ -1244,9 +1261,10 @@ learners = {  # each with the best of its settings; see the text
     ),
 }
 plt.figure(figsize=(10, 3.5))
+ends = {}
 for (name, learner), dashes in zip(learners.items(), (":", "--", "--", "-", "-"), strict=True):
     curves = torch.stack([learner(seed) for seed in range(fast(5, 2))])
-    x = torch.linspace(0, 3000, curves.shape[1])
+    x, ends[name] = torch.linspace(0, 3000, curves.shape[1]), curves[:, -1].mean()
     plt.plot(x, curves.mean(dim=0), dashes, label=name)
     plt.fill_between(x, *curves.aminmax(dim=0), alpha=0.15)
 plt.ylim(0.45, 1.02)
@@ -1254,6 +1272,7 @@ plt.xlabel("episodes")
 plt.ylabel("J / T (reward per step)")
 plt.title(f"A corridor of 64 steps: mean and range over {len(curves)} seeds")
 plt.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+settle("01 plain", ends["policy gradient, what came after"], plt.gca())
 plt.show()
 
 # %% [markdown]
