@@ -32,7 +32,7 @@ def result(new, use=()):
 
 
 def standard(correction, axis):
-    return result(f"standardized(ret, {correction}, {axis})", (standardized,))
+    return result(f"standardized(ret, {correction}, axis={axis})", (standardized,))
 
 
 def steps_in_episode(ended):

@@ -79,7 +79,7 @@ EXERCISE = Exercise(
                 LEAK, why="A learned reward or baseline would be trained to please the actor."),
         of_returns("normalized over time",
                    "It standardizes the returns: those below the mean become negative by construction.",
-                   *(f"standardized(ret, {n}, {axis})" for axis in (None, 0) for n in (0, 1)), use=(standardized,)),
+                   *(f"standardized(ret, {n}, axis={axis})" for axis in (None, 0) for n in (0, 1)), use=(standardized,)),
         of_returns("returns scaled",
                    "It divides the returns by their standard deviation or their largest size: the size of the gradient says nothing then.",
                    "ret / (ret.std() + 1e-8)", "ret / (ret.std(correction=0) + 1e-8)", "ret / ret.abs().max()"),
