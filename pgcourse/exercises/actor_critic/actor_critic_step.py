@@ -1,7 +1,5 @@
 """Two networks, trained together on one batch of single steps."""
 
-import torch
-
 from pgcourse.a2c import actor_critic_step
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake, symptom, telltale
@@ -11,9 +9,7 @@ from pgcourse.exercises.baselines.inputs import F64
 from pgcourse.exercises.families import SCALINGS, standardized
 
 BOTH = "Actor = policy, trained with the policy gradient; critic = value, trained with TD."
-ONE_OPTIMIZER = (
-    "One optimizer cannot serve both: it moves its own network only. Each must step."
-)
+ONE_OPTIMIZER = "One optimizer cannot serve both: it moves its own network only. Each must step."
 NEXT = 'critic(batch["next_obs"]).detach()'
 TARGET = 'td_target(batch["rew"], next_val, batch["terminated"], gamma)'
 LOGITS = 'actor(batch["obs"])'
@@ -95,15 +91,14 @@ def each_row(actor, critic, actor_opt, critic_opt, batch, gamma):
 
 
 Q = f'{LOGITS}.gather(-1, batch["act"].unsqueeze(-1)).squeeze(-1)'
-OLD_GRADIENTS = (
-    "for p in (*actor.parameters(), *critic.parameters()): p.grad = None if p.grad is None else p.grad / 2"
-)
+OLD_GRADIENTS = "for p in (*actor.parameters(), *critic.parameters()): p.grad = None if p.grad is None else p.grad / 2"
 
 # fmt: off
 EXERCISE = Exercise(
     reference=actor_critic_step,
     accept=(edit(CRITIC, f"0.5 * {CRITIC}"),),
     driver="train_actor_critic",
+    tries=180,
     parts={"the critic moves": 2, "the critic bootstraps": 1, "the actor moves": 2, "many steps": 1, "numbers returned": 1, "clean": 1},
     cases=[
         Case("the critic after one step, every step terminal", hand_training("critic", [True, True]), "the critic moves"),

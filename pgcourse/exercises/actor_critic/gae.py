@@ -113,6 +113,7 @@ CHAINED = "rew, val, next_val, terminated, ended = (x.reshape(-1) for x in (rew,
 # fmt: off
 EXERCISE = Exercise(
     reference=gae,
+    tries=500,
     parts={"one episode": 2, "ends": 2, "time limits": 2, "environments": 1, "shapes": 1, "clean": 1},
     cases=[
         Case("three steps of one episode", lambda g: by_hand(NO, NO), "one episode"),
