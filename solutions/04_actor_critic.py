@@ -1313,7 +1313,7 @@ assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_latene
 #
 # </details>
 
-# %% exercise="pgcourse.checks.actor_critic.quiz_actor_or_critic"
+# %% exercise="pgcourse.exercises.actor_critic.quiz_actor_or_critic.quiz_actor_or_critic"
 
 # %% claim="explained_variance_misses_an_offset"
 # Values that are all too high by a constant explain as much variance as the right ones.
