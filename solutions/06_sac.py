@@ -1235,7 +1235,7 @@ for key, curve in again.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.sac.quiz_sac_clinic"
+# %% exercise="pgcourse.exercises.sac.quiz_sac_clinic.quiz_sac_clinic"
 
 # %% [markdown]
 # ### Treat a patient
@@ -1259,7 +1259,7 @@ for key, curve in again.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.sac.quiz_sac_treatment"
+# %% exercise="pgcourse.exercises.sac.quiz_sac_treatment.quiz_sac_treatment"
 
 # %% [markdown]
 # Treat one, with your own functions. *Up to a minute.*

@@ -209,7 +209,9 @@ def with_a_factor(search):
                     more = (
                         "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
                     )
-                    says = f"{left_open(m).says} Besides, {more}."
+                    # One number is proven with the factor; of several, some may not matter here.
+                    m_says = m.says if len(holes(m) or ()) < 2 else left_open(m).says
+                    says = f"{m_says} Besides, {more}."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
 
