@@ -22,7 +22,7 @@ A map of the house. Each row may import the rows above it, never one below
     clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
-    notebook                    the first cell of a lesson: how far you are, which cell was left out
+    notebook bets               the first cell of a lesson: how far you are, which cell was left out; bets on its pictures
     classroom doctor            authoring (build) and instruction (a class, grading, reports)
     bench                       side by side with the peers: `make bench`
     cli                         the command `pgcourse`

@@ -42,6 +42,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from pgcourse import fast, plots
+from pgcourse.bets import bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import grad_log_softmax, softmax
 from pgcourse.mdp import (
@@ -55,6 +56,18 @@ from pgcourse.mdp import (
 from pgcourse.tensors import same_shape
 
 plots.style()
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `softmax`, `grad_log_softmax`, `action_values`, `exact_policy_gradient` | lesson 1's exercises (the package's versions) |
+# | `corridor`, `episodic_mdp`, `occupancy` | lesson 1's worlds, and their discounted visits $d(s)$ |
+# | `sample_episodes(mdp, pi, n, generator)` | plays `n` episodes: a list of (states, actions, rewards) |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+#
+# </details>
 
 # %% [markdown]
 # ## From the theorem to what was observed
@@ -416,6 +429,9 @@ assert torch.allclose(expected_update(theta, 1.0).flatten(), means[1], atol=1e-1
 # is the cosine between them? A usual setting; is it nearer to 1 or to 0?
 
 # %%
+bet("02 cosine", "γ = 0.99, 500 steps: cosine of the updates with and without γ^t?", between=(0, 1))
+
+# %%
 horizons = [5, 10, 20, 50, 100, 200, 500]
 for gamma in (0.9, 0.98, 0.99, 0.999):
     cosines = []
@@ -424,6 +440,8 @@ for gamma in (0.9, 0.98, 0.99, 0.999):
         pair = [expected_update(theta, g).flatten() for g in (gamma, 1.0)]
         cosines.append(torch.nn.functional.cosine_similarity(*pair, dim=0))
     plt.plot(horizons, cosines, "o-", label=f"γ = {gamma}")
+    if gamma == 0.99:
+        at_500 = cosines[-1]
 plt.xscale("log")
 plt.xticks(horizons, horizons)
 plt.ylim(0, 1.05)
@@ -431,6 +449,7 @@ plt.xlabel("horizon T (steps per episode)")
 plt.ylabel("cosine of the two updates")
 plt.title("With and without γ^t: alike only while (1 − γ) T is small")
 plt.legend()
+settle("02 cosine", at_500, plt.gca())
 plt.show()
 
 # %% [markdown]
@@ -565,13 +584,15 @@ assert gradient_variance(per_episode(reinforce_surrogate_gradient, few, flat, 1.
 #
 # ### Exercise: `standard_error` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint</summary>
 #
-# Your `gradient_variance` and the number of rows.
+# With a hundred times the samples, how much smaller does this one get? How much smaller should it get?
 #
 # </details>
 
-# %% exercise="pgcourse.estimators.standard_error"
+# %% exercise="pgcourse.estimators.standard_error" broken="divided by N"
 
 # %% [markdown]
 # ### Exercise: `episodes_needed` (3 minutes, ●)
@@ -733,9 +754,12 @@ for T in (2, 4, 6):
 # with other random numbers. And the same five with the bug from the beginning: `ended` ignored, so that the rewards of the next
 # episode leak into the returns of the first.
 #
-# **Predict first.** A policy that acts at random reaches a return of about 22. Where do the five with the bug end?
+# **Bet first.** A policy that acts at random reaches a return of about 22. Where do the five with the bug end?
 #
 # *About 20 seconds.*
+
+# %%
+bet("02 leak", "`ended` ignored: the mean return of the five at the end?", between=(0, 500))
 
 # %%
 from pgcourse import reinforce
@@ -758,6 +782,8 @@ leaking_runs = [train(seed, leaking_returns) for seed in range(fast(5, 2))]
 # %%
 plots.learning_curves({"your REINFORCE": runs, "`ended` ignored": leaking_runs}, threshold=475)
 plt.title("One program and one bug, several seeds")
+leaked = [run.history["return"][-1] for run in leaking_runs]
+settle("02 leak", sum(leaked) / len(leaked), plt.gca())
 plt.show()
 
 # %% [markdown]
@@ -817,7 +843,7 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 #
 # </details>
 
-# %% exercise="pgcourse.checks.quiz_reinforce.quiz_reinforce"
+# %% exercise="pgcourse.exercises.reinforce.quiz_reinforce.quiz_reinforce"
 
 # %% [markdown]
 # ## Ask yourself

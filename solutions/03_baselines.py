@@ -44,6 +44,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from pgcourse import estimators, fast, networks, plots, reinforce
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.estimators import discounted_returns, gradient_variance
 from pgcourse.mdp import (
@@ -58,6 +59,30 @@ from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
 plots.style()
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `MDP`, `state_values`, `action_values`, `exact_policy_gradient`, `enumerate_episodes` | lesson 1: a small world, $V$, $Q$, $\nabla J$, and the list of its episodes |
+# | `discounted_returns` | lesson 2's exercise, from `pgcourse.estimators` |
+# | `reinforce` | the training loop of lesson 2 |
+# | `networks` | small networks: `Actor` (a policy) and `Critic` (a value) |
+# | `Collector(env, n_envs, seed)` | plays `n_envs` copies of an environment side by side and returns what happened: a **rollout**, a dict of tensors `[T, B]` (steps × environments) |
+# | `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]` | what was seen, done, earned, and seen next |
+# | `rollout["ended"]` | `True` where an episode was over after this step |
+# | `rollout["mask"]` | `False` where a row is no step of the batch (its episode was over, or the environment only started anew): such rows must not count |
+# | `evaluate(policy, env, episodes, seed, deterministic)` | plays episodes and returns their returns; `deterministic` takes the most probable action |
+# | `explained_variance` | is explained where it is used |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+#
+# </details>
+#
+# If some of your bets in the lessons before were far off, here are the two furthest: what do you say now?
+
+# %%
+ask_again("03")
 
 # %% [markdown]
 # ## The advantage
@@ -563,6 +588,13 @@ for name, (mean, variance) in seen.items():
 # </details>
 
 # %%
+bet(
+    "03 biased",
+    "Which wrong baseline still learns to wait?",
+    among=["Q(s, a)", "V(next state)", "half of the return"],
+)
+
+# %%
 START, POOR, RICH = 0, 1, 2
 P_tempting = torch.zeros(3, 2, 3, dtype=torch.float64)
 P_tempting[START, 0, POOR] = P_tempting[START, 1, RICH] = 1
@@ -606,6 +638,7 @@ plt.ylabel("probability of waiting")
 plt.ylim(-0.05, 1.05)
 plt.title("Three biases: slower, stuck, and wrong")
 plt.legend(ncols=2, loc="center right", bbox_to_anchor=(1, 0.36), fontsize=10)
+settle("03 biased", max(list(tempted)[1:], key=lambda name: waits[name][-1]))
 plt.show()
 
 # %% claim="what_a_bias_does_to_training"
@@ -886,6 +919,13 @@ plt.show()
 #
 # *About 30 seconds.*
 
+# %%
+bet(
+    "03 constant",
+    "One constant, the trained agents: what does it leave of the variance (1 = all of it)?",
+    between=(0, 1),
+)
+
 
 # %%
 def play(actor, episodes, seed):
@@ -978,6 +1018,8 @@ plt.ylabel("variance ratio\n(1 = no baseline)")
 plt.ylim(0, 1)
 plt.title("What a baseline leaves of the gradient's variance (dots: agents)")
 plt.legend()
+left_over = [agent["the mean return"][0] for agent in stages["trained"]]
+settle("03 constant", sum(left_over) / len(left_over), plt.gca())
 plt.show()
 
 # %% claim="explained_variance_is_not_the_ratio" slow=true
@@ -1153,7 +1195,7 @@ assert torch.allclose(*moved, rtol=1e-4)
 #
 # </details>
 
-# %% exercise="pgcourse.checks.baselines.quiz_baselines"
+# %% exercise="pgcourse.exercises.baselines.quiz_baselines.quiz_baselines"
 
 # %% [markdown]
 # ## The agent

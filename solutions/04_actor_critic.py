@@ -45,6 +45,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from pgcourse import a2c, a3c, fast, networks, plots, reinforce
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import categorical_logp, softmax
 from pgcourse.estimators import discounted_returns, gradient_variance
@@ -61,6 +62,28 @@ from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
 plots.style()
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `Collector`, `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]`, `["mask"]` | lesson 3: environments played side by side; what happened, as a dict of `[T, B]` tensors; `mask` is `False` where a row is no step. `next_obs` is the true next observation, also at an episode's end |
+# | `rollout["terminated"]`, `["ended"]` | the task was over; it was over *or* cut off by a time limit |
+# | `make_actor(env, hidden)`, `make_critic(env, hidden)`, `ActorCritic(actor, critic)` | networks with the right numbers of inputs and outputs, and the two in one object |
+# | `categorical_logp(logits, act)` | $\log \pi(a \mid s)$ of the actions taken |
+# | `a2c`, `a3c`, `reinforce` | training loops, each a `Config` and `train(config)` |
+# | `random_mdp`, `MDP`, `state_values`, `action_values`, `occupancy`, `exact_policy_gradient`, `softmax` | lesson 1: worlds that can be calculated exactly |
+# | `discounted_returns`, `gradient_variance` | lesson 2's exercises |
+# | `evaluate(policy, env, episodes)` | plays episodes and returns their returns |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("04")
 
 # %% [markdown]
 # ## Who is who
@@ -989,6 +1012,9 @@ assert all(low < 400 for _, low in figures.values()), figures
 # *About ten seconds.*
 
 # %%
+bet("04 drawn", "A2C, λ = 0.9, when “solved”: its J(π), of 500?", between=(0, 500))
+
+# %%
 lesson_3 = dict(n_envs=8, lr=0.04, baseline=True, baseline_lr=0.03, baseline_epochs=10)
 baseline_tests = []
 for seed in seeds:
@@ -1007,6 +1033,7 @@ def two_policies(solver):
     ]
 
 
+drawn_by = {}
 groups = {
     "lesson 3's baseline": baseline_tests,
     "actor_critic_step": step_tests,
@@ -1017,6 +1044,7 @@ for i, (name, tests) in enumerate(groups.items()):
     print(f"{name:20s} solved after", [test.solved_at for test in solved], "steps")
     for k, test in enumerate(solved):
         greedy, drawn = two_policies(test.solver)
+        drawn_by.setdefault(name, []).append(drawn)
         x, first = i + 0.12 * (k - 2), i + k == 0
         plt.plot([x, x], [drawn, greedy], color="lightgray", zorder=0)
         plt.plot(
@@ -1029,6 +1057,7 @@ plt.ylim(0, 520)
 plt.ylabel("mean return")
 plt.title("The same networks when CartPole was “solved”")
 plt.legend(loc="lower left", fontsize=10)
+settle("04 drawn", torch.tensor(drawn_by.get("A2C, λ = 0.9", [])).mean(), plt.gca())
 plt.show()
 
 # %% claim="solved_is_said_of_the_greedy_policy" slow=true
@@ -1137,6 +1166,9 @@ plots.animate(by_lambda["λ = 0.9"][0].policy, "CartPole-v1", max_steps=fast(200
 # *Up to twenty seconds.*
 
 # %%
+bet("04 late", "Four workers: how many updates late is a gradient, on average?", between=(0, 8))
+
+# %%
 late = torch.zeros(10_000, dtype=torch.int64).share_memory_()  # of each update of the actor
 count = torch.zeros(1, dtype=torch.int64).share_memory_()
 pulled_at = 0  # each process has its own
@@ -1176,6 +1208,7 @@ for ax, workers in zip(axes, (1, 2, 4), strict=True):
     print(f"{workers} workers: {len(delays)} updates, {speed:,.0f} environment steps per second")
 axes[0].set_ylabel("share of the actor's updates")
 fig.supxlabel("updates of the other workers since the pull")
+settle("04 late", mean, axes[2], along="x")
 plt.show()
 
 # %% claim="a_gradient_is_n_minus_1_updates_late" slow=true

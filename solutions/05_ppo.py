@@ -48,6 +48,7 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse import clinic_ppo, fast, plots, ppo
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import softmax
 from pgcourse.estimators import gae, normalize_advantage
@@ -60,6 +61,27 @@ from pgcourse.tensors import masked_mean, same_shape
 
 plots.style()
 torch.set_num_threads(1)
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `Collector`, `evaluate`, `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]`, `["terminated"]`, `["ended"]`, `["mask"]` | lessons 3 and 4: experience from environments side by side, and tests |
+# | `MDP`, `occupancy`, `state_values`, `action_values`, `expected_return`, `softmax` | lesson 1: worlds that can be calculated exactly |
+# | `gae`, `normalize_advantage` | exercises of lessons 4 and 3 |
+# | `masked_mean(x, mask)` | the mean of what the mask counts |
+# | `Adam`, `clip_grad_norm_` | torch's, written for networks this small (equal results, less overhead) |
+# | `minibatch_columns`, `diagnose`, `summarize` | parts of the update that are given; explained at the exercise |
+# | `ppo`, `clinic_ppo` | the training loop; runs with a planted bug each |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("05")
 
 # %% [markdown]
 # ## How far has the policy moved?
@@ -178,6 +200,14 @@ assert (torch.stack(relative).diff() > 0).all() and relative[-1] > 3 * relative[
 #
 # </details>
 
+# %%
+bet(
+    "05 cliff",
+    "The true change of J at each shift? (The surrogate there: 0, 4.5, 9 and 12.)",
+    between=(-12, 12),
+    at=[0, 1, 2, 3],
+)
+
 
 # %%
 def cliff_walk(cells=8, fall=-10.0, gamma=0.95):
@@ -213,6 +243,8 @@ left.plot(shifts, [x for _, x in gains], "--", color=plots.RED, label="surrogate
 left.axhline(0, color="black", lw=0.6)
 left.set(xlabel="shift (logits)", ylabel="reward", title="What it is, and what the old data says")
 left.legend()
+changes = [true_and_surrogate(walk, lean_left, lean_left + s * to_the_right)[0] for s in range(4)]
+settle("05 cliff", changes, left)
 for s, color in ((0.0, plots.BLACK), (0.2, plots.BLUE), (2.0, plots.ORANGE)):
     visits = occupancy(walk, softmax(lean_left + s * to_the_right))
     right.semilogy(visits, "o-", color=color, label=f"shift {s:g}")
@@ -613,9 +645,16 @@ assert torch.allclose(of_ppo, of_a2c, atol=1e-7), (of_ppo - of_a2c).abs().max()
 # A policy is trained a little, collects one rollout, and learns from that one rollout for 30 epochs with a big learning rate (0.02, about
 # seven times the default). After every 5 epochs we look at the KL from where it started, and play. Five seeds.
 #
-# **Predict:** the clamp alone is silent on *both* sides of the window. Will it behave more like the clip, or more like no clip?
+# **Bet first:** the clamp alone is silent on *both* sides of the window. Will it behave more like the clip, or more like no clip?
 #
 # *About 30 seconds.*
+
+# %%
+bet(
+    "05 clamp",
+    "The clamp alone: how far from the old policy does it end?",
+    among=["about as near as with the clip", "about as far as without", "in the middle"],
+)
 
 
 # %%
@@ -693,6 +732,16 @@ right.set(xlabel="epochs on one rollout", ylabel="return (mean of 16 episodes)")
 left.set_title("Same data, same steps: how far?")
 right.set_title("...and how good?")
 left.legend()
+near, far, here = (torch.tensor(seen[name])[:, -1, 0].median().log() for name in losses)
+share = (
+    (here - near) / (far - near)
+).item()  # of the way from the clip to none, in orders of magnitude
+settle(
+    "05 clamp",
+    "about as near as with the clip"
+    if share < 1 / 3
+    else ("about as far as without" if share > 2 / 3 else "in the middle"),
+)
 plt.show()
 
 # %% [markdown]

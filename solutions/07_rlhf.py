@@ -50,6 +50,7 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse import fast, plots, rlhf, text_plots, tiny_language
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.checks.own import own
 from pgcourse.estimators import gae, leave_one_out_baseline
@@ -75,6 +76,30 @@ from pgcourse.votes import judge_texts, prefers_first, ratings
 
 plots.style()
 torch.set_num_threads(1)
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `load_language_model()`, `train_language_model` | a small transformer that has learned to write; its training |
+# | `encode`, `decode`, `VOCABULARY`, `END_ID`, `PAD_ID`, `MAX_ANSWER` | words to numbers and back; the numbers of `<end>` and of padding; the longest answer in tokens |
+# | `sample_prompts(n, generator)` | `n` beginnings of conversations |
+# | `generate(model, prompts, max_new, end, generator)` | samples answers: tokens `[B, T]`, and a mask that is `True` on the answer |
+# | `as_rollout(tokens, mask, …)` | turns `[B, T]` tensors into the time-major rollout of lesson 5 |
+# | `collect_votes`, `prefers_first`, `ratings`, `judge_texts` | people's votes on pairs of answers, from human ratings of words |
+# | `train_reward_model`, `load_reward_model`, `scalar_model_from`, `calibration`, `ceiling`, `understands_not`, `best_of_n` | the reward model, and measures of how good it is |
+# | `rlhf`, `tiny_language`, `ppo` | the training loop; a language small enough to enumerate; lesson 5's module |
+# | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
+# | `Adam`, `Collector`, `text_plots` | as in lesson 5; colored text and tables |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("07")
 
 # %% [markdown]
 # ## The same table, filled in again
@@ -855,8 +880,12 @@ text_plots.table(
 # </details>
 
 # %%
+bet("07 words", "Which share of the KL do the three dearest words take?", between=(0, 1))
+
+# %%
 paid = rlhf.kl_by_word(trained.actor, language_model)
 total = sum(row["kl"] for row in paid)
+settle("07 words", sum(row["kl"] for row in paid[:3]) / total)
 text_plots.table(
     (
         "word",
@@ -1230,6 +1259,13 @@ for mistake_, kls_ in figures.items():
 #
 # *About 5 seconds.*
 
+# %%
+bet(
+    "07 arrive",
+    "Which arrives at π*, or comes nearest?",
+    among=[f"{k} in the {place}" for place in ("reward", "loss") for k in ("k1", "k2", "k3")],
+)
+
 
 # %%
 estimates = {
@@ -1272,6 +1308,7 @@ plt.xscale("log")
 plt.xlim(1e-4, 100)
 plt.xlabel("KL to the optimum (nats, log scale; less is better)")
 plt.title("Where six ways to charge for the KL end")
+settle("07 arrive", min(lab, key=lab.get))
 plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 

@@ -16,7 +16,7 @@ import torch
 
 from pgcourse.checks import drivers
 from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
-from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
@@ -140,7 +140,7 @@ def name(search):
     if found:
         return found
     if not set(search.failing) & set(search.regular):
-        return None, []
+        return (search.only_guards and on_another_convention(search)) or (None, [])
     plain = search.fault and search.fault.name in FACTS
     for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
         found = look(search)
@@ -290,6 +290,10 @@ def fit(search, m, version, cases):
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
             known[hole] = Unknown(x)
+    rest = tuple(e for e in version if not HOLE.search(e.new))
+    if rest and all(isinstance(x, Unknown) for x in known.values()):  # a clip that clips nothing
+        if search.does(compiled(search.exercise.reference, rest)):
+            return None
     return replace(m, values=known, versions=(version,))
 
 
@@ -427,6 +431,8 @@ def in_one_part(search, earned):
             for m in exercise.pitfalls
             if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
         ]
+        if len(fit) > 1 and sum(map(search.tells_apart, cases)) < 2:
+            continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             return left_open(least), cases

@@ -100,10 +100,11 @@ def lesson_body(path):
 
 
 def still(output, client):
-    """What a widget leaves on a page without a kernel: the picture below sliders; of a progress bar nothing."""
+    """What a widget leaves on a page without a kernel: the picture below sliders; of a progress bar or a bet nothing."""
     if WIDGET not in output.get("data", {}):
         return [output]
-    if "Slider" not in output["data"].get("text/plain", ""):
+    words = output["data"].get("text/plain", "")
+    if "Slider" not in words or words.startswith("BetForm"):
         return []
     says = "<p><em>Sliders: they move in the notebook, where a kernel answers.</em></p>"
     view = client.widget_state[output["data"][WIDGET]["model_id"]]
