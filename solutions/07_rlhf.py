@@ -1427,13 +1427,16 @@ assert max(rows["k2 in the reward"][1], rows["k3 in the reward"][1]) < 0.5
 # %% [markdown]
 # ### Exercise: `grpo_advantages` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint</summary>
 #
-# Axis 0 runs over the answers to one prompt. What happens where all of them score the same?
+# Axis 0 runs over the answers to one prompt, axis 1 over the prompts. Give it an easy prompt and a hard one: may the one change the
+# advantages of the answers to the other?
 #
 # </details>
 
-# %% exercise="pgcourse.estimators.grpo_advantages"
+# %% exercise="pgcourse.estimators.grpo_advantages" broken="spread of the whole batch"
 
 # %% [markdown]
 # Between the two as published lie *two* differences: the division by the spread, and the KL, which RLOO has as k1 in the reward and GRPO as k3 in the loss.

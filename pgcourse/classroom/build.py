@@ -183,16 +183,16 @@ def split_function(fn):
 
 def broken(exercise, name, where):
     """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
-    from pgcourse.checks.edits import Mistake, edited_text, fill
+    from pgcourse.checks.edits import Mistake
 
     mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
-    edits = mistakes[name].versions[0] if name in mistakes else None
-    if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+    text = mistakes[name].text if name in mistakes else None
+    if text is None:
         raise BuildError(
             f'{where}: broken="{name}" is no mistake of {exercise.name} that is made of edits of its '
             f"own text; there are: {', '.join(mistakes)}."
         )
-    return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
+    return text
 
 
 def cut_solution(source, where):

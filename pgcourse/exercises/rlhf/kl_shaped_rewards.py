@@ -113,6 +113,7 @@ SHAPED = ("score", "logp", "logp_ref")
 EXERCISE = Exercise(
     reference=kl_shaped_rewards,
     parts={"values": 3, "padding": 1, "shapes": 1, "clean": 1},
+    tries=650,
     cases=[
         Case("two answers", hand_rewards, "values", SHAPED),
         Case("a batch", lambda g: answer_rewards(g, 5, 8), "values", SHAPED),
