@@ -59,15 +59,14 @@ def running_shell():
 
 def passing(path, lesson):
     """{exercise: whether it passes; None where nothing is written} of a saved notebook."""
-    from pgcourse.checks import judge, lesson_exercises
-    from pgcourse.checks.own import run_definitions
+    from pgcourse.checks import lesson_exercises
+    from pgcourse.checks.own import answers
 
-    exercises = lesson_exercises(lesson)
-    space, found = run_definitions(path), {}
-    for name in filter(exercises.get, space):  # in the order of the notebook
-        verdict = judge(space[name], exercises[name])
-        found[name] = None if verdict.pitfall == "not written" else verdict.passed
-    return found | {name: None for name in exercises if name not in found}
+    found = {
+        name: None if verdict.pitfall == "not written" else verdict.passed
+        for name, (_, verdict) in answers(path, lesson).items()
+    }
+    return found | {name: None for name in lesson_exercises(lesson) if name not in found}
 
 
 class Line:

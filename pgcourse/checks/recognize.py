@@ -23,7 +23,7 @@ from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
-    "wrong type", "wrong shape", "wrong dtype",
+    "wrong type", "wrong shape", "wrong dtype", "borrowed",
 }  # fmt: skip
 SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
 

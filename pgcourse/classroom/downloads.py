@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from pgcourse.checks import cells
 from pgcourse.classroom import intake
 from pgcourse.classroom.gradebook import ClassError, write_whole
 from pgcourse.classroom.roster import safe
@@ -284,7 +285,7 @@ def unpack(item, target, used, unusable):
             used[0], used[1] = used[0] + 1, used[1] + size
             if used[0] > MOST_FILES or used[1] > MOST_BYTES:
                 raise ValueError("it unpacks to too much")
-            if trap or size > intake.MOST_BYTES:
+            if trap or size > cells.MOST_BYTES:
                 unusable.append(
                     (Item(item.path, inside / place.name), "not taken out of its archive")
                 )
@@ -444,7 +445,7 @@ def table(found):
             if item.late
             else "–"
         )
-        result.add_row(escape(name), escape(intake.clean(str(item.inside))), when, escape(says))
+        result.add_row(escape(name), escape(cells.clean(str(item.inside))), when, escape(says))
 
     for name, item in found.students.items():
         row(name, item, "not in the class list" if name in found.strangers else "")
