@@ -351,3 +351,34 @@ def test_grades_are_exported_by_command(room, tmp_path, capsys):
     assert export("--to", "canvas", "--roster", str(path)) == 1  # =cmd is in no list
     assert "=cmd" in capsys.readouterr().err
     assert [*csv.DictReader(open(tmp_path / "out.csv"))][0]["05_ppo (881)"] == "0"
+
+
+def test_nbgraders_zip_collect_reads_the_same_names(room, tmp_path):
+    """Moodle's folders and a resubmission on Canvas, without a regular expression in the configuration."""
+    import subprocess
+    import sys
+
+    from pgcourse.classroom.classroom import environment
+
+    archive = room / "downloaded" / L / "archive"
+    archive.mkdir(parents=True)
+    with zipfile.ZipFile(archive / "PPO-2026.zip", "w") as file:
+        for name in (
+            f"Bob Smith_77_assignsubmission_file/{L}.ipynb",
+            f"Müller, Zoë_78_assignsubmission_file/{L}.ipynb",
+            f"Blackboard_jdoe_attempt_2024-01-30-20-30-10_{L}.ipynb",
+            f"Blackboard_jdoe_attempt_2024-01-31-20-30-10_{L}.ipynb",
+            "grades.csv",
+        ):
+            file.writestr(name, name)
+    (room / "release" / L).mkdir(parents=True)
+    (room / "release" / L / f"{L}.ipynb").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "zip_collect", L],
+        cwd=room, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {p.parts[-3]: p for p in (room / "submitted").glob(f"*/{L}/{L}.ipynb")}
+    assert set(found) == {"Bob_Smith", "Müller_Zoë", "jdoe"}
+    assert "2024-01-31" in found["jdoe"].read_text()
+    assert "2024-01-31" in (found["jdoe"].parent / "timestamp.txt").read_text()

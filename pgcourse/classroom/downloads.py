@@ -421,10 +421,20 @@ def collect(room, lesson, source, roster=None, look_only=False):
                 stamp = target / "timestamp.txt"
                 stamp.unlink(missing_ok=True)
                 if item.when:
-                    stamp.write_text(f"{item.when:%Y-%m-%d %H:%M:%S %z}", encoding="utf-8")
-            memory.parent.mkdir(exist_ok=True)
-            write_whole(memory, json.dumps(found.numbers, indent=1, ensure_ascii=False))
+                    stamp.write_text(stamp_of(item), encoding="utf-8")
+            remember(room, found)
     return found
+
+
+def remember(room, found):
+    """Keep the names of this lesson's students for the next lesson."""
+    names = json.dumps(found.numbers, indent=1, ensure_ascii=False)
+    write_whole(room.root / ".pgcourse" / "names.json", names)
+
+
+def stamp_of(item):
+    """When it was handed in, as nbgrader's timestamp.txt has it."""
+    return f"{item.when:%Y-%m-%d %H:%M:%S %z}"
 
 
 def table(found):
