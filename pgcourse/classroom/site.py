@@ -15,6 +15,7 @@ import typer
 import zmq
 from nbclient import NotebookClient
 
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -28,7 +29,7 @@ def build_site(target, lessons=None, root=ROOT, tell=None):
     tell    : called with a line for each step
     raises  : nbclient.exceptions.CellExecutionError where a lesson does not run
     """
-    notebooks = sorted((root / "solutions").glob("[0-9][0-9]_*.ipynb"))
+    notebooks = sorted(solved_notebooks(root).glob("[0-9][0-9]_*.ipynb"))
     notebooks = [path for path in notebooks if not lessons or path.stem in lessons]
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
