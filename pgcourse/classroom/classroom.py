@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from pgcourse.checks.cells import STUB
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 
 CONFIG = '''"""nbgrader's configuration of this classroom, made by `pgcourse classroom new`.

@@ -14,8 +14,7 @@ import typer
 
 from pgcourse.checks import LESSONS, lesson_exercises
 from pgcourse.checks.core import VISIBLE_SEED
-from pgcourse.classroom import intake
-from pgcourse.classroom import solved_notebooks
+from pgcourse.classroom import intake, solved_notebooks
 from pgcourse.classroom.build import ROOT
 from pgcourse.notebook import somebody_elses
 
