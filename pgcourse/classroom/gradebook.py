@@ -65,6 +65,7 @@ def configure(c, seed):
     c.OverwriteCells.add_missing_cells = True
     steps = GenerateAssignment.class_traits()["preprocessors"].default()
     c.GenerateAssignment.preprocessors = [GiveOut if s is ClearSolutions else s for s in steps]
+    c.ZipCollectApp.collector_plugin = "pgcourse.classroom.collector.Collector"
     c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 

@@ -15,6 +15,7 @@ from pgcourse.checks import LESSONS, lesson_exercises
 from pgcourse.checks.cells import Unreadable, read_bytes, read_cells
 from pgcourse.checks.core import VISIBLE_SEED
 from pgcourse.checks.submission import match
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 from pgcourse.notebook import somebody_elses
 
@@ -44,7 +45,7 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     rows = []
     for lesson in LESSONS:
         path, found = notebook_in(folder, lesson), {}
-        source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+        source = (solved_notebooks(root) / f"{lesson}.ipynb").read_text(encoding="utf-8")
         data = read(path, source)
         if data:
             if tell:
