@@ -441,7 +441,7 @@ for gamma in (0.9, 0.98, 0.99, 0.999):
         cosines.append(torch.nn.functional.cosine_similarity(*pair, dim=0))
     plt.plot(horizons, cosines, "o-", label=f"γ = {gamma}")
     if gamma == 0.99:
-        at_500 = cosines[-1]
+        settle("02 cosine", cosines[-1], plt.gca())
 plt.xscale("log")
 plt.xticks(horizons, horizons)
 plt.ylim(0, 1.05)
@@ -449,7 +449,6 @@ plt.xlabel("horizon T (steps per episode)")
 plt.ylabel("cosine of the two updates")
 plt.title("With and without γ^t: alike only while (1 − γ) T is small")
 plt.legend()
-settle("02 cosine", at_500, plt.gca())
 plt.show()
 
 # %% [markdown]
@@ -780,8 +779,9 @@ leaking_runs = [train(seed, leaking_returns) for seed in range(fast(5, 2))]
 # %%
 plots.learning_curves({"your REINFORCE": runs, "`ended` ignored": leaking_runs}, threshold=475)
 plt.title("One program and one bug, several seeds")
-leaked = [run.history["return"][-1] for run in leaking_runs]
-settle("02 leak", sum(leaked) / len(leaked), plt.gca())
+settle(
+    "02 leak", sum(run.history["return"][-1] for run in leaking_runs) / len(leaking_runs), plt.gca()
+)
 plt.show()
 
 # %% [markdown]

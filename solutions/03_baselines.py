@@ -1018,8 +1018,11 @@ plt.ylabel("variance ratio\n(1 = no baseline)")
 plt.ylim(0, 1)
 plt.title("What a baseline leaves of the gradient's variance (dots: agents)")
 plt.legend()
-left_over = [agent["the mean return"][0] for agent in stages["trained"]]
-settle("03 constant", sum(left_over) / len(left_over), plt.gca())
+settle(
+    "03 constant",
+    torch.tensor([agent["the mean return"][0] for agent in stages["trained"]]).mean(),
+    plt.gca(),
+)
 plt.show()
 
 # %% claim="explained_variance_is_not_the_ratio" slow=true

@@ -243,8 +243,11 @@ left.plot(shifts, [x for _, x in gains], "--", color=plots.RED, label="surrogate
 left.axhline(0, color="black", lw=0.6)
 left.set(xlabel="shift (logits)", ylabel="reward", title="What it is, and what the old data says")
 left.legend()
-changes = [true_and_surrogate(walk, lean_left, lean_left + s * to_the_right)[0] for s in range(4)]
-settle("05 cliff", changes, left)
+settle(
+    "05 cliff",
+    [true_and_surrogate(walk, lean_left, lean_left + k * to_the_right)[0] for k in range(4)],
+    left,
+)
 for s, color in ((0.0, plots.BLACK), (0.2, plots.BLUE), (2.0, plots.ORANGE)):
     visits = occupancy(walk, softmax(lean_left + s * to_the_right))
     right.semilogy(visits, "o-", color=color, label=f"shift {s:g}")
@@ -714,7 +717,17 @@ def same_data(seed, steps, rounds):
 by_seed = [same_data(seed, fast(20_000, 4_000), fast(6, 2)) for seed in range(fast(5, 2))]
 seen = {name: [one[name] for one in by_seed] for name in losses}
 
+
 # %%
+def like_which(seen):
+    """Where the clamp alone ends: near the clip, near none, or in between (median KL, in orders of magnitude)."""
+    near, far, here = (torch.tensor(seen[name])[:, -1, 0].median().log() for name in losses)
+    share = (here - near) / (far - near)
+    if share < 1 / 3:
+        return "about as near as with the clip"
+    return "about as far as without" if share > 2 / 3 else "in the middle"
+
+
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
 for (name, runs), color in zip(seen.items(), (plots.BLUE, plots.RED, plots.ORANGE), strict=True):
     runs = torch.tensor(runs)  # [seeds, rounds + 1, 2]
@@ -732,16 +745,7 @@ right.set(xlabel="epochs on one rollout", ylabel="return (mean of 16 episodes)")
 left.set_title("Same data, same steps: how far?")
 right.set_title("...and how good?")
 left.legend()
-near, far, here = (torch.tensor(seen[name])[:, -1, 0].median().log() for name in losses)
-share = (
-    (here - near) / (far - near)
-).item()  # of the way from the clip to none, in orders of magnitude
-settle(
-    "05 clamp",
-    "about as near as with the clip"
-    if share < 1 / 3
-    else ("about as far as without" if share > 2 / 3 else "in the middle"),
-)
+settle("05 clamp", like_which(seen))
 plt.show()
 
 # %% [markdown]
