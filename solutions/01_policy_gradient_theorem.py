@@ -34,7 +34,7 @@
 # | `grad_log_softmax` | 8 | ●● |
 # | `score_step` | 4 | ● |
 # | `score_function_gradient` | 10 | ●● |
-# | `action_values` | 12 | ●● |
+# | `action_values` | 8 | ●● |
 # | `exact_policy_gradient` | 12 | ●●● |
 # | `quiz_gradient` | 6 | ●● |
 
@@ -714,25 +714,28 @@ for seed in range(5):
 # In this course, a row of $P$ may sum to less than 1; the rest is the probability that the episode
 # ends there.
 #
-# ### Exercise: `action_values` (12 minutes, ●●)
+# ### Exercise: `action_values` (8 minutes, ●●)
+#
+# This one is written already, and wrong in one place. Find it, say why, mend it.
 #
 # <details><summary>Hint 1</summary>
 #
-# `torch.einsum("sa,sap->sp", pi, mdp.P)` is $P_\pi$. What is $r_\pi$, in the same spirit?
+# The check shows two states and a policy. What should $V$ be there? Write down the two equations.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.linalg.solve(A, b)` solves $A x = b$. Make the identity with `dtype=pi.dtype`.
+# `torch.linalg.solve(A, b)` solves $A x = b$. `torch.einsum("sa,sap->sp", pi, mdp.P)` is $P_\pi$, and
+# `mdp.P @ V` has shape `[S, A]`: the expected next value of each pair.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `mdp.P @ V` has shape `[S, A]`: the expected next value of each pair.
+# Compare the matrix that is solved with $I - \gamma P_\pi$: row $s$ belongs to the state one is *in*.
 #
 # </details>
 
-# %% exercise="pgcourse.mdp.action_values"
+# %% exercise="pgcourse.mdp.action_values" broken="transposed transitions"
 
 # %% [markdown]
 # A picture to check against intuition: a corridor of eight steps in which action 1 pays 1 at each
@@ -1353,7 +1356,7 @@ figures = {
 #
 # </details>
 
-# %% exercise="pgcourse.checks.quiz_gradient.quiz_gradient"
+# %% exercise="pgcourse.exercises.policy_gradient_theorem.quiz_gradient.quiz_gradient"
 
 # %% [markdown]
 # ## Ask yourself

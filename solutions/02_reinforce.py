@@ -583,13 +583,15 @@ assert gradient_variance(per_episode(reinforce_surrogate_gradient, few, flat, 1.
 #
 # ### Exercise: `standard_error` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint</summary>
 #
-# Your `gradient_variance` and the number of rows.
+# With a hundred times the samples, how much smaller does this one get? How much smaller should it get?
 #
 # </details>
 
-# %% exercise="pgcourse.estimators.standard_error"
+# %% exercise="pgcourse.estimators.standard_error" broken="divided by N"
 
 # %% [markdown]
 # ### Exercise: `episodes_needed` (3 minutes, ●)
@@ -841,7 +843,7 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 #
 # </details>
 
-# %% exercise="pgcourse.checks.quiz_reinforce.quiz_reinforce"
+# %% exercise="pgcourse.exercises.reinforce.quiz_reinforce.quiz_reinforce"
 
 # %% [markdown]
 # ## Ask yourself

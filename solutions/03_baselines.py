@@ -1198,7 +1198,7 @@ assert torch.allclose(*moved, rtol=1e-4)
 #
 # </details>
 
-# %% exercise="pgcourse.checks.baselines.quiz_baselines"
+# %% exercise="pgcourse.exercises.baselines.quiz_baselines.quiz_baselines"
 
 # %% [markdown]
 # ## The agent

@@ -180,7 +180,7 @@ text_plots.table(
 #
 # </details>
 
-# %% exercise="pgcourse.checks.rlhf.quiz_mapping"
+# %% exercise="pgcourse.exercises.rlhf.quiz_mapping.quiz_mapping"
 
 # %% [markdown]
 # ## A language model

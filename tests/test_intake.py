@@ -12,9 +12,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from pgcourse.checks import lesson_exercises
+from pgcourse.checks import get, lesson_exercises
+from pgcourse.checks.cells import STUB
 from pgcourse.classroom import intake
+from pgcourse.classroom.build import build_lesson
 from pgcourse.classroom.grade import ClassError, collect, grade_class
+from pgcourse.classroom.judge import grade_submission
+from pgcourse.classroom.students import text_of
 from tests import classes
 from tests.classes import FULL, LESSON, MOST, notebook, to_bytes
 
@@ -500,3 +504,74 @@ def test_parts_of_a_split_cell_are_run_in_order(parts, kept):
     (answer,) = [s["source"] for s in mine if s["kind"] == "answer"]
     assert answer == [text for text in parts if text and text.startswith("def softmax")][-1]
     assert set(checks) == set(FULL)
+
+
+# -------------------------------------------------------------------------- given to be mended
+
+MEND = """
+# %% tags=["setup"]
+import torch
+
+from pgcourse.tensors import same_shape
+
+# %% exercise="pgcourse.losses.probability_ratio"
+
+# %% exercise="pgcourse.losses.ppo_clip_loss" broken="no minimum"
+
+# %% exercise="pgcourse.losses.approx_kl"
+"""
+
+
+def to_mend(change=None):
+    """(bytes, source) of a lesson with a function to mend, whose text was changed; what it calls is right."""
+    lesson = build_lesson(MEND, "00_mend")
+    there = {c.id: c for c in lesson.learner.cells}
+    there["probability_ratio"].source = text_of(
+        get("probability_ratio").reference, "probability_ratio"
+    )
+    cell = there["ppo_clip_loss"]
+    cell.source = change(cell.source) if change else cell.source
+    return nbformat.writes(lesson.learner).encode(), nbformat.writes(lesson.solved)
+
+
+@pytest.mark.parametrize(
+    "change, pitfall, points",
+    [
+        (None, "not written", 0),
+        (lambda text: text + "\n\n", "not written", 0),
+        (lambda text: "# I see nothing\n" + text, "no minimum", 3),
+        (lambda text: text.replace("-(clipped", "(clipped"), "no minimum", 0),
+        (lambda text: text.replace("def ", "def not_"), "not a function", 0),
+        (lambda text: text + ")", "syntax error", 0),
+        (lambda text: "", "not a function", 0),
+        (
+            lambda text: text.replace("(clipped * adv)", "torch.minimum(rho * adv, clipped * adv)"),
+            None,
+            9,
+        ),
+    ],
+)
+def test_what_is_to_be_mended_is_not_begun_until_it_is_changed(change, pitfall, points):
+    found = grade_submission(*to_mend(change), "0")["exercises"]
+    verdict = found["ppo_clip_loss"]
+    assert (verdict["pitfall"], verdict["score"]) == (pitfall, points), verdict["message"]
+    assert ("as it was given" in verdict["message"]) == (pitfall == "not written")
+    assert found["approx_kl"]["pitfall"] == "not written"
+    assert "as it was given" not in found["approx_kl"]["message"]
+
+
+@pytest.mark.parametrize("edit", [None, strip_labels, strip_labels_and_ids, rename_labels])
+def test_the_mistake_that_was_given_is_nobody_s(edit):
+    """Whatever became of its label, as it was given it is not begun."""
+    data, source = to_mend()
+    nb = json.loads(data)
+    for cell in nb["cells"]:
+        cell["source"] = "".join(cell["source"])
+    if edit:
+        edit(nb)
+    submission = intake.match(
+        intake.read_cells(to_bytes(nb))[0], nbformat.reads(source, as_version=4)
+    )
+    assert submission.still_to_mend() == ["ppo_clip_loss"]
+    (step,) = [s for s in submission.steps()[0] if s["name"] == "ppo_clip_loss"]
+    assert step["source"].endswith(STUB)

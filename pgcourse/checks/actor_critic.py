@@ -6,26 +6,29 @@ from torch import nn
 
 from pgcourse.a2c import actor_critic_step
 from pgcourse.a3c import a3c_push_gradients
-from pgcourse.checks.baselines import (
-    CONVENTIONS,
-    SCORE_PITFALLS,
-    SQUARED_ERROR_PITFALLS,
-    error_cases,
-    error_symptoms,
-    misled,
-    score_cases,
-    score_symptoms,
-    standardized,
-)
 from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import uses_random_numbers
 from pgcourse.checks.make_inputs import flags, frame, integers, normal, steps_3_by_4
 from pgcourse.checks.symptoms import apart, few_digits, part_symptom, symptom, where_symptom
 from pgcourse.estimators import gae, td_target
-from pgcourse.losses import actor_loss, critic_loss
+from pgcourse.exercises import actor_critic as moved
+from pgcourse.exercises.families import SCALINGS as CONVENTIONS
+from pgcourse.exercises.families import standardized
+from pgcourse.losses import actor_loss
 
 F64 = torch.float64
+
+
+def misled(quiz, name, key, answer, says, also=(), why=""):
+    """A pitfall of a quiz: a wrong answer to one question (in several forms), whatever the others are."""
+    at = list(quiz()).index(key)
+
+    def telltale(seen):
+        return any(close(seen[at]["out"], given) for given in (answer, *also))
+
+    return Pitfall(name, says, lambda: quiz() | {key: answer}, why, telltale)
+
 
 # --- td_target ---
 
@@ -415,392 +418,6 @@ TD_TARGET = Exercise(
         ),
     ],
     read="lesson 4, “The TD target”; Sutton & Barto, section 6.1",
-)
-
-# --- critic_loss ---
-
-
-def critic_half(val, target):
-    if val.shape != target.shape:
-        raise ValueError("one target per value")
-    return 0.5 * ((val - target.detach()) ** 2).mean()
-
-
-def critic_live_target(val, target):
-    return ((val - target) ** 2).mean()
-
-
-def critic_trains_the_target(val, target):
-    return ((val.detach() - target) ** 2).mean()
-
-
-def critic_signed(val, target):
-    return (val - target.detach()).mean()
-
-
-def critic_absolute(val, target):
-    return (val - target.detach()).abs().mean()
-
-
-def critic_huber(delta):
-    return lambda val, target: F.huber_loss(val, target.detach(), delta=delta)
-
-
-def critic_negative(val, target):
-    return -((val - target.detach()) ** 2).mean()
-
-
-def critic_sum(val, target):
-    return ((val - target.detach()) ** 2).sum()
-
-
-def critic_root(val, target):
-    return ((val - target.detach()) ** 2).mean().sqrt()
-
-
-def critic_square_of_mean(val, target):
-    return (val - target.detach()).mean() ** 2
-
-
-def critic_policy_gradient(val, target):
-    return -(val * (target - val).detach()).mean()
-
-
-def critic_policy_gradient_wrong_sign(val, target):
-    return (val * (target - val).detach()).mean()
-
-
-def errors(g, *shape, dtype=torch.float32):
-    return dict(val=normal(g, *shape, dtype=dtype), target=normal(g, *shape, dtype=dtype, scale=2))
-
-
-LARGE_ERRORS = dict(
-    val=torch.tensor([1000.0, -2000.0, 500.0]), target=torch.tensor([3000.0, 1000.0, -4000.0])
-)
-
-CRITIC_LOSS = Exercise(
-    reference=critic_loss,
-    accept=(critic_half,),
-    parts={
-        "values and gradient": 1,
-        "the target is a constant": 1,
-        "time and environments": 1,
-        "shapes": 1,
-        "clean": 1,
-    },
-    cases=[
-        Case(
-            "three values",
-            lambda g: dict(val=torch.tensor([1.0, 2.0, 3.0]), target=torch.tensor([2.0, 2.0, 1.0])),
-            "values and gradient",
-            ("val",),
-        ),
-        *error_cases("values and gradient", "val", "target"),
-        Case("ten values", lambda g: errors(g, 10), "values and gradient", ("val",)),
-        Case("float64", lambda g: errors(g, 6, dtype=F64), "values and gradient", ("val",)),
-        Case(
-            "targets far away",
-            lambda g: dict(val=normal(g, 5), target=normal(g, 5, scale=300.0)),
-            "values and gradient",
-            ("val",),
-        ),
-        Case(
-            "time and environments",
-            lambda g: errors(g, 5, 3),
-            "time and environments",
-            ("val",),
-        ),
-        Case(
-            "values [3, 1] and targets [3]",
-            lambda g: dict(val=normal(g, 3, 1), target=normal(g, 3)),
-            "shapes",
-            raises=True,
-        ),
-        Case(
-            "values [4] and targets [4, 1]",
-            lambda g: dict(val=normal(g, 4), target=normal(g, 4, 1)),
-            "shapes",
-            raises=True,
-        ),
-        Case(
-            "values in the thousands",
-            lambda g: dict(LARGE_ERRORS),
-            "values and gradient",
-            ("val",),
-        ),
-        Case(
-            "a constant with a graph",
-            lambda g: errors(g, 7),
-            "the target is a constant",
-            ("val", "target"),
-        ),
-        Case(
-            "constants with a graph",
-            lambda g: errors(g, 3, 2),
-            "the target is a constant",
-            ("val", "target"),
-        ),
-    ],
-    pitfalls=[
-        Pitfall(
-            "gradient through the target",
-            "Gradient flows into the target: it must be a constant, although it was made from V.",
-            critic_live_target,
-            "Then V(s') is pulled toward V(s) as well: the future learns from the past.",
-        ),
-        Pitfall(
-            "target trained, value held",
-            "The wrong side is held constant: the target moves toward the value.",
-            critic_trains_the_target,
-        ),
-        Pitfall(
-            "not squared",
-            "The error is not squared: the loss falls without end as V goes to minus infinity.",
-            critic_signed,
-        ),
-        Pitfall(
-            "absolute error",
-            "It is the absolute error: the best V would be the median of the targets, not their mean.",
-            critic_absolute,
-        ),
-        Pitfall(
-            "Huber loss",
-            "It is the Huber loss: large errors count linearly, so V is not the mean return.",
-            critic_huber(1),
-            also=tuple(map(critic_huber, (0.5, 2, 5, 10))),
-        ),
-        Pitfall(
-            "sign",
-            "The sign is reversed: a smaller loss means a larger error.",
-            critic_negative,
-            also=(lambda val, target: critic_negative(val, target) / 2,),
-        ),
-        Pitfall(
-            "sum for mean",
-            "It sums over the steps: the gradient grows with the size of the batch.",
-            critic_sum,
-        ),
-        Pitfall("root of the mean", "It takes the root of the mean squared error.", critic_root),
-        Pitfall(
-            "square of the mean",
-            "It squares the mean error: errors of opposite sign cancel.",
-            critic_square_of_mean,
-        ),
-        Pitfall(
-            "actor's loss on the critic",
-            "It weighs the value with the TD error, as the actor weighs log pi: "
-            "the critic is a regression, its loss is the squared error.",
-            critic_policy_gradient,
-            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
-        ),
-        Pitfall(
-            "actor's loss, wrong sign",
-            "It is the value times the TD error: descending it drives V away from the target.",
-            critic_policy_gradient_wrong_sign,
-            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
-        ),
-        *SQUARED_ERROR_PITFALLS,
-        *error_symptoms(
-            lambda: CRITIC_LOSS,
-            "target",
-            far="targets far away",
-            flat=("three values", "ten values", "float64"),
-        ),
-    ],
-    read="lesson 4, “The critic's loss”; Sutton & Barto, section 9.3",
-)
-
-# --- actor_loss ---
-
-
-def actor_sign(logp, adv):
-    return (logp * adv.detach()).mean()
-
-
-def actor_live_advantage(logp, adv):
-    return -(logp * adv).mean()
-
-
-def actor_trains_the_critic(logp, adv):
-    return -(logp.detach() * adv).mean()
-
-
-def actor_probability(logp, adv):
-    return -(logp.exp() * adv.detach()).mean()
-
-
-def actor_absolute(logp, adv):
-    return -(logp * adv.detach().abs()).mean()
-
-
-def actor_sum(logp, adv):
-    return -(logp * adv.detach()).sum()
-
-
-def actor_centered(logp, adv):
-    return -(logp * (adv - adv.mean()).detach()).mean()
-
-
-def actor_product_of_means(logp, adv):
-    return -logp.mean() * adv.detach().mean()
-
-
-def actor_good_news_only(logp, adv):
-    return -(logp * adv.detach().clamp(min=0)).mean()
-
-
-def actor_sign_only(logp, adv):
-    return -(logp * adv.detach().sign()).mean()
-
-
-def actor_advantage_ignored(logp, adv):
-    return -logp.mean()
-
-
-def decisions(g, *shape, dtype=torch.float32):
-    return dict(
-        logp=-normal(g, *shape, dtype=dtype).abs() - 0.1, adv=normal(g, *shape, dtype=dtype) + 0.5
-    )
-
-
-LARGE_DECISIONS = dict(
-    logp=torch.tensor([-200.0, -150.0, -300.0]), adv=torch.tensor([-3000.0, 1000.0, -2000.0])
-)
-
-ACTOR_LOSS = Exercise(
-    reference=actor_loss,
-    parts={
-        "values and gradient": 1,
-        "the advantage is a constant": 1,
-        "time and environments": 1,
-        "shapes": 1,
-        "clean": 1,
-    },
-    cases=[
-        Case(
-            "two decisions",
-            lambda g: dict(logp=torch.tensor([-0.5, -1.0]), adv=torch.tensor([2.0, -0.5])),
-            "values and gradient",
-            ("logp",),
-        ),
-        *score_cases("values and gradient"),
-        Case("ten decisions", lambda g: decisions(g, 10), "values and gradient", ("logp",)),
-        Case("float64", lambda g: decisions(g, 6, dtype=F64), "values and gradient", ("logp",)),
-        Case(
-            "rare actions, large advantages",
-            lambda g: dict(logp=-20 * torch.rand(9, generator=g) - 9, adv=normal(g, 9, scale=50.0)),
-            "values and gradient",
-            ("logp",),
-        ),
-        Case(
-            "a very rare action",
-            lambda g: dict(logp=torch.tensor([-60.0, -0.1]), adv=torch.tensor([1.0, 0.2])),
-            "values and gradient",
-            ("logp",),
-        ),
-        Case(
-            "time and environments",
-            lambda g: decisions(g, 5, 3),
-            "time and environments",
-            ("logp",),
-        ),
-        Case(
-            "log-probabilities [3] and advantages [3, 1]",
-            lambda g: dict(logp=-normal(g, 3).abs(), adv=normal(g, 3, 1)),
-            "shapes",
-            raises=True,
-        ),
-        Case(
-            "log-probabilities [4, 1] and advantages [4]",
-            lambda g: dict(logp=-normal(g, 4, 1).abs(), adv=normal(g, 4)),
-            "shapes",
-            raises=True,
-        ),
-        Case(
-            "large advantages of rare actions",
-            lambda g: dict(LARGE_DECISIONS),
-            "values and gradient",
-            ("logp",),
-        ),
-        Case(
-            "a constant with a graph",
-            lambda g: decisions(g, 7),
-            "the advantage is a constant",
-            ("logp", "adv"),
-        ),
-        Case(
-            "constants with a graph",
-            lambda g: decisions(g, 3, 2),
-            "the advantage is a constant",
-            ("logp", "adv"),
-        ),
-    ],
-    pitfalls=[
-        Pitfall(
-            "sign",
-            "The minus is missing: descending this loss makes good actions rarer.",
-            actor_sign,
-        ),
-        Pitfall(
-            "advantage not detached",
-            "Gradient flows into the advantage, and so into the critic: the actor's loss trains it.",
-            actor_live_advantage,
-            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
-        ),
-        Pitfall(
-            "trains the critic, not the actor",
-            "The wrong factor is held constant: the policy gets no gradient, the critic does.",
-            actor_trains_the_critic,
-            "Actor = policy, trained with the policy gradient; critic = value, trained with TD.",
-        ),
-        Pitfall(
-            "probability for log-probability",
-            "It uses the probability, exp(logp): rare actions barely learn.",
-            actor_probability,
-        ),
-        Pitfall(
-            "absolute advantage",
-            "It uses the size of the advantage: worse than expected is reinforced too.",
-            actor_absolute,
-        ),
-        Pitfall(
-            "sum for mean",
-            "It sums over the steps: the gradient grows with the size of the batch.",
-            actor_sum,
-        ),
-        Pitfall(
-            "centered inside",
-            "It subtracts the batch's mean advantage: V(s) was the baseline already.",
-            actor_centered,
-        ),
-        Pitfall(
-            "product of means",
-            "Mean log-probability times mean advantage: which action earned which is lost.",
-            actor_product_of_means,
-        ),
-        Pitfall(
-            "good news only",
-            "Negative advantages are dropped: a bad action is never made rarer.",
-            actor_good_news_only,
-        ),
-        Pitfall(
-            "sign of the advantage only",
-            "It uses only the sign of the advantage, not its size.",
-            actor_sign_only,
-        ),
-        Pitfall(
-            "advantage ignored",
-            "The advantage does not enter: every action taken becomes more probable.",
-            actor_advantage_ignored,
-        ),
-        *SCORE_PITFALLS,
-        *score_symptoms(
-            lambda: ACTOR_LOSS,
-            ("two decisions", "ten decisions", "float64", "a very rare action"),
-            lambda wrong: lambda logp, adv: wrong(logp, adv),
-        ),
-    ],
-    read="lesson 4, “The actor's loss”; Mnih et al. 2016, section 4",
 )
 
 # --- gae ---
@@ -3076,8 +2693,7 @@ QUIZ = Exercise(
 
 EXERCISES = [
     TD_TARGET,
-    CRITIC_LOSS,
-    ACTOR_LOSS,
+    *moved.EXERCISES,
     ACTOR_CRITIC_STEP,
     GAE,
     A3C_PUSH_GRADIENTS,

@@ -16,7 +16,7 @@ import torch
 
 from pgcourse.checks import drivers
 from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
-from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
@@ -140,7 +140,7 @@ def name(search):
     if found:
         return found
     if not set(search.failing) & set(search.regular):
-        return None, []
+        return (search.only_guards and on_another_convention(search)) or (None, [])
     plain = search.fault and search.fault.name in FACTS
     for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
         found = look(search)
@@ -216,7 +216,7 @@ def on_another_convention(search):
         return None
     for convention in conventions:
         for m, version in versions:
-            fn = both(search, convention, version, m)
+            fn = both(search, (convention, version), m)
             if fn and search.does(fn) and search.holds(fn):
                 return Found(m.name, m.says, m.why, fn), search.ran
     return None
@@ -290,6 +290,10 @@ def fit(search, m, version, cases):
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
             known[hole] = Unknown(x)
+    rest = tuple(e for e in version if not HOLE.search(e.new))
+    if rest and all(isinstance(x, Unknown) for x in known.values()):  # a clip that clips nothing
+        if search.does(compiled(search.exercise.reference, rest)):
+            return None
     return replace(m, values=known, versions=(version,))
 
 
@@ -339,25 +343,31 @@ def edit_versions(search):
                     yield m, version
 
 
-def both(search, one, other, *mistakes):
-    """The function with both sets of edits, or None where they do not go together."""
+def both(search, parts, *mistakes):
+    """The function with all these sets of edits, or None where they do not go together in any order."""
     values = {k: x for m in mistakes for k, x in m.holes.items()}
-    one, other = ([fill(e, values) for e in edits] for edits in (one, other))
-    for order in ((*one, *other), (*other, *one)):
+    parts = [[fill(e, values) for e in edits] for edits in parts if edits]
+    for order in itertools.permutations(parts):
         with contextlib.suppress(ValueError, SyntaxError, KeyError):
-            return compiled(search.exercise.reference, order)
+            return compiled(search.exercise.reference, [*itertools.chain(*order)])
     return None
 
 
 def two_mistakes(search):
-    """Two of the exercise's mistakes at once: both are said, in the order of the list."""
+    """Two of the exercise's mistakes at once, under any right convention."""
     if search.exercise.tries < len(search.exercise.pitfalls):
         return None
+    conventions = ((), *search.exercise.accept_edits)
+    return next(filter(None, (two_on(search, convention) for convention in conventions)), None)
+
+
+def two_on(search, convention):
+    """Two mistakes on top of a convention: both are said, in the order of the list."""
     passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
     failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []
     for m, version in edit_versions(search):
-        fn = both(search, version, (), m)
+        fn = both(search, (convention, version), m)
         # What is right in a case must not be spoiled there by either of the two.
         if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
             does = [search.quick(fn, i) for i in failing]
@@ -370,7 +380,7 @@ def two_mistakes(search):
         if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
     )
     for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
-        fn = both(search, first, second, a, b)
+        fn = both(search, (convention, first, second), a, b)
         if fn and search.does(fn) and search.holds(fn):
             why = " ".join(filter(None, (a.why, b.why)))
             says = f"{left_open(a).says} And: {left_open(b).says}"
@@ -421,6 +431,8 @@ def in_one_part(search, earned):
             for m in exercise.pitfalls
             if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
         ]
+        if len(fit) > 1 and sum(map(search.tells_apart, cases)) < 2:
+            continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             return left_open(least), cases

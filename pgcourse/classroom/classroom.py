@@ -17,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from pgcourse.classroom.build import ROOT, STUB
+from pgcourse.checks.cells import STUB
+from pgcourse.classroom.build import ROOT
 
 CONFIG = '''"""nbgrader's configuration of this classroom, made by `pgcourse classroom new`.
 

@@ -22,8 +22,10 @@ import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbgrader import api
+from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import (
     AssignLatePenalties,
+    ClearSolutions,
     NbGraderPreprocessor,
     OverwriteCells,
     SaveAutoGrades,
@@ -59,6 +61,8 @@ def configure(c, seed):
         AssignLatePenalties,
     ]
     c.OverwriteCells.add_missing_cells = True
+    steps = GenerateAssignment.class_traits()["preprocessors"].default()
+    c.GenerateAssignment.preprocessors = [GiveOut if s is ClearSolutions else s for s in steps]
     c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 
@@ -147,6 +151,20 @@ def inert(markdown):
     A < is followed by a space of no width: no tag begins so, and in code it still looks as it was.
     """
     return markdown.replace("<", "<\u200b")
+
+
+# ------------------------------------------------------------------------------------ releases
+
+
+class GiveOut(ClearSolutions):
+    """nbgrader's own, but a function that is to be mended is given as it is."""
+
+    def preprocess_cell(self, cell, resources, cell_index):
+        text = cell.metadata.pop("given", None)
+        if text is None:
+            return super().preprocess_cell(cell, resources, cell_index)
+        cell.source = text
+        return cell, resources
 
 
 # ------------------------------------------------------------------------------------ outputs
@@ -350,9 +368,13 @@ class Classroom:
                 f"The classroom has no lesson called {lesson}; it has: {there}."
             ) from None
 
+    def folder(self, kind, student, lesson):
+        """Where nbgrader keeps something. kind: "source", "submitted", "autograded" or "feedback" """
+        directory = getattr(self.coursedir, f"{kind}_directory")
+        return Path(self.coursedir.format_path(directory, student, lesson))
+
     def submitted(self, student, lesson):
-        folder = self.coursedir.format_path(self.coursedir.submitted_directory, student, lesson)
-        return Path(folder)
+        return self.folder("submitted", student, lesson)
 
     def students(self, lesson):
         """Everybody with a directory for the lesson in submitted/, in order."""

@@ -12,6 +12,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgcourse.checks.cells import given, plain, stub
+
 MOST_BYTES = 100 * 2**20  # of a notebook file (outputs included)
 MOST_PARTS = 5_000_000  # of its JSON: each number, text and bracket takes some 100 bytes of memory
 MOST_CELLS = 2_000
@@ -200,18 +202,38 @@ class Submission:
             if is_check(source):
                 checks[grade_id.removeprefix("check_")] = len(steps)
             elif cell.kind == "code" and cell.source.strip():
-                given = source is not None and not grade_id
-                kind = "answer" if grade_id in exercises else "given" if given else "own"
+                ours = source is not None and not grade_id
+                kind = "answer" if grade_id in exercises else "given" if ours else "own"
                 name = grade_id or f"cell {len(steps) + 1}"
-                steps.append({"kind": kind, "name": name, "source": cell.source})
+                text = stub(source.source) if is_untouched(cell, source) else cell.source
+                steps.append({"kind": kind, "name": name, "source": text})
                 answers[grade_id] = len(steps)
         # a check that was moved above its answer comes after it all the same
         return steps, {name: max(n, answers.get(name, 0)) for name, n in checks.items()}
+
+    def still_to_mend(self):
+        """Names of the functions that were given to be mended and are as they were."""
+        return [id_of(s) for c, s in self.cells if is_untouched(c, s) and "given" in s.metadata]
+
+    def is_begun(self):
+        """Whether there is anything in it that was not given."""
+        return any(
+            cell.kind == "code" and cell.source.strip() and not is_untouched(cell, source)
+            for cell, source in self.cells
+            if source is None or (id_of(source) and not is_check(source))
+        )
 
 
 def id_of(cell):
     """nbgrader's grade_id of a cell of the source notebook, or ""."""
     return cell.metadata.get("nbgrader", {}).get("grade_id", "") if cell is not None else ""
+
+
+def is_untouched(cell, source):
+    """Whether an answer's cell is as it was given: as a stub, or as a function that is to be mended."""
+    if not id_of(source) or is_check(source):
+        return False
+    return plain(cell.source) == plain(given(source.source, source.metadata))
 
 
 def is_check(cell):
@@ -244,7 +266,7 @@ def match(cells, source):
             missing.append(name)
             continue
         if len(own) > 1 and not is_check(cell):
-            answer, work = answer_among(own, cells, name, released_text(cell))
+            answer, work = answer_among(own, cells, name, plain(given(cell.source, cell.metadata)))
             copies.update(i for i in own if i != answer and i not in work)
             says = "all parts that are written are run" if work else "the one written in counts"
             notes.append(f"{name} is there {len(own)} times; {says}")
@@ -256,13 +278,13 @@ def match(cells, source):
         notes.append(f"cells were missing: {', '.join(missing)}")
     if unlabeled:
         notes.append(f"cells had lost their label: {', '.join(unlabeled)}")
-    given = {}
+    others = {}
     for cell in source.cells:
         if not id_of(cell):
-            given.setdefault((cell.cell_type, plain(cell.source)), cell)
+            others.setdefault((cell.cell_type, plain(cell.source)), cell)
     for i, cell in enumerate(cells):
         if i not in place:
-            place[i] = given.get((cell.kind, plain(cell.source)))
+            place[i] = others.get((cell.kind, plain(cell.source)))
     cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
     return Submission(put_back(cells, source), notes)
 
@@ -301,21 +323,6 @@ def put_back(cells, source):
             cells.insert(at, (Cell(cell.cell_type, text), cell))
             at += 1
     return cells
-
-
-def released_text(cell):
-    """What a learner was given in a cell of the source."""
-    from pgcourse.classroom.build import BEGIN, END, STUB
-
-    return plain(
-        re.sub(
-            rf"^([ \t]*){BEGIN}\n.*?\n[ \t]*{END}$", rf"\1{STUB}", cell.source, flags=re.M | re.S
-        )
-    )
-
-
-def plain(text):
-    return "\n".join(line.rstrip() for line in text.strip().split("\n"))
 
 
 def defined(cell):

@@ -70,6 +70,9 @@ def grade_one(data, source, seed, limits):
     finally:
         for known in [known for known in KNOWN if known[2] == secret != VISIBLE_SEED]:
             del KNOWN[known]  # nobody else gets these numbers
+    for name in submission.still_to_mend():
+        if name in verdicts and verdicts[name].pitfall == "not written":
+            verdicts[name] = replace(verdicts[name], message=TO_MEND)
     return {
         "exercises": {name: as_plain(verdict) for name, verdict in verdicts.items()},
         "notes": notes + submission.notes,
@@ -147,6 +150,7 @@ SAYS = {  # what ends a function for good: {name: sentence}
     "no time left": "The time for this submission was used up before its turn.",
     "not a function": "Expected a function called {name}; there is none after its cell has run.",
 }
+TO_MEND = "It is as it was given, with the mistake in it. Find it, say why, mend it."
 NOBODY_ELSE = ("not written", "syntax error", "no time left")
 
 
