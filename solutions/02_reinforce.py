@@ -53,6 +53,7 @@ from pgcourse.mdp import (
     occupancy,
     sample_episodes,
 )
+from pgcourse.own_agent import check_agent
 from pgcourse.tensors import same_shape
 
 plots.style()
@@ -66,6 +67,7 @@ plots.style()
 # | `corridor`, `episodic_mdp`, `occupancy` | lesson 1's worlds, and their discounted visits $d(s)$ |
 # | `sample_episodes(mdp, pi, n, generator)` | plays `n` episodes: a list of (states, actions, rewards) |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
 #
 # </details>
 
@@ -831,6 +833,58 @@ assert max(wrong) < 100 and 4 <= sum(x < random for x in wrong) <= 6, wrong
 # %%
 best = max(runs, key=lambda run: run.history["return"][-1])
 plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
+
+# %% [markdown]
+# ## With your own hands
+#
+# So far the package made the loop and you the formulas. Now the whole of it, from an empty file: make `my_agent.py` beside this notebook (in
+# JupyterLab: File, New, Python File), with plain Gymnasium and torch and nothing from `pgcourse`. It will grow with you: a critic in lesson 3,
+# bootstrapping in lesson 4, the clip in lesson 5. It holds one function:
+#
+# ```python
+# def train(env, steps, gamma=0.99, seed=0):
+#     """Learn for at least `steps` steps of the environment; returns the policy."""
+# ```
+#
+# `env` is a Gymnasium environment like the one of the door: `env.reset()` returns `obs, info`, and `env.step(act)` returns
+# `obs, rew, terminated, truncated, info`. Its observations have `env.observation_space.shape[0]` numbers; its actions are
+# $0, \dots,$ `env.action_space.n` $- 1$. What you return is a function: `policy(obs)` gives the probabilities of the actions in that state.
+#
+# <details><summary>Hint 1: the parts</summary>
+#
+# A small network for the logits (two `torch.nn.Linear` with a `Tanh` between), `torch.optim.Adam` with a learning rate of about 0.01. Repeat: play whole episodes until
+# there are about 64 steps; returns from the back, anew for each episode; the loss of this lesson; one step of the optimizer.
+#
+# </details>
+# <details><summary>Hint 2: the loop of one episode</summary>
+#
+# ```python
+# obs, _ = env.reset()
+# over = False
+# while not over:
+#     act = torch.multinomial(policy(obs), 1).item()
+#     # keep obs and act, then:
+#     obs, rew, terminated, truncated, _ = env.step(act)
+#     over = terminated or truncated
+# ```
+#
+# </details>
+# <details><summary>Hint 3: a whole one to compare with</summary>
+#
+# `solutions/my_agent_02.py` in the clone. It has about sixty lines; yours may look quite different.
+#
+# </details>
+#
+# The check trains your agent in six worlds that it has not seen, each three times, and says what it became: does it
+# find the action that pays, use the observation, credit a reward that comes late, use `gamma`, keep episodes apart, and stay random where that is best? It takes
+# about ten seconds on a quiet machine, in a process of its own: whatever your file does, this notebook goes on.
+
+# %%
+check_agent(2)
+
+# %% [markdown]
+# When all six are right, give it a real task: `my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)`, and play a few episodes with what it
+# returns, as in the door. No points here: it is yours.
 
 # %% [markdown]
 # ### Exercise: `quiz_reinforce` (6 minutes, ●●)

@@ -54,6 +54,8 @@ from pgcourse.mdp import (
     exact_policy_gradient,
     state_values,
 )
+from pgcourse.own_agent import check_agent
+from pgcourse.recall import recall
 from pgcourse.record import explained_variance
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
@@ -76,6 +78,8 @@ plots.style()
 # | `evaluate(policy, env, episodes, seed, deterministic)` | plays episodes and returns their returns; `deterministic` takes the most probable action |
 # | `explained_variance` | is explained where it is used |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
 #
 # </details>
 #
@@ -83,6 +87,12 @@ plots.style()
 
 # %%
 ask_again("03")
+
+# %% [markdown]
+# And three questions from lesson 1, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("03")
 
 # %% [markdown]
 # ## The advantage
@@ -1216,6 +1226,34 @@ for seed, result in zip(seeds, runs["with a learned baseline"], strict=True):
     )
     print(f"seed {seed}: greedy {greedy:5.1f}, drawn from the policy {drawn:5.1f} of 500")
 plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_steps=fast(200, 20))
+
+# %% [markdown]
+# ## With your own hands: a critic
+#
+# Let your `my_agent.py` of lesson 2 grow: a second network, its own optimizer, and the advantage in place of the return. From now on `train` returns
+# two functions, `policy, value`, and `value(obs)` is one number.
+#
+# <details><summary>Hint 1</summary>
+#
+# The order of this lesson: advantages from the critic as it was, a step of the policy, then several steps of the critic on the same returns.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `critic(obs)` has the shape `[B, 1]` and the returns have `[B]`. Their difference would be `[B, B]`, without a word. `squeeze(-1)` first.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Rewards may be of any size, and in one of the worlds everything pays 100 more. Normalized advantages, and about ten steps of the critic for each batch with a larger
+# learning rate (0.03), are enough there. A whole one: `solutions/my_agent_03.py`.
+#
+# </details>
+#
+# Two worlds are new: one asks what your critic believes in two states, the other adds 100 to every reward. *About half a minute.*
+
+# %%
+check_agent(3)
 
 # %% [markdown]
 # ## Ask yourself

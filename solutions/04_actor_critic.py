@@ -58,6 +58,8 @@ from pgcourse.mdp import (
     state_values,
 )
 from pgcourse.networks import ActorCritic, make_actor, make_critic
+from pgcourse.own_agent import check_agent
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
@@ -77,6 +79,8 @@ plots.style()
 # | `discounted_returns`, `gradient_variance` | lesson 2's exercises |
 # | `evaluate(policy, env, episodes)` | plays episodes and returns their returns |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
 #
 # </details>
 #
@@ -84,6 +88,12 @@ plots.style()
 
 # %%
 ask_again("04")
+
+# %% [markdown]
+# And three questions from lesson 2, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("04")
 
 # %% [markdown]
 # ## Who is who
@@ -1332,6 +1342,34 @@ for trial in range(5):
     assert (
         explained_variance(torch.full((100,), 7.0), true_returns) == 0
     )  # and a constant explains nothing
+
+# %% [markdown]
+# ## With your own hands: bootstrapping
+#
+# Your `my_agent.py` still waits for whole episodes. Let it learn from rollouts of fixed length that may begin and end in the middle of an
+# episode, with TD targets or your `gae`. `train` returns `policy, value`, as before.
+#
+# <details><summary>Hint 1</summary>
+#
+# Keep five things of each step: the observation, the action, the reward, the observation that `step` *returned*, and both flags.
+# After the end of an episode, `reset()`: its observation belongs to the next step.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `terminated` decides whether the next value counts, and `terminated or truncated` whether the recursion goes on.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A whole one: `solutions/my_agent_04.py`.
+#
+# </details>
+#
+# The new world has a clock that stops its episodes at a bad moment. *About half a minute.*
+
+# %%
+check_agent(4)
 
 # %% [markdown]
 # ## Ask yourself

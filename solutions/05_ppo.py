@@ -54,7 +54,9 @@ from pgcourse.distributions import softmax
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.mdp import MDP, action_values, expected_return, occupancy, state_values
 from pgcourse.optim import Adam, clip_grad_norm_
+from pgcourse.own_agent import check_agent
 from pgcourse.ppo import diagnose, minibatch_columns, summarize
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import masked_mean, same_shape
 
@@ -75,6 +77,8 @@ torch.set_num_threads(1)
 # | `minibatch_columns`, `diagnose`, `summarize` | parts of the update that are given; explained at the exercise |
 # | `ppo`, `clinic_ppo` | the training loop; runs with a planted bug each |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
 #
 # </details>
 #
@@ -82,6 +86,12 @@ torch.set_num_threads(1)
 
 # %%
 ask_again("05")
+
+# %% [markdown]
+# And three questions from lesson 3, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("05")
 
 # %% [markdown]
 # ## How far has the policy moved?
@@ -1153,6 +1163,36 @@ for ax, key in zip(axes, ("return", "kl", "clip_fraction"), strict=True):
     ax.set(xlabel="environment steps (thousands)", ylabel=clinic_ppo.CURVES[key])
 axes[0].legend()
 plt.show()
+
+# %% [markdown]
+# ## With your own hands: the clip
+#
+# The last growth of `my_agent.py`: the log-probabilities of before the first step, several epochs on each rollout, the ratio, the clip. `train` gets one argument more,
+# `epochs=10`: how many steps of the optimizer (or passes over minibatches) each rollout is used for.
+#
+# <details><summary>Hint 1</summary>
+#
+# The old log-probabilities and the advantages are computed once, before the first epoch, under `torch.no_grad()`.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `torch.minimum(rho * adv, rho.clamp(1 - clip, 1 + clip) * adv)`; a learning rate of 0.003 or so, since there are many steps now.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A whole one: `solutions/my_agent_05.py`.
+#
+# </details>
+#
+# The new test takes 200 epochs on one rollout, and looks how much of their probability the actions that do not pay have left. *Up to a minute.*
+
+# %%
+check_agent(5)
+
+# %% [markdown]
+# This is PPO, and it is all yours. `my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)` shows what it can do.
 
 # %% [markdown]
 # ## Check yourself

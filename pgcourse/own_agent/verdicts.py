@@ -43,8 +43,8 @@ def verdict(name, m, stage):
             "Is the observation that is stored the one from which the action was drawn, and not the next one?",
         )
     elif name == "delayed":
-        expected, came = "π(the first action, paid for four steps later) above 0.8", f"{m[0]:.2f}"
-        good = m[0] > 0.8
+        expected = "π(the first action, paid for four steps later) above 0.8, from both beginnings"
+        came, good = f"{m[0]:.2f} and {m[1]:.2f}", min(m) > 0.8
         symptom, do = (
             "a delayed reward does not reach the action",
             "Each action is weighted by all rewards that follow it, not by its own: sum them from the back.",

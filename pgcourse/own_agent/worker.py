@@ -70,12 +70,13 @@ def measure(name, train, seed, stage):
     if name == "discount":
         pi, _, _ = trained(train, Discount, 3000, 0.5, seed, stage)
         return [pi(0)[0]]
-    if name in ("reward", "delayed", "separate"):
-        world = {"reward": Reward, "delayed": Delayed, "separate": Separate}[name]
-        pi, _, _ = trained(train, world, 5000 if name == "delayed" else 4000, 0.99, seed, stage)
+    if name in ("reward", "separate"):
+        world = Reward if name == "reward" else Separate
+        pi, _, _ = trained(train, world, 4000, 0.99, seed, stage)
         return [pi(0)[1]]
-    if name == "observation":
-        pi, _, _ = trained(train, Observation, 4000, 0.99, seed, stage)
+    if name in ("observation", "delayed"):
+        world, steps = (Observation, 4000) if name == "observation" else (Delayed, 8000)
+        pi, _, _ = trained(train, world, steps, 0.99, seed, stage)
         return [pi(0)[0], pi(1)[1]]
     if name == "alike":
         pi, _, env = trained(train, Alike, 5000, 0.99, seed, stage)
