@@ -19,6 +19,7 @@ A map of the house. Each row may import the rows above it, never one below
     rlhf tiny_language          the same PPO on a language model, and on one small enough to enumerate
     rlhf_checkpoints            the script that trained the two models lesson 7 ships
     plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
+    simplex                     a policy of three actions in a triangle, and where learning steps lead it
     clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise

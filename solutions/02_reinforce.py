@@ -41,7 +41,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch
 
-from pgcourse import fast, plots
+from pgcourse import fast, plots, simplex
 from pgcourse.bets import bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import grad_log_softmax, softmax
@@ -68,6 +68,7 @@ plots.style()
 # | `sample_episodes(mdp, pi, n, generator)` | plays `n` episodes: a list of (states, actions, rewards) |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
 # | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
 #
 # </details>
 
@@ -669,6 +670,26 @@ for size in (4, 64):
     distance = (each.view(40, size, -1).mean(dim=1) - truth).square().sum(dim=1).mean().sqrt()
     assert abs(distance / math.sqrt(exact_noise(8) / size) - 1) < 0.2, (size, distance)
 assert math.sqrt(exact_noise(8) / 16) > truth.norm() > math.sqrt(exact_noise(8) / 64)
+
+# %% [markdown]
+# ### The cloud in the triangle
+#
+# Lesson 1's playground shows what a variance is: the dots are where one step from $n$ sampled actions leads, the red square is their
+# average. It stays where it is, however small the sample; the cloud around it shrinks like $1/\sqrt{n}$.
+
+# %%
+simplex.panels({f"{n} sampled actions": {"n": n} for n in (1, 4, 16, 64)})
+plt.show()
+
+# %% claim="the_cloud_shrinks_like_one_over_root_n"
+# Steps from n actions: four times as many halve the spread (within 5 %, five seeds), and the mean stays.
+for seed in range(5):
+    spread, mean = {}, {}
+    for n in (4, 16, 64):
+        dots = simplex.cloud(simplex.START, simplex.PAYS, n=n, dots=10_000, seed=seed)
+        spread[n], mean[n] = gradient_variance(dots).sqrt(), dots.mean(dim=0)
+    assert abs(spread[4] / spread[16] - 2) < 0.1 and abs(spread[16] / spread[64] - 2) < 0.1, spread
+    assert (mean[4] - mean[64]).norm() < 5 * spread[4] / 10_000**0.5
 
 # %% [markdown]
 # ### Are the steps samples of their own?

@@ -47,7 +47,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import clinic_ppo, fast, plots, ppo
+from pgcourse import clinic_ppo, fast, plots, ppo, simplex
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import softmax
@@ -79,6 +79,7 @@ torch.set_num_threads(1)
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
 # | `ask_again`, `recall` | old bets and old questions |
 # | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
 #
 # </details>
 #
@@ -649,6 +650,32 @@ adv = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 (of_ppo,) = torch.autograd.grad(ppo_clip_loss(logp, logp.detach().clone(), adv, 0.2), logp)
 (of_a2c,) = torch.autograd.grad(actor_loss(logp, adv), logp)
 assert torch.allclose(of_ppo, of_a2c, atol=1e-7), (of_ppo - of_a2c).abs().max()
+
+# %% [markdown]
+# ## The clip in the triangle
+#
+# Lesson 1's playground for the last time: 200 agents draw 16 actions each and make steps on them, one or fifty. Without the clip, fifty steps carry nearly every agent
+# into a corner, as if sixteen actions were proof. With the clip they stop on the way.
+
+# %%
+simplex.panels(
+    {
+        "1 step": {"n": 16, "baseline": True},
+        "50 steps, no clip": {"n": 16, "baseline": True, "epochs": 50},
+        "50 steps, clip 0.2": {"n": 16, "baseline": True, "epochs": 50, "clip": 0.2},
+    }
+)
+plt.show()
+
+# %% claim="fifty_steps_without_the_clip_end_in_a_corner"
+# Five seeds: without the clip more than nine tenths of the agents end surer than .9 of one action; with it none gets beyond .6.
+for seed in range(5):
+    for clip in (None, 0.2):
+        dots = simplex.cloud(
+            simplex.START, simplex.PAYS, n=16, baseline=True, epochs=50, clip=clip, seed=seed
+        )
+        surest = softmax(dots).max(dim=1).values
+        assert surest.max() < 0.6 if clip else (surest > 0.9).float().mean() > 0.9, (seed, surest)
 
 # %% [markdown]
 # ## Is the clip optional polish?
