@@ -1459,4 +1459,4 @@ figures = {
 #   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), chapter 13; example 13.1 is the
 #   corridor whose best policy is random.
 #
-# **Next:** lesson 2 replaces the exact gradient by samples, and measures what that costs.
+# **Next:** [lesson 2](02_reinforce.ipynb) replaces the exact gradient by samples, and measures what that costs.

@@ -968,4 +968,4 @@ check_agent(2)
 # - Sutton & Barto (2018), [*Reinforcement Learning: An
 #   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), sections 13.2–13.3.
 #
-# **Next:** lesson 3 subtracts a baseline. The expected gradient stays the same; a large part of the noise goes.
+# **Next:** [lesson 3](03_baselines.ipynb) subtracts a baseline. The expected gradient stays the same; a large part of the noise goes.

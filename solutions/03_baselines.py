@@ -1328,5 +1328,5 @@ check_agent(3)
 # - Andrychowicz et al. (2020), [*What matters in on-policy reinforcement learning? A large-scale empirical
 #   study*](https://arxiv.org/abs/2006.05990): normalization among some fifty other choices, each varied.
 #
-# **Next:** in lesson 4 the value does more than be subtracted. Actor and critic learn together, without
+# **Next:** in [lesson 4](04_actor_critic.ipynb) the value does more than be subtracted. Actor and critic learn together, without
 # waiting for the end of the episode.

@@ -1427,5 +1427,5 @@ check_agent(4)
 #   learning*](https://arxiv.org/abs/1712.00378).
 # - Baird (1995), *Residual algorithms*, and Sutton & Barto's answer to it in section 11.5.
 #
-# **Next:** A2C takes one gradient step on a batch and throws it away. Lesson 5 takes many, and shows what has
+# **Next:** A2C takes one gradient step on a batch and throws it away. [Lesson 5](05_ppo.ipynb) takes many, and shows what has
 # to be clipped so that this does not end in disaster.

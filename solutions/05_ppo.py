@@ -1279,3 +1279,5 @@ check_agent(5)
 # - Schulman 2020, [*Approximating KL Divergence*](http://joschu.net/blog/kl-approx.html)
 #
 # Next: lesson 6, where actions are numbers, data may be as old as you like, and entropy is part of the goal.
+#
+# **Next:** [lesson 6](06_sac.ipynb) lets the action be a number, or [lesson 7](07_rlhf.ipynb) makes the policy a language model.

@@ -1328,4 +1328,4 @@ plt.show()
 #   slow copy
 # - Pardo et al. 2018, [*Time Limits in Reinforcement Learning*](https://arxiv.org/abs/1712.00378)
 #
-# **Next:** lesson 7 returns to PPO, with a language model as the policy and a reward learned from people.
+# **Next:** [lesson 7](07_rlhf.ipynb) returns to PPO, with a language model as the policy and a reward learned from people.

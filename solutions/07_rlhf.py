@@ -1763,3 +1763,5 @@ assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends_)
 #
 # **This was the last lesson.** From a bandit with two arms to a language model, one formula has done the work: make more probable what
 # turned out better than expected.
+#
+# This was the last lesson. All of it on one page, with every symbol and paper: [the course on one page](../course/README.md).
