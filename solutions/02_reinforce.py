@@ -856,7 +856,7 @@ best = max(runs, key=lambda run: run.history["return"][-1])
 plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 
 # %% [markdown]
-# ## With your own hands
+# ## With your own hands (45 minutes more)
 #
 # So far the package made the loop and you the formulas. Now the whole of it, from an empty file: make `my_agent.py` beside this notebook (in
 # JupyterLab: File, New, Python File), with plain Gymnasium and torch and nothing from `pgcourse`. It will grow with you: a critic in lesson 3,

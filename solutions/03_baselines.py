@@ -1250,7 +1250,7 @@ for seed, result in zip(seeds, runs["with a learned baseline"], strict=True):
 plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_steps=fast(200, 20))
 
 # %% [markdown]
-# ## With your own hands: a critic
+# ## With your own hands: a critic (25 minutes more)
 #
 # Let your `my_agent.py` of lesson 2 grow: a second network, its own optimizer, and the advantage in place of the return. From now on `train` returns
 # two functions, `policy, value`, and `value(obs)` is one number.

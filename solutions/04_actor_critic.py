@@ -1344,7 +1344,7 @@ for trial in range(5):
     )  # and a constant explains nothing
 
 # %% [markdown]
-# ## With your own hands: bootstrapping
+# ## With your own hands: bootstrapping (30 minutes more)
 #
 # Your `my_agent.py` still waits for whole episodes. Let it learn from rollouts of fixed length that may begin and end in the middle of an
 # episode, with TD targets or your `gae`. `train` returns `policy, value`, as before.

@@ -1192,7 +1192,7 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
-# ## With your own hands: the clip
+# ## With your own hands: the clip (25 minutes more)
 #
 # The last growth of `my_agent.py`: the log-probabilities of before the first step, several epochs on each rollout, the ratio, the clip. `train` gets one argument more,
 # `epochs=10`: how many steps of the optimizer (or passes over minibatches) each rollout is used for.

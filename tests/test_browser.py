@@ -219,6 +219,19 @@ class Browser:
             lambda: f"the cell did not finish: {prompt()}",
         )
 
+    def run_folded(self):
+        """Select the folded first cell and run it; returns the cell when it has its number."""
+        from selenium.webdriver.common.keys import Keys
+
+        self.find(".jp-CodeCell .jp-Placeholder")
+        script = """return document.querySelector(
+            '.jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell:has(.jp-Placeholder)')"""
+        cell = self.driver.execute_script(script)
+        self.press(Keys.ESCAPE)
+        self.click(cell.find_element("css selector", ".jp-InputCollapser, .jp-InputPrompt"))
+        self.press(Keys.ENTER, held=Keys.SHIFT)
+        return cell
+
     def output(self, cell, text):
         """The cell's output, as soon as it holds the text."""
         return self.find(".jp-OutputArea", text, inside=cell).text
