@@ -47,6 +47,12 @@ from pgcourse.notebook import begin
 
 begin("{name}")
 """
+END_OF_LESSON = """\
+# how far you are in all lessons, as saved, and where to go from here (a few seconds)
+from pgcourse.notebook import end
+
+end("{name}")
+"""
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -136,9 +142,16 @@ def build_lesson(source, name, get=None, claims=()):
             text = cell.source
             if "setup" in metadata.get("tags", ()):
                 text = f"{FIRST}\n{text}{LAST.format(name=name)}".rstrip()
+                metadata = metadata | {
+                    "jupyter": {"source_hidden": True}
+                }  # folded: it is not to be read
             given = plain_cell(cell.cell_type, text, metadata)
             solved.append(given)
             learner.append(given)
+    if any("setup" in cell.metadata.get("tags", ()) for cell in solved):
+        last = plain_cell("code", END_OF_LESSON.format(name=name).rstrip(), {})
+        solved.append(last)
+        learner.append(last)
     duplicates = {i for i in grade_ids(solved) if grade_ids(solved).count(i) > 1}
     if duplicates:
         raise BuildError(f"{name}: used twice as grade_id: {', '.join(sorted(duplicates))}.")

@@ -244,7 +244,7 @@ def still(output, client):
     if WIDGET not in output.get("data", {}):
         return [output]
     words = output["data"].get("text/plain", "")
-    if "Slider" not in words or words.startswith("BetForm"):
+    if "Slider" not in words or words.startswith(("BetForm", "RecallForm")):
         return []
     says = "<p><em>Sliders: they move in the notebook, where a kernel answers.</em></p>"
     view = client.widget_state[output["data"][WIDGET]["model_id"]]
