@@ -13,7 +13,7 @@ import pytest
 import zmq.asyncio
 from jupyter_client.session import Session
 
-from pgcourse.checks import get, lesson_exercises
+from pgcourse.checks import LESSONS, get, lesson_exercises
 from pgcourse.classroom import gallery
 from pgcourse.classroom.site import (
     Client,
@@ -114,6 +114,17 @@ def test_a_mistake_is_a_change_of_the_text():
     assert shown.startswith("### upside down\n\nThe ratio is old over new, exp(logp\\_old - logp)")
     assert "\n-    return torch.exp(logp - logp_old.detach())\n+" in shown
     assert '"""' not in shown
+
+
+def test_the_readme_counts_no_more_mistakes_than_the_gallery_has(root):
+    said = re.findall(r"more than\s+1,(\d{3})", (root / "README.md").read_text(encoding="utf-8"))
+    shown = sum(
+        not getattr(mistake, "symptom", False)
+        for lesson in LESSONS
+        for exercise in lesson_exercises(lesson).values()
+        for mistake in exercise.pitfalls
+    )
+    assert len(said) == 2 and all(1000 + int(number) <= shown for number in said), shown
 
 
 def test_buttons_lead_to_a_repository_where_there_is_one():
