@@ -33,7 +33,7 @@ from nbgrader.preprocessors import (
 from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
-from pgcourse.checks.core import MARKS
+from pgcourse.checks.verdict import MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
 from pgcourse.classroom.judge import fingerprint, grade_submission
