@@ -4,7 +4,7 @@ import types
 from dataclasses import replace
 
 from pgcourse.checks import drivers, lesson_exercises
-from pgcourse.checks.core import CARRIED
+from pgcourse.checks.verdict import CARRIED
 
 
 def carried(fn, exercise, seed, verdict):

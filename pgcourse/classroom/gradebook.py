@@ -34,8 +34,8 @@ from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
 from pgcourse.checks import cells
-from pgcourse.checks.core import MARKS
 from pgcourse.checks.submission import match
+from pgcourse.checks.verdict import MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
 from pgcourse.classroom.judge import fingerprint, grade_submission, source_cells
