@@ -5,6 +5,7 @@ import json
 import nbformat
 import pytest
 
+from pgcourse.checks.cells import STUB
 from pgcourse.classroom import build
 from pgcourse.classroom.build import BuildError, build_lesson, faults
 
@@ -16,6 +17,7 @@ SOURCE = """
 import torch
 
 from pgcourse.checks import check
+from pgcourse.losses import probability_ratio
 from pgcourse.tensors import same_shape
 
 # %% exercise="pgcourse.distributions.softmax"
@@ -27,6 +29,8 @@ from pgcourse.tensors import same_shape
 # The same words twice.
 
 # %% exercise="pgcourse.estimators.score_function_gradient"
+
+# %% exercise="pgcourse.losses.ppo_clip_loss" broken="no minimum"
 
 # %% solution="plot_it"
 ### BEGIN SOLUTION
@@ -60,7 +64,7 @@ def test_the_function_s_own_text_comes_in(lesson):
         assert text.startswith("def score_function_gradient(theta, actions, returns):")
         assert "Monte-Carlo estimate" in text and "same_shape(actions=actions" in text
     assert "onehot" in solved and "### BEGIN SOLUTION" in solved
-    assert "onehot" not in stub and stub.endswith("    " + build.STUB)
+    assert "onehot" not in stub and stub.endswith("    " + STUB)
     exec(solved, {"torch": None})
 
 
@@ -75,12 +79,10 @@ def test_checks_are_locked_and_worth_what_the_exercise_says(lesson):
     assert order.index("check_softmax") == order.index("softmax") + 1
 
 
-def test_a_broken_function_is_given_to_be_mended():
-    source = '# %% exercise="pgcourse.losses.ppo_clip_loss" broken="no minimum"'
-    built = build_lesson(source, "00_fixture")
-    given = cell(built.learner, "ppo_clip_loss").source
+def test_a_broken_function_is_given_to_be_mended(lesson):
+    given = cell(lesson.learner, "ppo_clip_loss").source
     assert "return -(clipped * adv).mean()" in given and "Schulman et al. 2017" in given
-    assert "torch.minimum" in cell(built.solved, "ppo_clip_loss").source
+    assert "torch.minimum" in cell(lesson.solved, "ppo_clip_loss").source
     space = dict(vars(build.import_module("pgcourse.losses")))
     exec(given, space)
     verdict = check_verdict(space["ppo_clip_loss"])
@@ -97,7 +99,7 @@ def check_verdict(fn):
 
 
 def test_an_ungraded_solution_is_cut_in_place(lesson):
-    assert cell(lesson.learner, "plot_it").source == f'{build.STUB}\nprint("given")'
+    assert cell(lesson.learner, "plot_it").source == f'{STUB}\nprint("given")'
     assert not cell(lesson.learner, "plot_it").metadata["nbgrader"]["grade"]
 
 
@@ -195,15 +197,23 @@ def test_check_refuses_a_check_that_moved_away(lesson):
 
 def test_check_refuses_a_stub_that_earns_points(lesson):
     stub = cell(lesson.learner, "softmax")
-    stub.source = stub.source.replace(build.STUB, "return torch.softmax(theta, -1)")
+    stub.source = stub.source.replace(STUB, "return torch.softmax(theta, -1)")
     assert any("stub of softmax earns 4 points" in fault for fault in faults(lesson))
 
 
-def test_someone_s_work_is_not_overwritten(small_root):
+def test_check_refuses_what_is_to_be_mended_and_is_right(lesson):
+    for nb in (lesson.learner, lesson.solved):
+        cell(nb, "ppo_clip_loss").source = cell(lesson.solved, "ppo_clip_loss").source
+    assert any("ppo_clip_loss is given to be mended, and right" in f for f in faults(lesson))
+
+
+@pytest.mark.parametrize("name", ["softmax", "ppo_clip_loss"])
+def test_someone_s_work_is_not_overwritten(small_root, name):
     build.build(root=small_root)
     path = small_root / "course" / "00_fixture.ipynb"
+    assert not build.is_someones_work(path)
     nb = nbformat.read(path, as_version=4)
-    cell(nb, "softmax").source = "def softmax(theta):\n    return theta"
+    cell(nb, name).source = f"def {name}(theta):\n    return theta"
     nbformat.write(nb, path)
     before = path.read_bytes()
     (complaint,) = build.build(root=small_root)

@@ -17,13 +17,13 @@ import torch
 
 from pgcourse.checks import drivers, showing
 from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
-from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
-    "wrong type", "wrong shape", "wrong dtype",
+    "wrong type", "wrong shape", "wrong dtype", "borrowed",
 }  # fmt: skip
 SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
 
@@ -209,7 +209,9 @@ def with_a_factor(search):
                     more = (
                         "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
                     )
-                    says = f"{left_open(m).says} Besides, {more}."
+                    # One number is proven with the factor; of several, some may not matter here.
+                    m_says = m.says if len(holes(m) or ()) < 2 else left_open(m).says
+                    says = f"{m_says} Besides, {more}."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
 
@@ -222,7 +224,7 @@ def on_another_convention(search):
         return None
     for convention in conventions:
         for m, version in versions:
-            fn = both(search, convention, version, m)
+            fn = both(search, (convention, version), m)
             if fn and search.does(fn) and search.holds(fn):
                 return Found(m.name, m.says, m.why, fn), search.ran
     return None
@@ -300,6 +302,10 @@ def fit(search, m, version, h, fn, put, run, wanted):
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
             known[hole] = Unknown(x)
+    rest = tuple(e for e in version if not HOLE.search(e.new))
+    if rest and all(isinstance(x, Unknown) for x in known.values()):  # a clip that clips nothing
+        if search.does(compiled(search.exercise.reference, rest)):
+            return None
     return replace(m, values=known, versions=(version,))
 
 
@@ -351,25 +357,31 @@ def edit_versions(search):
                     yield m, version
 
 
-def both(search, one, other, *mistakes):
-    """The function with both sets of edits, or None where they do not go together."""
+def both(search, parts, *mistakes):
+    """The function with all these sets of edits, or None where they do not go together in any order."""
     values = {k: x for m in mistakes for k, x in m.holes.items()}
-    one, other = ([fill(e, values) for e in edits] for edits in (one, other))
-    for order in ((*one, *other), (*other, *one)):
+    parts = [[fill(e, values) for e in edits] for edits in parts if edits]
+    for order in itertools.permutations(parts):
         with contextlib.suppress(ValueError, SyntaxError, KeyError):
-            return compiled(search.exercise.reference, order)
+            return compiled(search.exercise.reference, [*itertools.chain(*order)])
     return None
 
 
 def two_mistakes(search):
-    """Two of the exercise's mistakes at once: both are said, in the order of the list."""
+    """Two of the exercise's mistakes at once, under any right convention."""
     if search.exercise.tries < len(search.exercise.pitfalls):
         return None
+    conventions = ((), *search.exercise.accept_edits)
+    return next(filter(None, (two_on(search, convention) for convention in conventions)), None)
+
+
+def two_on(search, convention):
+    """Two mistakes on top of a convention: both are said, in the order of the list."""
     passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
     failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []
     for m, version in edit_versions(search):
-        fn = both(search, version, (), m)
+        fn = both(search, (convention, version), m)
         # What is right in a case must not be spoiled there by either of the two.
         if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
             does = [search.quick(fn, i) for i in failing]
@@ -382,7 +394,7 @@ def two_mistakes(search):
         if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
     )
     for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
-        fn = both(search, first, second, a, b)
+        fn = both(search, (convention, first, second), a, b)
         if fn and search.does(fn) and search.holds(fn):
             why = " ".join(filter(None, (a.why, b.why)))
             says = f"{left_open(a).says} And: {left_open(b).says}"

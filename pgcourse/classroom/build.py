@@ -28,9 +28,9 @@ from typing import Annotated
 
 import typer
 
+from pgcourse.checks.cells import BEGIN, END, REGION, stub
+
 ROOT = Path(__file__).resolve().parents[2]
-STUB = 'raise NotImplementedError("Your turn: replace this line.")'
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 FIRST = """\
 from importlib.util import find_spec
 
@@ -46,6 +46,12 @@ LAST = """
 from pgcourse.notebook import begin
 
 begin("{name}")
+"""
+END_OF_LESSON = """\
+# how far you are in all lessons, as saved, and where to go from here (a few seconds)
+from pgcourse.notebook import end
+
+end("{name}")
 """
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -115,11 +121,11 @@ def build_lesson(source, name, get=None, claims=()):
             grade_id = fn.__name__
             answers[grade_id] = body
             exercises[grade_id] = exercise
-            marked = f"{head}\n    {BEGIN}\n{body}\n    {END}"
-            solved.append(code_cell(marked, grade_id, metadata, solution=True))
-            given = f"{head}\n    {STUB}"
+            marked, more = f"{head}\n    {BEGIN}\n{body}\n    {END}", {}
             if "broken" in cell.metadata:
-                given = broken(exercise, cell.metadata["broken"], where)
+                more = {"given": broken(exercise, cell.metadata["broken"], where)}
+            solved.append(code_cell(marked, grade_id, metadata | more, solution=True))
+            given = more.get("given") or stub(marked)
             learner.append(code_cell(given, grade_id, metadata, solution=True))
             call = f'check({grade_id}, "{grade_id}")'  # named, so that an alias is judged as what it claims
             test = code_cell(call, f"check_{grade_id}", {}, points=exercise.points)
@@ -127,18 +133,25 @@ def build_lesson(source, name, get=None, claims=()):
             learner.append(test)
         elif "solution" in options:
             grade_id = options["solution"]
-            stub, answers[grade_id] = cut_solution(cell.source, where)
+            left, answers[grade_id] = cut_solution(cell.source, where)
             solved.append(code_cell(cell.source, grade_id, metadata, solution=True))
-            learner.append(code_cell(stub, grade_id, metadata, solution=True))
+            learner.append(code_cell(left, grade_id, metadata, solution=True))
         elif "BEGIN SOLUTION" in cell.source:
             raise BuildError(f'{where}: BEGIN SOLUTION needs a name: # %% solution="plot_clip".')
         else:
             text = cell.source
             if "setup" in metadata.get("tags", ()):
                 text = f"{FIRST}\n{text}{LAST.format(name=name)}".rstrip()
+                metadata = metadata | {
+                    "jupyter": {"source_hidden": True}
+                }  # folded: it is not to be read
             given = plain_cell(cell.cell_type, text, metadata)
             solved.append(given)
             learner.append(given)
+    if any("setup" in cell.metadata.get("tags", ()) for cell in solved):
+        last = plain_cell("code", END_OF_LESSON.format(name=name).rstrip(), {})
+        solved.append(last)
+        learner.append(last)
     duplicates = {i for i in grade_ids(solved) if grade_ids(solved).count(i) > 1}
     if duplicates:
         raise BuildError(f"{name}: used twice as grade_id: {', '.join(sorted(duplicates))}.")
@@ -182,27 +195,26 @@ def split_function(fn):
 
 def broken(exercise, name, where):
     """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
-    from pgcourse.checks.edits import Mistake, edited_text, fill
+    from pgcourse.checks.edits import Mistake
 
     mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
-    edits = mistakes[name].versions[0] if name in mistakes else None
-    if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+    text = mistakes[name].text if name in mistakes else None
+    if text is None:
         raise BuildError(
             f'{where}: broken="{name}" is no mistake of {exercise.name} that is made of edits of its '
             f"own text; there are: {', '.join(mistakes)}."
         )
-    return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
+    return text
 
 
 def cut_solution(source, where):
     """(stub, answer): the marked region replaced the way nbgrader does it."""
-    region = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)\n[ \t]*{END}$", re.M | re.S)
-    answers = region.findall(source)
+    answers = REGION.findall(source)
     if not answers or source.count("BEGIN SOLUTION") != len(answers) != source.count(
         "END SOLUTION"
     ):
         raise BuildError(f'{where}: needs lines "{BEGIN}" … "{END}" around what is to be written.')
-    return region.sub(rf"\1{STUB}", source), "\n".join(answer for _, answer in answers)
+    return stub(source), "\n".join(answer for _, answer in answers)
 
 
 def code_cell(source, grade_id, metadata, solution=False, points=None):
@@ -315,15 +327,18 @@ def plain(text):
 
 
 def generous_stubs(lesson):
-    """A stub must earn nothing at its own check."""
+    """A stub must earn nothing at its own check, and what is to be mended not all."""
     from pgcourse.checks import judge
 
-    cells = {c.id: c for c in lesson.learner.cells}
+    given = {c.id: c.source for c in lesson.learner.cells}
+    mended = {c.id for c in lesson.solved.cells if "given" in c.metadata}
     for name, exercise in lesson.exercises.items():
-        space = dict(vars(inspect.getmodule(exercise.reference)))
-        exec(compile(cells[cell_id(name)].source, f"<stub of {name}>", "exec"), space)
+        space, here = dict(vars(inspect.getmodule(exercise.reference))), cell_id(name)
+        exec(compile(given[here], f"<stub of {name}>", "exec"), space)
         score = judge(space[name], exercise).score
-        if score:
+        if here in mended and score == exercise.points:
+            yield f"{name} is given to be mended, and right already."
+        elif score and here not in mended:
             yield f"the stub of {name} earns {score:g} points at its own check."
 
 
@@ -340,15 +355,14 @@ def missing_exercises(lesson):
 def is_someones_work(path):
     """Whether a learner has worked in this notebook (answers or outputs): it must be kept."""
     import nbformat
+    from nbgrader.utils import compute_checksum
 
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
         if cell.cell_type == "code" and (cell.outputs or cell.execution_count):
             return True
-        if (
-            cell.metadata.get("nbgrader", {}).get("solution")
-            and "NotImplementedError" not in cell.source
-        ):
+        about = cell.metadata.get("nbgrader", {})
+        if about.get("solution") and about.get("checksum") != compute_checksum(cell):
             return True
     return False
 

@@ -22,8 +22,10 @@ import nbformat
 from nbconvert.exporters import NotebookExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbgrader import api
+from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import (
     AssignLatePenalties,
+    ClearSolutions,
     NbGraderPreprocessor,
     OverwriteCells,
     SaveAutoGrades,
@@ -31,10 +33,12 @@ from nbgrader.preprocessors import (
 from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
+from pgcourse.checks import cells
 from pgcourse.checks.core import MARKS
+from pgcourse.checks.submission import match
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
-from pgcourse.classroom.judge import fingerprint, grade_submission
+from pgcourse.classroom.judge import fingerprint, grade_submission, source_cells
 from pgcourse.classroom.warm import Limits
 
 # nbgrader calls alembic by name when it makes a gradebook
@@ -59,6 +63,9 @@ def configure(c, seed):
         AssignLatePenalties,
     ]
     c.OverwriteCells.add_missing_cells = True
+    steps = GenerateAssignment.class_traits()["preprocessors"].default()
+    c.GenerateAssignment.preprocessors = [GiveOut if s is ClearSolutions else s for s in steps]
+    c.ZipCollectApp.collector_plugin = "pgcourse.classroom.collector.Collector"
     c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 
@@ -92,12 +99,12 @@ class SubmissionExporter(NotebookExporter):
             return super().from_filename(filename, resources, **kw)
         about, coursedir = resources["nbgrader"], self.parent.coursedir
         refuse_links(Path(filename).parent)
-        data = intake.read_bytes(filename)
+        data = cells.read_bytes(filename)
         source = source_text(coursedir, about["assignment"], about["notebook"])
         limits = Limits(self.seconds, self.memory, self.unsafe)
         store = Store(coursedir.root, about["assignment"])
         result = store.result(about["student"], data, source, self.seed, limits)
-        nb = as_notebook(data, nbformat.reads(source, as_version=4), result)
+        nb = as_notebook(data, source, result)
         return self.from_notebook_node(nb, resources, **kw)
 
 
@@ -112,23 +119,24 @@ def refuse_links(directory):
     for folder, folders, files in os.walk(directory):
         for name in (*folders, *files):
             if os.path.islink(os.path.join(folder, name)):
-                raise intake.Unreadable(f"{name} in the submission is a symbolic link")
+                raise cells.Unreadable(f"{name} in the submission is a symbolic link")
 
 
 def as_notebook(data, source, result):
     """The autograded notebook: the submission's cells, the source's metadata, nothing that can act."""
-    cells, _ = intake.read_cells(data)
+    about = {intake.id_of(c): c.metadata for c in nbformat.reads(source, as_version=4).cells}
+    submitted, _ = cells.read_cells(data)
     made, left = [], MOST_MARKDOWN
-    for i, (cell, origin) in enumerate(intake.match(cells, source).cells):
+    for i, (cell, origin) in enumerate(match(submitted, source_cells(source)).cells):
         new = new_code_cell if cell.kind == "code" else new_markdown_cell
         text = cell.source
-        if cell.kind != "code" and (origin is None or intake.id_of(origin)):  # by the student
+        if cell.kind != "code" and (origin is None or origin.grade_id):  # by the student
             text = text[: min(left, MOST_MARKDOWN // 5)]
             left -= len(text)
             text = inert(text) + ("" if text == cell.source else "\n\n[cut]")
         made.append(new(text, id=origin.id if origin is not None else f"own-{i}"))
-        if intake.id_of(origin):
-            made[-1].metadata["nbgrader"] = dict(origin.metadata["nbgrader"])
+        if origin is not None and origin.grade_id:
+            made[-1].metadata["nbgrader"] = dict(about[origin.grade_id]["nbgrader"])
     ids = set()
     for i, cell in enumerate(made):  # the same given cell may have been handed in twice
         cell["id"] = f"copy-{i}" if cell.id in ids else cell.id
@@ -147,6 +155,20 @@ def inert(markdown):
     A < is followed by a space of no width: no tag begins so, and in code it still looks as it was.
     """
     return markdown.replace("<", "<\u200b")
+
+
+# ------------------------------------------------------------------------------------ releases
+
+
+class GiveOut(ClearSolutions):
+    """nbgrader's own, but a function that is to be mended is given as it is."""
+
+    def preprocess_cell(self, cell, resources, cell_index):
+        text = cell.metadata.pop("given", None)
+        if text is None:
+            return super().preprocess_cell(cell, resources, cell_index)
+        cell.source = text
+        return cell, resources
 
 
 # ------------------------------------------------------------------------------------ outputs
@@ -350,9 +372,13 @@ class Classroom:
                 f"The classroom has no lesson called {lesson}; it has: {there}."
             ) from None
 
+    def folder(self, kind, student, lesson):
+        """Where nbgrader keeps something. kind: "source", "submitted", "autograded" or "feedback" """
+        directory = getattr(self.coursedir, f"{kind}_directory")
+        return Path(self.coursedir.format_path(directory, student, lesson))
+
     def submitted(self, student, lesson):
-        folder = self.coursedir.format_path(self.coursedir.submitted_directory, student, lesson)
-        return Path(folder)
+        return self.folder("submitted", student, lesson)
 
     def students(self, lesson):
         """Everybody with a directory for the lesson in submitted/, in order."""
@@ -422,8 +448,8 @@ SECRET = "submission_secret.txt"
 def secret_of(folder):
     """What `nbgrader submit` put beside a submission; for one that came another way, one that nobody knows."""
     try:
-        text = intake.read_bytes(folder / SECRET)[:1000].decode("ascii").strip()
-    except (intake.Unreadable, UnicodeDecodeError):
+        text = cells.read_bytes(folder / SECRET)[:1000].decode("ascii").strip()
+    except (cells.Unreadable, UnicodeDecodeError):
         text = ""
     return text if re.fullmatch(r"[0-9a-f]{32,256}", text) else secrets.token_hex(64)
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import nbformat
 import typer
 
 from pgcourse.checks import LESSONS, lesson_exercises
+from pgcourse.checks.cells import Unreadable, read_bytes, read_cells
 from pgcourse.checks.core import VISIBLE_SEED
+from pgcourse.checks.submission import match
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 from pgcourse.notebook import somebody_elses
 
@@ -33,7 +35,8 @@ class Row:
 def progress(folder, root=ROOT, tell=None, warn=None):
     """Every exercise of every lesson, as the notebooks in this folder answer it.
 
-    folder  : holds 01_policy_gradient_theorem.ipynb and so on; one that is missing is not begun
+    folder  : holds 01_policy_gradient_theorem.ipynb and so on, or as nbgrader lays them a folder a lesson;
+              one that is missing is not begun
     root    : the clone, with the solved notebooks
     tell    : called with the name of each lesson that is judged
     warn    : called with a sentence where no sandbox works and the saved cells ran with all your rights
@@ -41,11 +44,13 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     """
     rows = []
     for lesson in LESSONS:
-        path, found = Path(folder) / f"{lesson}.ipynb", {}
-        if written(path):
+        path, found = notebook_in(folder, lesson), {}
+        source = (solved_notebooks(root) / f"{lesson}.ipynb").read_text(encoding="utf-8")
+        data = read(path, source)
+        if data:
             if tell:
                 tell(lesson)
-            found, isolation = judged(path, lesson, root)
+            found, isolation = judged(data, source)
             if isolation == "NOT ISOLATED" and warn:
                 warn(
                     "No sandbox works on this machine: your saved cells ran as they do in JupyterLab."
@@ -62,33 +67,34 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     return rows
 
 
-def written(path):
-    """Whether any exercise of the notebook has an answer; a fresh one need not be run."""
-    if not path.is_file():
-        return False
+def notebook_in(folder, lesson):
+    """Where a folder keeps a lesson: in it, or in a folder of the lesson's name, where nbgrader fetches it to."""
+    direct = Path(folder) / f"{lesson}.ipynb"
+    return direct if direct.exists() else Path(folder) / lesson / f"{lesson}.ipynb"
+
+
+def notebooks_in(folder):
+    return [path for lesson in LESSONS if (path := notebook_in(folder, lesson)).exists()]
+
+
+def read(path, source):
+    """The bytes of a saved notebook in which something was written; None where there is none, or where it
+    is as it was given and need not be run."""
     try:
-        cells = nbformat.read(path, as_version=4).cells
-    except Exception:
-        return True  # whatever it is, it is not the fresh one; the judge says what it can use
-    return any(
-        cell.metadata.get("nbgrader", {}).get("solution")
-        and "NotImplementedError" not in cell.source
-        for cell in cells
-    )
+        data = read_bytes(path)
+        submission = match(read_cells(data)[0], read_cells(source.encode())[0])
+    except Unreadable:
+        return None
+    return data if submission.is_begun() else None
 
 
-def judged(path, lesson, root):
-    """({exercise: verdict}, isolation) of a saved notebook; ({}, "") where it cannot be read."""
-    from pgcourse.classroom import intake
+def judged(data, source):
+    """({exercise: verdict}, isolation) of a saved notebook."""
     from pgcourse.classroom.judge import grade_submission
     from pgcourse.classroom.warm import Limits
 
-    source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
-    try:  # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway
-        limits = Limits(unsafe=True)
-        result = grade_submission(path.read_bytes(), source, VISIBLE_SEED, limits)
-    except intake.Unreadable:
-        return {}, ""
+    # one's own notebook may run where no sandbox works: in JupyterLab it does so anyway
+    result = grade_submission(data, source, VISIBLE_SEED, Limits(unsafe=True))
     return result["exercises"], result["isolation"]
 
 
@@ -126,8 +132,11 @@ def summary(rows):
 
 def command(
     folder: Annotated[
-        Path, typer.Argument(help="Where your notebooks are; by default course/ of the clone.")
-    ] = ROOT / "course",
+        Path | None,
+        typer.Argument(
+            help="Where your notebooks are; by default here, or else course/ of the clone."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Run notebooks that belong to somebody else, too.")
     ] = False,
@@ -136,10 +145,12 @@ def command(
     from rich.console import Console
 
     console = Console()
-    if not any(folder.glob("[0-9][0-9]_*.ipynb")):
+    if folder is None:
+        folder = next((f for f in (Path.cwd(), ROOT / "course") if notebooks_in(f)), Path.cwd())
+    if not notebooks_in(folder):
         typer.echo(f"No notebooks of the course in {folder}.", err=True)
         raise typer.Exit(1)
-    others = [p.name for p in folder.glob("[0-9][0-9]_*.ipynb") if somebody_elses(p)]
+    others = [p.name for p in notebooks_in(folder) if somebody_elses(p)]
     if others and not yes:
         names = ", ".join(sorted(others))
         typer.confirm(f"{names}: somebody else's. To judge them is to run them. Go on?", abort=True)

@@ -2,6 +2,7 @@
 
 import torch
 
+from pgcourse.checks.core import Case
 from pgcourse.checks.edits import edit, mistake, symptom, telltale
 from pgcourse.checks.symptoms import differ
 from pgcourse.tensors import masked_mean
@@ -251,14 +252,28 @@ def answered(quiz, name, key, answer, says, why="", also=()):
     return telltale(name, says, lambda: quiz() | {key: answer}, given, why=why)
 
 
+def questions(quiz, parts):
+    """A case for each question; the parts share them evenly, in their order."""
+    names = list(quiz())
+    shares = [part for part in parts for _ in range(len(names) // len(parts))]
+    return [
+        Case(f"the question “{name}”", lambda g, name=name: {"key": name}, part)
+        for name, part in zip(names, shares, strict=True)
+    ]
+
+
 # --- advantages and weights that are scaled: the right mean and spread, or another convention of it ---
 
 SCALINGS = [(correction, eps) for eps in (1e-8, 1e-5, 1e-6) for correction in (1, 0)]
 
 
-def standardized(x, correction=1, eps=1e-8):
-    """Mean 0 and standard deviation 1, by one of SCALINGS."""
-    return (x - x.mean()) / (x.std(correction=correction) + eps)
+def standardized(x, correction=1, eps=1e-8, axis=None):
+    """Mean 0 and standard deviation 1, by one of SCALINGS, of all numbers or along an axis; nan for one where N - 1 divides."""
+    axes = tuple(range(x.dim())) if axis is None else (axis,)
+    centered = x - x.mean(axes, keepdim=True)
+    count = x.numel() if axis is None else x.shape[axis]
+    total = centered.square().sum(axes, keepdim=True)
+    return centered / ((total / torch.tensor(count - correction)).sqrt() + eps)
 
 
 # --- symptoms of a function of steps ---
