@@ -693,13 +693,15 @@ for seed in range(5):
 #
 # ### Exercise: `value_regression_loss` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint 1</summary>
 #
-# A mean of squares. Which of the two arguments is data, and gets no gradient?
+# Take the values 1 and 3 where the returns were 3 and 1. What should the loss be, and what is it?
 #
 # </details>
 
-# %% exercise="pgcourse.losses.value_regression_loss"
+# %% exercise="pgcourse.losses.value_regression_loss" broken="mean before the square"
 
 # %% [markdown]
 # ## Any advantage, one loss

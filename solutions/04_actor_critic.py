@@ -303,13 +303,16 @@ assert wrong == sorted(wrong) and wrong[-1] < 9
 #
 # ### Exercise: `actor_loss` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint 1</summary>
 #
-# $A_t$ contains the critic's output. What must not happen to the critic here?
+# The number that comes out is right. Whom does the loss train? Give both arguments `requires_grad`, call
+# `backward()`, and look at their `.grad`.
 #
 # </details>
 
-# %% exercise="pgcourse.losses.actor_loss"
+# %% exercise="pgcourse.losses.actor_loss" broken="trains the critic, not the actor"
 
 # %% [markdown]
 # The claim that the TD error is an estimate of the advantage, in numbers: average your TD errors over many
