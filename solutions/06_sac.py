@@ -597,18 +597,20 @@ assert abs(learn_value(time_limit, updates=2_000)[-1] - 1 / (1 - 0.98 * 0.95)) <
 #
 # ### Exercise: `sac_critic_loss` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint 1</summary>
 #
-# It is lesson 4's critic loss, twice. No minimum here: *both* have to learn.
+# Compute the loss of two transitions by hand, and compare. Then ask what `backward()` would do.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `target.detach()` once, at the top: also if someone passes a target with a history.
+# Of the three arguments, which should get a gradient, and which do?
 #
 # </details>
 
-# %% exercise="pgcourse.losses.sac_critic_loss"
+# %% exercise="pgcourse.losses.sac_critic_loss" broken="second critic detached"
 
 # %% [markdown]
 # ## A slow copy

@@ -448,17 +448,27 @@ def log_of_a_little_more(logits, mask=None):
     return each.mean() if mask is None else each[mask].mean()
 
 
-def log_of_the_slope(mean, log_std, pre_tanh):
-    same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
-    gauss = torch.distributions.Normal(mean, log_std.exp()).log_prob(pre_tanh)
-    return (gauss - torch.log(1 - torch.tanh(pre_tanh) ** 2 + 1e-6)).sum(-1)
+def with_slope(slope):
+    def fn(mean, log_std, pre_tanh):
+        same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
+        gauss = torch.distributions.Normal(mean, log_std.exp()).log_prob(pre_tanh)
+        return (gauss - torch.log(slope(torch.tanh(pre_tanh)))).sum(-1)
+
+    return fn
+
+
+log_of_the_slope = with_slope(lambda a: 1 - a**2 + 1e-6)
+log_of_a_floor = with_slope(lambda a: (1 - a**2).clamp(min=1e-4))
+log_of_a_clamped_action = with_slope(lambda a: 1 - a.clamp(-1 + 1e-6, 1 - 1e-6) ** 2)
 
 
 @pytest.mark.parametrize(
     "fn, exercise, name",
     [
         (log_of_a_little_more, "entropy", "a tiny number in the log"),
-        (log_of_the_slope, "squashed_gaussian_logp", "epsilon or clamp"),
+        (log_of_the_slope, "squashed_gaussian_logp", "a small number in the log"),
+        (log_of_a_floor, "squashed_gaussian_logp", "a floor under the slope"),
+        (log_of_a_clamped_action, "squashed_gaussian_logp", "epsilon or clamp"),
     ],
 )
 def test_an_approximation_of_practice_has_a_name_and_most_of_the_points(fn, exercise, name):

@@ -222,7 +222,9 @@ class Exercise:
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         if getattr(found, "near", False):
-            earned = self.nearly_earned(failing, seen, expected, earned["clean"] is not False)
+            far = [j for j in failing if seen[j]["error"] or not nearly(seen[j], expected[j])]
+            earned = self.nearly_earned(far or failing[:1], earned["clean"] is not False)
+            i = self.smallest(far, seed) if far else i  # where it shows
             score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if name == "no ValueError" and self.guarded(i, seed):
@@ -238,10 +240,9 @@ class Exercise:
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
-    def nearly_earned(self, failing, seen, expected, clean):
+    def nearly_earned(self, far, clean):
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""
-        far = [i for i in failing if seen[i]["error"] or not nearly(seen[i], expected[i])]
-        wrong = {self.cases[i].part for i in far or failing[:1]}
+        wrong = {self.cases[i].part for i in far}
         return {part: part not in wrong for part in self.parts} | {"clean": clean}
 
     def convention(self, seen, seed):

@@ -228,6 +228,8 @@ def follow(fn, args, grad):
                 x += args["move"] if x.is_floating_point() else 1
         if args["keep"] != "apart":
             kept.append([x.detach().clone() for x in getattr(target, args["keep"])()])
+        if args["keep"] == "buffers":
+            kept[-1] = {f"buffer {i + 1}": x for i, x in enumerate(kept[-1])}
     return kept or apart(target, online, written, moved, args["frozen"]), {}
 
 
