@@ -19,16 +19,16 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import nbformat
-
 import pgcourse
 from pgcourse.checks import drivers, get
+from pgcourse.checks.cells import clean, read_cells
 from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Verdict
+from pgcourse.checks.statements import CELL_SECONDS
+from pgcourse.checks.submission import is_check, match
 from pgcourse.classroom import intake, wire
 from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
-CELL_SECONDS = 10.0  # for a cell at top level
 MOST_REPLY = (2**19, 2**22)  # bytes; a verdict holds the replies of all cases at once
 GRACE = 3.0  # beyond its own limit before a call is ended from outside
 
@@ -44,7 +44,7 @@ def grade_submission(data, source, seed, limits=DEFAULT):
     seed    : str, the class's secret
     returns : dict of plain data: exercises {name: {score, points, passed, pitfall, message, why, parts,
               traceback, read}}, notes [str], isolation, seconds
-    raises  : intake.Unreadable, NoIsolation
+    raises  : cells.Unreadable, NoIsolation
     """
     with ONE_AT_A_TIME:
         return grade_one(data, source, seed, limits)
@@ -52,13 +52,13 @@ def grade_submission(data, source, seed, limits=DEFAULT):
 
 def grade_one(data, source, seed, limits):
     started = time.monotonic()
-    cells, notes = intake.read_cells(data)
+    cells, notes = read_cells(data)
     asked = exercises_in(source)
     secret = own_seed(seed, source, data)
-    submission = intake.match(cells, nbformat.reads(source, as_version=4))
+    submission = match(cells, source_cells(source))
     steps, checks = submission.steps()
     exercises = {name: asked[name] for name in checks if name in asked}
-    modules = intake.imports(nbformat.reads(source, as_version=4))
+    modules = intake.imports(source_cells(source))
     worker = warm_worker(tuple(asked), tuple(modules), limits, source)
     try:
         # words first: what runs for them comes before every secret number of this submission
@@ -91,12 +91,18 @@ def own_seed(seed, source, data):
 
 
 @cache
+def source_cells(source):
+    """The cells of the instructor's notebook (its text)."""
+    return read_cells(source.encode())[0]
+
+
+@cache
 def exercises_in(source):
     """{name: Exercise} of the checks in a source notebook (its text), as far as there are any."""
     found = {}
-    for cell in nbformat.reads(source, as_version=4).cells:
-        if intake.is_check(cell):
-            name = intake.id_of(cell).removeprefix("check_")
+    for cell in source_cells(source):
+        if is_check(cell):
+            name = cell.grade_id.removeprefix("check_")
             with contextlib.suppress(KeyError):
                 found[name] = get(name)
     return found
@@ -131,10 +137,10 @@ def as_plain(v):
         "points": v.points,
         "passed": v.passed,
         "pitfall": v.pitfall,
-        "message": intake.clean(v.message)[:2000],
+        "message": clean(v.message)[:2000],
         "why": v.why,
         "parts": [[part, ok] for part, ok in v.earned.items()],
-        "traceback": intake.clean(v.traceback)[-4000:],
+        "traceback": clean(v.traceback)[-4000:],
         "read": v.exercise.read,
     }
 
@@ -374,7 +380,11 @@ def checked_error(error):
     return error
 
 
-JUDGES = ("judge", "warm", "package", "worker", "wire", "intake", "sandbox", "system_calls")
+JUDGES = (
+    *(f"classroom/{name}" for name in ("judge", "warm", "package", "worker", "wire", "intake")),
+    *("classroom/sandbox", "classroom/system_calls"),
+    *("checks/cells", "checks/submission", "checks/statements"),
+)
 
 
 @cache
@@ -385,5 +395,5 @@ def fingerprint(source):
     modules |= {case.inputs.__module__ for e in exercises_in(source).values() for case in e.cases}
     files = {Path(sys.modules[name].__file__) for name in modules}
     files |= set(root.glob("checks/*drivers.py")) | {root / "checks" / "core.py"}
-    files |= {root / "classroom" / f"{name}.py" for name in JUDGES}
+    files |= {root / f"{name}.py" for name in JUDGES}
     return f"{zlib.crc32(b''.join(p.read_bytes() for p in sorted(files))):08x}"

@@ -287,7 +287,7 @@ EXERCISE = Exercise(
         partly_right("numbers mixed",
                      "It is right for a weight that is a single number, and wrong for a matrix: each number follows its own "
                      "counterpart.",
-                     step("old.lerp_(new.mean().expand_as(old), tau)"), (ONE,), (SAME, SLOWLY)),
+                     step("old.lerp_(0.5 * new + 0.5 * new.mean(), tau)"), (ONE,), (SAME, SLOWLY)),
         fact("tau = 0 moves it", "With tau = 0 the target should stay as it is; here it changes.",
              step(f"{LERP}\nold.div_(old.norm())"), lambda at: not close(*outs(at, KEEPS)[0])),
         partly_right("buffers off", "The parameters are right, the buffers are not: average them, or copy them.",
