@@ -1,5 +1,7 @@
 """One step of RLHF: sample, score, shape the rewards, lesson 5's update."""
 
+import torch
+
 from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, symptom
@@ -19,6 +21,7 @@ from pgcourse.exercises.rlhf.step_mistakes import (
 )
 from pgcourse.rlhf import rlhf_step
 
+LARGE, BELOW = 10, 31  # seeds: large of both signs, a kl and a score below zero
 BATCH, REPORT = "the rollout of a batch", "the report"
 
 
@@ -40,6 +43,17 @@ def one_step(g, keep, B=5, steps=1, **config):
     plain = dict(beta=0.2, gamma=0.98, lam=0.9, max_new=6, seed=int(integers(g, 1000, 1)))
     config = plain | dict(epochs=2, minibatches=2, clip=0.2) | config
     return language(g) | dict(prompts=prompts, config=config, steps=steps, keep=keep)
+
+
+def fixed(seed):
+    """The same numbers whatever the seed of a run: these have what luck would have to bring."""
+    return torch.Generator().manual_seed(seed)
+
+
+def large(args):
+    """Logits, values and scores in the hundreds: no clamp that somebody put in leaves them alone."""
+    more = {name: (args[name][0], 300 * args[name][1]) for name in ("actor", "reference", "critic")}
+    return args | more | dict(worth=300 * args["worth"])
 
 
 def first_off(key):
@@ -99,6 +113,9 @@ EXERCISE = Exercise(
         Case("the policy after PPO", lambda g: one_step(g, "weights", 8, steps=2), "the same PPO"),
         Case(FROZEN, lambda g: one_step(g, "frozen"), "the same PPO"),
         Case(REPORT, lambda g: one_step(g, "log"), "the report"),
+        Case("the rollout of large numbers", lambda g: large(one_step(fixed(LARGE), "rollout", 8)), "the rollout"),
+        Case("the report of large numbers", lambda g: large(one_step(fixed(LARGE), "log", 8)), "the report"),
+        Case("a report below zero", lambda g: one_step(fixed(BELOW), "log", 3), "the report"),
     ],
     mistakes=[
         *MISTAKES,
