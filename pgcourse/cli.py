@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import typer
+from typer.core import TyperGroup
 
 # name: (module, function or Typer app in it, one line of help)
 COMMANDS = {
@@ -25,6 +26,11 @@ COMMANDS = {
         "command",
         "Which exercises pass in your saved notebooks.",
     ),
+    "drill": (
+        "pgcourse.classroom.drill",
+        "command",
+        "Functions of the lessons you did, each with one mistake to find.",
+    ),
     "site": ("pgcourse.classroom.site", "command", "The executed lessons as pages to read."),
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
@@ -45,12 +51,28 @@ def app(args=None):
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         raise SystemExit(130) from None
+    finally:
+        # CPython remembers that an interrupt left an exec'd string (dataclasses, torch's import make such), also
+        # when somebody caught it further out, and dies by the signal in place of exiting; the next string clears that.
+        exec("")
+
+
+class Commands(TyperGroup):
+    """Typer's own answer to an interruption is to exit without a word."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
 
 
 def run(args):
     args = sys.argv[1:] if args is None else list(args)
     called = next((arg for arg in args if not arg.startswith("-")), None)
     commands = typer.Typer(
+        cls=Commands,
         help="Policy gradients, from the theorem to RLHF: the course's own tools.",
         no_args_is_help=True,
         add_completion=False,

@@ -355,9 +355,11 @@ def grpo_advantages(score):
     returns : A, [K, N], a constant; 0 for a prompt whose answers all score the same
     raises  : ValueError if K < 2
     source  : Shao et al. 2024, sec. 4.1.2, arXiv:2402.03300
-    note    : the std over K or over K-1 answers are both fine
+    note    : the std over K or over K-1 answers are both fine; so is the bare formula, although for
+              equal scores it may scale up a rounding error
     """
     if len(score) < 2:
         raise ValueError(f"expected at least 2 answers along axis 0; got {list(score.shape)}.")
-    centered = score - score.mean(dim=0)
+    equal = (score == score[0]).all(dim=0)  # what rounding leaves of R - mean may exceed 1e-8
+    centered = torch.where(equal, 0.0, score - score.mean(dim=0))
     return (centered / (score.std(dim=0, correction=0) + 1e-8)).detach()

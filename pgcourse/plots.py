@@ -80,6 +80,31 @@ def words(figure):
     return " ".join(spoken.split()) or "figure"
 
 
+def agent_and_environment():
+    """Draw the loop of agent and environment: two boxes, and what goes from one to the other."""
+    figure, ax = plt.subplots(figsize=(7, 2.6))
+    ax.set(xlim=(0, 10), ylim=(0, 4), title="The loop: one round is one step")
+    ax.axis("off")
+    for x, name, what, color in (
+        (0.2, "agent", "its policy π(a | s)\nchooses the action", SKY),
+        (6.8, "environment", "the world answers\nwith what comes of it", YELLOW),
+    ):
+        ax.add_patch(plt.Rectangle((x, 0.7), 3, 2.6, facecolor=color, alpha=0.45, edgecolor=BLACK))
+        ax.text(x + 1.5, 2.6, name, ha="center", va="center", weight="bold")
+        ax.text(x + 1.5, 1.6, what, ha="center", va="center", fontsize=10)
+    for start, end, y, text, above in (
+        (3.3, 6.7, 2.8, "action $a_t$", 0.25),
+        (6.7, 3.3, 1.2, "reward $r_t$, next state $s_{t+1}$", -0.25),
+    ):
+        ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "-|>", "lw": 1.5})
+        ax.text(5, y + above, text, ha="center", va="bottom" if above > 0 else "top", fontsize=10)
+    ax.set_xlabel(  # hidden with the axes: it is the picture's text for those who do not see it
+        "two boxes, agent and environment; an arrow from the agent to the environment carries the action; "
+        "an arrow back carries the reward and the next state"
+    )
+    return figure
+
+
 def bootstrap_band(curves, level=0.95, draws=2000, seed=0):
     """Mean over seeds at each point, and the interval in which that mean lies.
 

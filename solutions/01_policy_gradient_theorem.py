@@ -17,15 +17,16 @@
 #
 # **You will be able to**
 #
+# - say what an agent, its policy, a return and a value are, and write the loop that joins agent and world,
 # - say when a policy with parameters beats one that takes the best-valued action,
 # - write a softmax policy and the gradient of its log-probability,
-# - do one step of REINFORCE by hand and in code,
+# - do one step of REINFORCE by hand and in code, also for an action that is a number, and for a language model,
 # - derive the policy-gradient theorem, and confirm each step of it with numbers,
 # - watch the gradient find a policy that is random on purpose,
 # - say what separates an estimate of the gradient from random search, and what does not.
 #
 # **You need** Python, a little PyTorch (tensors and indexing) and a little probability
-# (expectations). About 100 minutes; no cell takes longer than ten seconds.
+# (expectations). About two hours; no cell takes longer than ten seconds.
 #
 # | Exercise | Minutes | Difficulty |
 # |---|---|---|
@@ -33,7 +34,7 @@
 # | `grad_log_softmax` | 8 | ●● |
 # | `score_step` | 4 | ● |
 # | `score_function_gradient` | 10 | ●● |
-# | `action_values` | 12 | ●● |
+# | `action_values` | 8 | ●● |
 # | `exact_policy_gradient` | 12 | ●●● |
 # | `quiz_gradient` | 6 | ●● |
 
@@ -43,7 +44,8 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from pgcourse import fast, plots
+from pgcourse import fast, plots, simplex
+from pgcourse.bets import bet, settle
 from pgcourse.checks import check
 from pgcourse.mdp import (
     MDP,
@@ -58,6 +60,179 @@ from pgcourse.mdp import (
 from pgcourse.tensors import same_shape
 
 plots.style()
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet in this course</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `check(your_function, "name")` | judges what you wrote, at once, and names the mistake if there is one |
+# | `same_shape(a=…, b=…)` | stands at the top of some exercises: it raises an error unless the named tensors have one shape. A `[N, 1]` against a `[N]` would silently give `[N, N]` |
+# | `fast(full, quick)` | is `full`; only the project's own tests take `quick`, to be soon done |
+# | `plots` | the course's colors and some of its pictures |
+# | `begin("…")` | in the first cell: shows which exercises of the saved notebook pass |
+# | `MDP(P, R, start, gamma)` | a world small enough to calculate with; its fields are explained where it first appears |
+# | `corridor`, `switched_corridor`, `episodic_mdp`, `random_mdp` | make such worlds; the last two are random ones, with a seed |
+# | `enumerate_episodes(mdp, pi, horizon)` | lists every possible episode with its probability |
+# | `expected_return(mdp, theta)` | $J(\theta)$, exactly |
+# | `bet("…", question, …)`, `settle("…", truth, …)` | before some pictures you can bet on what they will show; your bet is then drawn into them. Bets are kept in `my_bets.json`, beside this notebook, and nowhere else; a later lesson asks again where you were furthest off. No points, and nothing needs a bet |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
+#
+# </details>
+#
+# Logarithms are natural ones throughout. A log-probability then has the unit **nat**: $\log \frac12$ is −0.69 nats.
+
+# %% [markdown]
+# ## The door: an agent in its world
+#
+# Reinforcement learning is about two things that talk to each other. An **environment** is a world that can be in
+# different states. An **agent** looks at the state and chooses an action; the environment answers with a reward, a number,
+# and with its next state. Then the agent looks again.
+
+# %%
+plots.agent_and_environment()
+plt.show()
+
+# %% [markdown]
+# That loop is a few lines of Python. *Gymnasium* is a library of such worlds, and CartPole is one of them: a pole stands on a cart, and at each
+# step you push the cart to the left (action 0) or to the right (action 1). The state is four numbers: where the cart is, how fast it
+# moves, the angle of the pole (in radians, positive to the right), and how fast it turns. Each step pays 1. When the pole leans too far or the
+# cart leaves the track, it is over (`terminated`); after 500 steps somebody stops the clock (`truncated`).
+#
+# Run it, then **change it**: replace the line marked with an arrow by a rule of your own that looks at `obs`. How many steps can you
+# get?
+
+# %%
+import gymnasium
+
+env = gymnasium.make("CartPole-v1")
+obs, info = env.reset(seed=1)
+env.action_space.seed(1)
+rewards, over = [], False
+while not over:
+    act = env.action_space.sample()  # <- your rule here, for example int(obs[2] > 0)
+    obs, rew, terminated, truncated, info = env.step(act)
+    rewards.append(rew)
+    over = terminated or truncated
+print(f"{len(rewards)} steps, and {sum(rewards):g} in rewards")
+
+# %% [markdown]
+# <details><summary>Two rules to try, if you have none</summary>
+#
+# `int(obs[2] > 0)` pushes the cart to the side to which the pole leans, so that the cart moves under it. `int(obs[2] + obs[3] > 0)`
+# also looks at how fast the pole turns: it pushes to where the pole will soon lean.
+#
+# </details>
+#
+# You have seen four of the words that everything else is built on:
+#
+# - One round of the loop is a **step** $t = 0, 1, 2, \dots$, with its **state** $s_t$, **action** $a_t$ and **reward** $r_t$.
+# - All steps from a reset until it is over are an **episode**.
+# - The rewards of an episode, added up, are its **return**. Often a later reward counts for less: each step further away multiplies it
+#   by a **discount** $\gamma$ between 0 and 1. So $G_0 = r_0 + \gamma r_1 + \gamma^2 r_2 + \dots$; with $\gamma = 1$ it is the plain sum.
+# - The rule by which the agent chooses is its **policy**. It may be random: $\pi(a \mid s)$ is the probability of action $a$ in state $s$. Above,
+#   $\pi(\text{left} \mid s) = \pi(\text{right} \mid s) = 0.5$ in every state, unless you wrote a rule of your own.
+#
+# A policy and the world are random, so two episodes differ. Below are 100 of each of three policies: one acts at random, one looks at the
+# lean of the pole (`obs[2] > 0`), one at its lean and its turning (`obs[2] + obs[3] > 0`).
+#
+# **Bet first**: move the slider, press the button. (Without widgets, add `mine=…` to the call. No points; you may skip it.)
+
+# %%
+bet("01 balance", "Lean and turning: how many of 500 steps, on average?", between=(0, 500))
+
+
+# %%
+def at_random(obs):
+    return int(env.action_space.sample())
+
+
+def by_the_lean(obs):
+    return int(obs[2] > 0)
+
+
+def by_lean_and_turn(obs):
+    return int(obs[2] + obs[3] > 0)
+
+
+def episode(policy, seed=None, state=None, first=None):
+    """The rewards of one episode. state: where to begin; first: an action to begin with, whatever the policy says."""
+    obs, _ = env.reset(seed=seed)
+    if state is not None:
+        obs = env.unwrapped.state = torch.tensor(state).double().numpy()
+    rewards, over = [], False
+    while not over:
+        act = policy(obs) if first is None or rewards else first
+        obs, rew, terminated, truncated, _ = env.step(act)
+        rewards.append(rew)
+        over = terminated or truncated
+    return torch.tensor(rewards)
+
+
+env.action_space.seed(0)
+for policy in (at_random, by_the_lean, by_lean_and_turn):
+    returns = [episode(policy, seed).sum().item() for seed in range(fast(100, 20))]
+    plt.hist(returns, bins=range(0, 520, 10), alpha=0.7, label=policy.__name__)
+plt.xlabel("return of an episode (γ = 1: its number of steps)")
+plt.ylabel("episodes")
+plt.title("Three policies for CartPole")
+plt.legend()
+settle("01 balance", sum(returns) / len(returns), plt.gca(), along="x")  # of the last policy
+plt.show()
+
+rewards = episode(at_random, seed=0)
+for gamma in (1.0, 0.9, 0.5):
+    discounted = (gamma ** torch.arange(len(rewards)) * rewards).sum()
+    print(f"one episode of {len(rewards)} steps, discount {gamma}: return {discounted:.2f}")
+
+# %% claim="one_line_balances_the_pole"
+# 100 episodes each: at random about 22 steps, the lean alone under 60, lean and turn never under 250 and mostly 500.
+env.action_space.seed(1)
+steps = {
+    policy.__name__: torch.stack([episode(policy, seed).sum() for seed in range(1000, 1100)])
+    for policy in (at_random, by_the_lean, by_lean_and_turn)
+}
+assert 17 < steps["at_random"].mean() < 28, steps["at_random"].mean()
+assert steps["by_the_lean"].max() < 70 and steps["by_the_lean"].mean() > 35, steps["by_the_lean"]
+assert steps["by_lean_and_turn"].min() > 250 and steps["by_lean_and_turn"].median() == 500
+
+# %% [markdown]
+# Two more words, both about *averages*.
+#
+# - The **value** of a state is the return that a policy earns from there **on average**: $V^\pi(s)$.
+# - The value of an **action** in a state is the same, if the agent takes this action first and follows its policy from then on: $Q^\pi(s, a)$.
+#
+# Let the pole lean to the right by 0.15 radians (9 degrees), standing still. What is that state worth for the policy that acts at random, with $\gamma = 0.9$? And
+# what is it worth to push to the left first, or to the right?
+
+
+# %%
+def value(policy, state, first=None, gamma=0.9, episodes=500):
+    """The discounted return, averaged over episodes that begin in a state (and with an action)."""
+    total = 0.0
+    for _ in range(episodes):
+        rewards = episode(policy, state=state, first=first)
+        total += (gamma ** torch.arange(len(rewards)) * rewards).sum().item()
+    return total / episodes
+
+
+env.action_space.seed(0)
+leaning = [0.0, 0.0, 0.15, 0.0]
+print(f"V(leaning)        = {value(at_random, leaning):.2f}")
+print(f"Q(leaning, left)  = {value(at_random, leaning, first=0):.2f}")
+print(f"Q(leaning, right) = {value(at_random, leaning, first=1):.2f}")
+
+# %% claim="the_value_is_the_mean_of_the_action_values"
+# In the leaning state, pushing to the right is worth more; V is the average of Q under the policy (errors of 2,000 episodes).
+env.action_space.seed(2)
+V, left, right = (value(at_random, leaning, first=first, episodes=2000) for first in (None, 0, 1))
+assert right > left + 0.4 and abs(V - (left + right) / 2) < 0.15, (V, left, right)
+
+# %% [markdown]
+# To push to the right is worth more than to push to the left, and $V$ lies about halfway between the two (each number is a mean of 500 episodes, so it is a little off), since the policy takes each with probability ½. In general
+# $V^\pi(s) = \sum_a \pi(a \mid s)\, Q^\pi(s, a)$.
+#
+# These are all the words. What is left is the question of this course: **how does an agent find a good policy by itself?**
 
 # %% [markdown]
 # ## Why give the policy parameters?
@@ -106,6 +281,50 @@ assert (payoff @ torch.full((3,), 1 / 3)).abs().max() < 1e-6
 #
 # That a random policy is best does not yet mean that gradient steps find it. Once you can compute the
 # gradient, you will try both: a world in which they do, and this game, in which they do not.
+
+# %% [markdown]
+# The third reason in a picture: `by_lean_and_turn`, the rule of one line that balanced the pole in the door. Over the angle of the pole and how fast it
+# turns, the cart standing still in the middle, the rule is a straight line with *left* on one side and *right* on the other. Its values are
+# a landscape: a plateau from which the rule saves the pole, and on both sides stairs, down to where it falls at once. Whoever learns $Q$ has
+# to learn all of that; whoever learns the policy needs the line.
+
+
+# %%
+def worth(angle, turn, act, gamma=0.95, steps=60):
+    """Q of by_lean_and_turn: its discounted return after a first action (60 steps of it; the rest counts little)."""
+    env.reset()
+    obs, total = [0.0, 0.0, angle, turn], 0.0
+    env.unwrapped.state = torch.tensor(obs).double().numpy()
+    for t in range(steps):
+        obs, rew, terminated, *_ = env.step(act)
+        total += gamma**t * rew
+        if terminated:
+            break
+        act = by_lean_and_turn(obs)
+    return total
+
+
+angles, turns = torch.linspace(-0.2, 0.2, fast(25, 9)), torch.linspace(-2.5, 2.5, fast(25, 9))
+rule = torch.tensor([[by_lean_and_turn([0, 0, a, w]) for a in angles] for w in turns]).float()
+landscape = torch.tensor([[worth(a.item(), w.item(), 1) for a in angles] for w in turns])
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+for ax, shown, title in zip(
+    axes, (rule, landscape), ("The policy: 0 left, 1 right", "Its Q(s, right)"), strict=True
+):
+    image = ax.pcolormesh(angles, turns, shown, cmap="cividis")
+    ax.set(xlabel="angle of the pole (radians)", ylabel="turning (radians / s)", title=title)
+    ax.grid(False)
+    fig.colorbar(image, ax=ax)
+plt.show()
+
+# %% claim="the_policy_is_simpler_than_its_values"
+# The rule is a half-plane; the best linear function of (angle, turn) leaves more than a third of Q's variance unexplained.
+grid = [(a, w) for a in torch.linspace(-0.2, 0.2, 11) for w in torch.linspace(-2.5, 2.5, 11)]
+assert all(by_lean_and_turn([0, 0, a, w]) == (a + w > 0) for a, w in grid)
+q = torch.tensor([worth(a.item(), w.item(), 1) for a, w in grid])
+x = torch.tensor([[1.0, a, w] for a, w in grid])
+left_over = q - x @ torch.linalg.lstsq(x, q.unsqueeze(1)).solution.squeeze(1)
+assert left_over.var() > q.var() / 3, (left_over.var() / q.var()).item()
 
 # %% [markdown]
 # ## A policy with parameters
@@ -259,6 +478,71 @@ for k in range(200):
     assert softmax(score_step(some, 2, -0.01, 0.1))[2] < softmax(some)[2]
 
 # %% [markdown]
+# ## A language model is a policy
+#
+# The fourth reason, by hand. Take a table with one row of preferences for each word: the row of the last word, through your `softmax`, gives
+# the probability of each next word. That is a language model, if a very small one (a *bigram* model), and it is a policy: the state is the
+# text so far, of which this one sees the last word; the action is the next word. Say that somebody likes to read *good*: a text earns 1 if the word
+# is in it, and 0 if not. Then your `score_step`, once for each word of a text, is all that is needed.
+
+
+# %%
+corpus = ". the film was good . the film was bad . the plot was not good . the plot was bad ."
+words = sorted(set(corpus.split()))
+numbers = [words.index(word) for word in corpus.split()]
+counts = torch.full((len(words), len(words)), 0.02)
+for last, following in zip(numbers[:-1], numbers[1:], strict=True):
+    counts[last, following] += 1
+untrained = counts.log()  # their softmax is the share of each word among those that followed
+
+
+def write(theta, generator):
+    """A text from the policy: the words' numbers, from a full stop to the next one (12 words at most)."""
+    text = [words.index(".")]
+    while len(text) < 13 and (len(text) == 1 or text[-1] != text[0]):
+        pi = softmax(theta[text[-1]])
+        text.append(torch.multinomial(pi, 1, generator=generator).item())
+    return text
+
+
+def says_good(text):
+    return float(words.index("good") in text)
+
+
+def fine_tune(theta, seed, texts=400, lr=0.1):
+    """REINFORCE on the words: each word of a text that earned something becomes more probable."""
+    theta, generator = theta.clone(), torch.Generator().manual_seed(seed)
+    for _ in range(texts):
+        text = write(theta, generator)
+        for last, following in zip(text, text[1:], strict=False):
+            theta[last] = score_step(theta[last], following, says_good(text), lr)
+    return theta
+
+
+tuned = fine_tune(untrained, seed=0)
+for name, theta in (("before", untrained), ("after", tuned)):
+    generator = torch.Generator().manual_seed(1)
+    texts = [write(theta, generator) for _ in range(200)]
+    liked = sum(map(says_good, texts)) / len(texts)
+    print(f"{name}: {liked:.0%} of 200 texts say “good”, for example")
+    for text in texts[:3]:
+        print("   ", " ".join(words[i] for i in text[1:]))
+
+# %% claim="score_steps_fine_tune_a_language_model"
+# Five seeds: the share of texts with "good" rises from about a half to more than 85 %.
+for seed in range(5):
+    theta, draws = fine_tune(untrained, seed), torch.Generator().manual_seed(100 + seed)
+    before, after = (
+        sum(says_good(write(t, draws)) for _ in range(200)) / 200 for t in (untrained, theta)
+    )
+    assert 0.35 < before < 0.65 and after > 0.85, (seed, before, after)
+
+# %% [markdown]
+# Nothing in it knows what the words mean. It only knows which words it wrote and what came of it. So *not good* pleases as well as
+# *good*: the reward asked for a word, and a word it gets. Lesson 7 does this with a transformer in
+# the table's place, and with a reward learned from people's votes.
+
+# %% [markdown]
 # ## From an expectation to samples
 #
 # What does that step follow? Call $J(\theta)$ the **expected return**. With a single decision,
@@ -345,6 +629,112 @@ for n in (16, 256):
     assert abs(measured / (one / n**0.5) - 1) < 0.1, (n, measured)
 
 # %% [markdown]
+# ## A playground
+#
+# A policy of three actions is a point in a triangle: in a corner it is sure of one action, in the middle all three are equally
+# probable. Below is the bandit from above (the actions pay 1, 3 and 0.5). The gray arrows are what a small step along the **exact** gradient does to the
+# policy, wherever it stands. A blue dot is where one REINFORCE step leads: 200 agents stood at the black point, each drew its own actions. The red
+# square is the average of the dots.
+
+# %%
+simplex.panels(
+    {
+        "the exact gradient": {},
+        "steps from one action": {"n": 1},
+        "steps from 16 actions": {"n": 16},
+    }
+)
+plt.show()
+
+# %% [markdown]
+# With one action there are only three places to go, one for each action, and none of them is where the arrow points. Every sampled action is pushed up, since all of them pay
+# something. The average does go with the arrow. Move the policy and the settings (where there are no sliders, one picture is drawn):
+
+# %%
+simplex.playground()
+
+# %% claim="sampled_steps_go_with_the_flow_on_average"
+# The flow is the gradient of the mean pay; following it ends at the best action; the mean of the sampled steps is the exact step.
+for seed in range(5):
+    there = torch.randn(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    leaf = there.clone().requires_grad_()
+    (softmax(leaf) @ pays).backward()
+    found = simplex.gradient(there, simplex.bandit(pays))
+    assert torch.allclose(found, leaf.grad, atol=1e-12)
+    assert simplex.follow(there, simplex.bandit(pays), lr=1.0, steps=500)[-1, 1] > 0.98
+    for n in (1, 16):
+        steps = simplex.cloud(there, pays, n=n, lr=0.5, dots=20_000, seed=seed) - there
+        allowed = 5 * steps.std(dim=0) / 20_000**0.5
+        assert ((steps.mean(dim=0) - 0.5 * found).abs() < allowed).all(), (seed, n)
+    one = simplex.cloud(there, pays, n=1, lr=0.5, seed=seed)
+    assert len(one.round(decimals=9).unique(dim=0)) <= 3
+
+# %% [markdown]
+# ## An action that is a number
+#
+# The first reason, too, needs nothing but a score. Let the action be how far to throw a ball, any real number. A policy for it is a
+# **Gaussian**, with its mean $\mu$ and the logarithm of its standard deviation, $\log \sigma$, as the two parameters. From the density,
+# $\log \pi(a) = -\frac{(a - \mu)^2}{2 \sigma^2} - \log \sigma - \frac12 \log 2\pi$, the score is
+#
+# $$\frac{\partial \log \pi(a)}{\partial \mu} = \frac{a - \mu}{\sigma^2}, \qquad
+#   \frac{\partial \log \pi(a)}{\partial \log \sigma} = \frac{(a - \mu)^2}{\sigma^2} - 1 .$$
+#
+# In words: if a throw was rewarded, move the mean towards it; and if it was further than a standard deviation from the mean, widen the policy, else narrow
+# it. The rest is the same estimate as before. The ball should land at 3 m, and the reward is minus the squared miss. There is no maximum over
+# actions anywhere.
+
+
+# %%
+def gaussian_score(mu, log_sigma, act):
+    """d log pi / d (mu, log sigma) of each action, [N, 2]."""
+    z = (act - mu) / log_sigma.exp()
+    return torch.stack([z / log_sigma.exp(), z**2 - 1], dim=1)
+
+
+def learn_to_throw(seed, steps=200, n=100, lr=0.01):
+    """Gradient steps from n throws each; returns the path of (mu, log sigma), [steps, 2]."""
+    generator, theta, path = torch.Generator().manual_seed(seed), torch.zeros(2), []
+    for _ in range(steps):
+        path.append(theta)
+        act = theta[0] + theta[1].exp() * torch.randn(n, generator=generator)
+        reward = -((act - 3) ** 2)
+        theta = theta + lr * (reward.unsqueeze(1) * gaussian_score(*theta, act)).mean(dim=0)
+    return torch.stack(path)
+
+
+path = learn_to_throw(seed=0)
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+x = torch.linspace(-3, 5, 300)
+for step, color in ((0, plots.BLACK), (30, plots.ORANGE), (199, plots.BLUE)):
+    density = torch.distributions.Normal(path[step, 0], path[step, 1].exp()).log_prob(x).exp()
+    left.plot(x, density, color=color, label=f"after {step} steps")
+left.axvline(3, color=plots.RED, lw=1, ls=":", label="where it should land")
+left.set(xlabel="action (m)", ylabel="density π(a) (per m)", title="The policy")
+left.legend(fontsize=9)
+right.plot(path[:, 0], label="mean μ")
+right.plot(path[:, 1].exp(), "--", label="standard deviation σ")
+right.set(xlabel="gradient step", ylabel="m", title="Its two parameters")
+right.legend()
+plt.show()
+
+# %% claim="a_gaussian_policy_learns_by_its_score"
+# The score is autograd's; times the reward it averages to the gradient of J = -(mu - 3)^2 - sigma^2; five seeds end near 3 m, narrower than they began.
+theta = torch.tensor([0.4, -0.3], dtype=torch.float64, requires_grad=True)
+acts = torch.linspace(-9, 9, 20001, dtype=torch.float64)
+density = torch.distributions.Normal(theta[0], theta[1].exp()).log_prob(acts)
+some = acts[[8000, 12000]]
+for row, a in zip(gaussian_score(*theta.detach(), some), some, strict=True):
+    logp = torch.distributions.Normal(theta[0], theta[1].exp()).log_prob(a)
+    assert torch.allclose(torch.autograd.grad(logp, theta)[0], row, atol=1e-12)
+weight = (density.exp() * (acts[1] - acts[0])).detach()
+by_score = (weight * -((acts - 3) ** 2)) @ gaussian_score(*theta.detach(), acts)
+J = -((theta[0] - 3) ** 2) - (2 * theta[1]).exp()
+assert torch.allclose(by_score, torch.autograd.grad(J, theta)[0], atol=1e-6)
+for seed in range(5):
+    mu, log_sigma = learn_to_throw(seed)[-1]
+    assert abs(mu - 3) < 0.3 and log_sigma.exp() < 0.6, (seed, mu, log_sigma)
+
+# %% [markdown]
 # ## Many steps: exact values
 #
 # With several steps an action also decides *where you are next*. A **Markov decision process** has
@@ -366,25 +756,28 @@ for n in (16, 256):
 # In this course, a row of $P$ may sum to less than 1; the rest is the probability that the episode
 # ends there.
 #
-# ### Exercise: `action_values` (12 minutes, ●●)
+# ### Exercise: `action_values` (8 minutes, ●●)
+#
+# This one is written already, and wrong in one place. Find it, say why, mend it.
 #
 # <details><summary>Hint 1</summary>
 #
-# `torch.einsum("sa,sap->sp", pi, mdp.P)` is $P_\pi$. What is $r_\pi$, in the same spirit?
+# The check shows two states and a policy. What should $V$ be there? Write down the two equations.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.linalg.solve(A, b)` solves $A x = b$. Make the identity with `dtype=pi.dtype`.
+# `torch.linalg.solve(A, b)` solves $A x = b$. `torch.einsum("sa,sap->sp", pi, mdp.P)` is $P_\pi$, and
+# `mdp.P @ V` has shape `[S, A]`: the expected next value of each pair.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# `mdp.P @ V` has shape `[S, A]`: the expected next value of each pair.
+# Compare the matrix that is solved with $I - \gamma P_\pi$: row $s$ belongs to the state one is *in*.
 #
 # </details>
 
-# %% exercise="pgcourse.mdp.action_values"
+# %% exercise="pgcourse.mdp.action_values" broken="transposed transitions"
 
 # %% [markdown]
 # A picture to check against intuition: a corridor of eight steps in which action 1 pays 1 at each
@@ -607,6 +1000,9 @@ assert 160 < uphill < 240, uphill  # of 400: about half
 # </details>
 
 # %%
+bet("01 mixture", "Squares that look alike: which p = π(action 1) is best?", between=(0, 1))
+
+# %%
 mdp = switched_corridor()
 probabilities = torch.linspace(0.05, 0.95, 91, dtype=torch.float64)
 shared = torch.stack([torch.zeros_like(probabilities), torch.logit(probabilities)], dim=1)
@@ -635,6 +1031,7 @@ for p, path in paths.items():
 right.axhline(2 - 2**0.5, color=plots.RED, lw=1)
 right.set(xlabel="gradient step", ylabel="p", ylim=(0, 1), title="Your gradient finds the mixture")
 right.legend()
+settle("01 mixture", probabilities[J.index(max(J))], left, along="x")
 plt.show()
 print(
     "reached:", [round(path[-1], 4) for path in paths.values()], " 2 − √2 =", round(2 - 2**0.5, 4)
@@ -695,6 +1092,21 @@ for seed in range(5):
             loss[-100:].mean(),
         )
     assert ends[1] > ends[0], (seed, ends)
+
+# %% [markdown]
+# The same in the triangle, 300 steps of size 0.3 and of size 1:
+
+# %%
+simplex.panels(
+    {
+        f"steps of size {lr}": {"path": simplex.follow(start, simplex.rock_paper_scissors, lr, 300)}
+        for lr in (0.3, 1.0)
+    },
+    theta=start,
+    values=simplex.rock_paper_scissors,
+    names=("rock", "paper", "scissors"),
+)
+plt.show()
 
 # %% [markdown]
 # It circles around the uniform policy and drifts away from it, further with the larger steps. Every step is a
@@ -862,9 +1274,13 @@ for sigma in (0.01, 0.5, 2.0):
 # differs within such a pair. And there is a real random search: *hill climbing* nudges all parameters, plays 5 episodes, and
 # keeps the nudge if their mean return beats the best so far.
 #
-# **Predict first.** Which of the five do you expect to be ahead after 3,000 episodes?
+# **Bet first.** Which of the five do you expect to be ahead after 3,000 episodes? And where will the policy gradient that credits what came
+# after be, between 0.5 (at random) and 1 (best)?
 #
 # *About 5 seconds.*
+
+# %%
+bet("01 plain", "Policy gradient, what came after: reward per step at the end?", between=(0.5, 1))
 
 
 # %%
@@ -909,6 +1325,8 @@ for (name, learner), dashes in zip(learners.items(), (":", "--", "--", "-", "-")
     curves = torch.stack([learner(seed) for seed in range(fast(5, 2))])
     x = torch.linspace(0, 3000, curves.shape[1])
     plt.plot(x, curves.mean(dim=0), dashes, label=name)
+    if name == "policy gradient, what came after":
+        settle("01 plain", curves[:, -1].mean(), plt.gca())
     plt.fill_between(x, *curves.aminmax(dim=0), alpha=0.15)
 plt.ylim(0.45, 1.02)
 plt.xlabel("episodes")
@@ -995,7 +1413,7 @@ figures = {
 #
 # </details>
 
-# %% exercise="pgcourse.checks.quiz_gradient.quiz_gradient"
+# %% exercise="pgcourse.exercises.policy_gradient_theorem.quiz_gradient.quiz_gradient"
 
 # %% [markdown]
 # ## Ask yourself
@@ -1041,4 +1459,4 @@ figures = {
 #   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), chapter 13; example 13.1 is the
 #   corridor whose best policy is random.
 #
-# **Next:** lesson 2 replaces the exact gradient by samples, and measures what that costs.
+# **Next:** [lesson 2](02_reinforce.ipynb) replaces the exact gradient by samples, and measures what that costs.

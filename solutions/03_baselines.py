@@ -43,7 +43,8 @@
 import matplotlib.pyplot as plt
 import torch
 
-from pgcourse import estimators, fast, networks, plots, reinforce
+from pgcourse import estimators, fast, networks, plots, reinforce, simplex
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.estimators import discounted_returns, gradient_variance
 from pgcourse.mdp import (
@@ -53,11 +54,46 @@ from pgcourse.mdp import (
     exact_policy_gradient,
     state_values,
 )
+from pgcourse.own_agent import check_agent
+from pgcourse.recall import recall
 from pgcourse.record import explained_variance
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
 plots.style()
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `MDP`, `state_values`, `action_values`, `exact_policy_gradient`, `enumerate_episodes` | lesson 1: a small world, $V$, $Q$, $\nabla J$, and the list of its episodes |
+# | `discounted_returns` | lesson 2's exercise, from `pgcourse.estimators` |
+# | `reinforce` | the training loop of lesson 2 |
+# | `networks` | small networks: `Actor` (a policy) and `Critic` (a value) |
+# | `Collector(env, n_envs, seed)` | plays `n_envs` copies of an environment side by side and returns what happened: a **rollout**, a dict of tensors `[T, B]` (steps × environments) |
+# | `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]` | what was seen, done, earned, and seen next |
+# | `rollout["ended"]` | `True` where an episode was over after this step |
+# | `rollout["mask"]` | `False` where a row is no step of the batch (its episode was over, or the environment only started anew): such rows must not count |
+# | `evaluate(policy, env, episodes, seed, deterministic)` | plays episodes and returns their returns; `deterministic` takes the most probable action |
+# | `explained_variance` | is explained where it is used |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
+#
+# </details>
+#
+# If some of your bets in the lessons before were far off, here are the two furthest: what do you say now?
+
+# %%
+ask_again("03")
+
+# %% [markdown]
+# And three questions from lesson 1, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("03")
 
 # %% [markdown]
 # ## The advantage
@@ -563,6 +599,13 @@ for name, (mean, variance) in seen.items():
 # </details>
 
 # %%
+bet(
+    "03 biased",
+    "Which wrong baseline still learns to wait?",
+    among=["Q(s, a)", "V(next state)", "half of the return"],
+)
+
+# %%
 START, POOR, RICH = 0, 1, 2
 P_tempting = torch.zeros(3, 2, 3, dtype=torch.float64)
 P_tempting[START, 0, POOR] = P_tempting[START, 1, RICH] = 1
@@ -606,6 +649,7 @@ plt.ylabel("probability of waiting")
 plt.ylim(-0.05, 1.05)
 plt.title("Three biases: slower, stuck, and wrong")
 plt.legend(ncols=2, loc="center right", bbox_to_anchor=(1, 0.36), fontsize=10)
+settle("03 biased", max(list(tempted)[1:], key=lambda name: waits[name][-1]))
 plt.show()
 
 # %% claim="what_a_bias_does_to_training"
@@ -616,6 +660,27 @@ assert abs(ends["Q(s, a)"] - 0.5) < 1e-12 and ends["V(next state)"] < 0.1
 halved = exact_mean_and_variance(looking["half of the return"])[0]
 assert torch.allclose(halved, exact / 2) and not seen["Q(s, a)"][0].abs().max() > 1e-12
 assert seen["Q(s, a)"][1] == min(variance for _, variance in seen.values())
+
+# %% [markdown]
+# ## The baseline in the triangle
+#
+# Lesson 1's playground once more, with steps from four sampled actions. On the right the mean pay $V$ of the policy is subtracted first. The red square, the average
+# step, stays; the cloud shrinks. And a bad action is pushed *down* now, when it was drawn.
+
+# %%
+simplex.panels({"the pay itself": {"n": 4}, "the pay minus V": {"n": 4, "baseline": True}})
+plt.show()
+
+# %% claim="the_cloud_shrinks_with_a_baseline"
+# Same mean within five standard errors, a spread of less than 0.7 of that without (five seeds).
+for seed in range(5):
+    dots = [
+        simplex.cloud(simplex.START, simplex.PAYS, n=4, baseline=b, dots=10_000, seed=seed)
+        for b in (False, True)
+    ]
+    raw, less = (gradient_variance(x).sqrt() for x in dots)
+    assert less < 0.7 * raw, (seed, raw, less)
+    assert (dots[0].mean(0) - dots[1].mean(0)).norm() < 5 * raw / 10_000**0.5, seed
 
 # %% [markdown]
 # ## Learning the baseline
@@ -886,6 +951,13 @@ plt.show()
 #
 # *About 30 seconds.*
 
+# %%
+bet(
+    "03 constant",
+    "One constant, the trained agents: what does it leave of the variance (1 = all of it)?",
+    between=(0, 1),
+)
+
 
 # %%
 def play(actor, episodes, seed):
@@ -978,6 +1050,11 @@ plt.ylabel("variance ratio\n(1 = no baseline)")
 plt.ylim(0, 1)
 plt.title("What a baseline leaves of the gradient's variance (dots: agents)")
 plt.legend()
+settle(
+    "03 constant",
+    torch.tensor([agent["the mean return"][0] for agent in stages["trained"]]).mean(),
+    plt.gca(),
+)
 plt.show()
 
 # %% claim="explained_variance_is_not_the_ratio" slow=true
@@ -1153,7 +1230,7 @@ assert torch.allclose(*moved, rtol=1e-4)
 #
 # </details>
 
-# %% exercise="pgcourse.checks.baselines.quiz_baselines"
+# %% exercise="pgcourse.exercises.baselines.quiz_baselines.quiz_baselines"
 
 # %% [markdown]
 # ## The agent
@@ -1171,6 +1248,34 @@ for seed, result in zip(seeds, runs["with a learned baseline"], strict=True):
     )
     print(f"seed {seed}: greedy {greedy:5.1f}, drawn from the policy {drawn:5.1f} of 500")
 plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_steps=fast(200, 20))
+
+# %% [markdown]
+# ## With your own hands: a critic (25 minutes more)
+#
+# Let your `my_agent.py` of lesson 2 grow: a second network, its own optimizer, and the advantage in place of the return. From now on `train` returns
+# two functions, `policy, value`, and `value(obs)` is one number.
+#
+# <details><summary>Hint 1</summary>
+#
+# The order of this lesson: advantages from the critic as it was, a step of the policy, then several steps of the critic on the same returns.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `critic(obs)` has the shape `[B, 1]` and the returns have `[B]`. Their difference would be `[B, B]`, without a word. `squeeze(-1)` first.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Rewards may be of any size, and in one of the worlds everything pays 100 more. Normalized advantages, and about ten steps of the critic for each batch with a larger
+# learning rate (0.03), are enough there. A whole one: `solutions/my_agent_03.py`.
+#
+# </details>
+#
+# Two worlds are new: one asks what your critic believes in two states, the other adds 100 to every reward. *About half a minute.*
+
+# %%
+check_agent(3)
 
 # %% [markdown]
 # ## Ask yourself
@@ -1223,5 +1328,5 @@ plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_step
 # - Andrychowicz et al. (2020), [*What matters in on-policy reinforcement learning? A large-scale empirical
 #   study*](https://arxiv.org/abs/2006.05990): normalization among some fifty other choices, each varied.
 #
-# **Next:** in lesson 4 the value does more than be subtracted. Actor and critic learn together, without
+# **Next:** in [lesson 4](04_actor_critic.ipynb) the value does more than be subtracted. Actor and critic learn together, without
 # waiting for the end of the episode.

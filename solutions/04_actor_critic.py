@@ -45,6 +45,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from pgcourse import a2c, a3c, fast, networks, plots, reinforce
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import categorical_logp, softmax
 from pgcourse.estimators import discounted_returns, gradient_variance
@@ -57,10 +58,42 @@ from pgcourse.mdp import (
     state_values,
 )
 from pgcourse.networks import ActorCritic, make_actor, make_critic
+from pgcourse.own_agent import check_agent
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
 plots.style()
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `Collector`, `rollout["obs"]`, `["act"]`, `["rew"]`, `["next_obs"]`, `["mask"]` | lesson 3: environments played side by side; what happened, as a dict of `[T, B]` tensors; `mask` is `False` where a row is no step. `next_obs` is the true next observation, also at an episode's end |
+# | `rollout["terminated"]`, `["ended"]` | the task was over; it was over *or* cut off by a time limit |
+# | `make_actor(env, hidden)`, `make_critic(env, hidden)`, `ActorCritic(actor, critic)` | networks with the right numbers of inputs and outputs, and the two in one object |
+# | `categorical_logp(logits, act)` | $\log \pi(a \mid s)$ of the actions taken |
+# | `a2c`, `a3c`, `reinforce` | training loops, each a `Config` and `train(config)` |
+# | `random_mdp`, `MDP`, `state_values`, `action_values`, `occupancy`, `exact_policy_gradient`, `softmax` | lesson 1: worlds that can be calculated exactly |
+# | `discounted_returns`, `gradient_variance` | lesson 2's exercises |
+# | `evaluate(policy, env, episodes)` | plays episodes and returns their returns |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("04")
+
+# %% [markdown]
+# And three questions from lesson 2, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("04")
 
 # %% [markdown]
 # ## Who is who
@@ -989,6 +1022,9 @@ assert all(low < 400 for _, low in figures.values()), figures
 # *About ten seconds.*
 
 # %%
+bet("04 drawn", "A2C with λ = 0.9, seed 0, when “solved”: its J(π), of 500?", between=(0, 500))
+
+# %%
 lesson_3 = dict(n_envs=8, lr=0.04, baseline=True, baseline_lr=0.03, baseline_epochs=10)
 baseline_tests = []
 for seed in seeds:
@@ -1023,6 +1059,8 @@ for i, (name, tests) in enumerate(groups.items()):
             x, greedy, "o", color=plots.BLUE, label="greedy, 100 new episodes" if first else None
         )
         plt.plot(x, drawn, "s", color=plots.ORANGE, label="drawn from π: J(π)" if first else None)
+        if name == "A2C, λ = 0.9" and k == 0:
+            settle("04 drawn", drawn, plt.gca())
 plt.axhline(475, color=plots.BLACK, ls="--", lw=1, label="the test's bar")
 plt.xticks(range(len(groups)), list(groups))
 plt.ylim(0, 520)
@@ -1137,6 +1175,9 @@ plots.animate(by_lambda["λ = 0.9"][0].policy, "CartPole-v1", max_steps=fast(200
 # *Up to twenty seconds.*
 
 # %%
+bet("04 late", "Four workers: how many updates late is a gradient, on average?", between=(0, 8))
+
+# %%
 late = torch.zeros(10_000, dtype=torch.int64).share_memory_()  # of each update of the actor
 count = torch.zeros(1, dtype=torch.int64).share_memory_()
 pulled_at = 0  # each process has its own
@@ -1176,6 +1217,7 @@ for ax, workers in zip(axes, (1, 2, 4), strict=True):
     print(f"{workers} workers: {len(delays)} updates, {speed:,.0f} environment steps per second")
 axes[0].set_ylabel("share of the actor's updates")
 fig.supxlabel("updates of the other workers since the pull")
+settle("04 late", mean, axes[2], along="x")
 plt.show()
 
 # %% claim="a_gradient_is_n_minus_1_updates_late" slow=true
@@ -1280,7 +1322,7 @@ assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_latene
 #
 # </details>
 
-# %% exercise="pgcourse.checks.actor_critic.quiz_actor_or_critic"
+# %% exercise="pgcourse.exercises.actor_critic.quiz_actor_or_critic.quiz_actor_or_critic"
 
 # %% claim="explained_variance_misses_an_offset"
 # Values that are all too high by a constant explain as much variance as the right ones.
@@ -1300,6 +1342,34 @@ for trial in range(5):
     assert (
         explained_variance(torch.full((100,), 7.0), true_returns) == 0
     )  # and a constant explains nothing
+
+# %% [markdown]
+# ## With your own hands: bootstrapping (30 minutes more)
+#
+# Your `my_agent.py` still waits for whole episodes. Let it learn from rollouts of fixed length that may begin and end in the middle of an
+# episode, with TD targets or your `gae`. `train` returns `policy, value`, as before.
+#
+# <details><summary>Hint 1</summary>
+#
+# Keep five things of each step: the observation, the action, the reward, the observation that `step` *returned*, and both flags.
+# After the end of an episode, `reset()`: its observation belongs to the next step.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `terminated` decides whether the next value counts, and `terminated or truncated` whether the recursion goes on.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A whole one: `solutions/my_agent_04.py`.
+#
+# </details>
+#
+# The new world has a clock that stops its episodes at a bad moment. *About half a minute.*
+
+# %%
+check_agent(4)
 
 # %% [markdown]
 # ## Ask yourself
@@ -1357,5 +1427,5 @@ for trial in range(5):
 #   learning*](https://arxiv.org/abs/1712.00378).
 # - Baird (1995), *Residual algorithms*, and Sutton & Barto's answer to it in section 11.5.
 #
-# **Next:** A2C takes one gradient step on a batch and throws it away. Lesson 5 takes many, and shows what has
+# **Next:** A2C takes one gradient step on a batch and throws it away. [Lesson 5](05_ppo.ipynb) takes many, and shows what has
 # to be clipped so that this does not end in disaster.

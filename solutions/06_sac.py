@@ -47,14 +47,41 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse import clinic_sac, fast, plots, sac
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.networks import TwinQ
 from pgcourse.optim import Adam
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
 plots.style()
 torch.set_num_threads(1)
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `TwinQ(obs, act, hidden)` | two critics $Q(s, a)$ in one network module; called with states and actions it returns both |
+# | `Adam` | torch's, written for networks this small |
+# | `Collector`, `evaluate` | lesson 3: experience from environments side by side, and tests |
+# | `sac`, `clinic_sac` | the training loop; runs with a planted bug each |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("06")
+
+# %% [markdown]
+# And three questions from lesson 4, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("06")
 
 # %% [markdown]
 # ## Why not simply take the best action?
@@ -73,6 +100,11 @@ torch.set_num_threads(1)
 # ways to look for the top: a grid of at most 1000 evaluations, 1000 random guesses, and 50 steps uphill along the
 # derivative $\partial Q / \partial a$ (each costs a pass forward and one backward, whatever $n$ is). The height is shown as a
 # share of the way from an average action (0) to the best one (1).
+#
+# **Bet first.**
+
+# %%
+bet("06 guesses", "32 motors, 1000 guesses: how far up does the best one get?", between=(0, 1))
 
 
 # %%
@@ -111,6 +143,8 @@ for label, search, line in [
     tops = [[1.8 * torch.rand(n, generator=generator) - 0.9 for _ in range(20)] for n in sizes]
     found = [torch.stack([search(len(top), top) for top in many]).mean() for many in tops]
     plt.plot(sizes, found, line, label=label)
+    if search is by_guessing:
+        settle("06 guesses", found[-1], plt.gca())
 plt.xscale("log", base=2)
 plt.xticks(sizes, sizes)
 plt.xlabel("action dimensions n")
@@ -656,6 +690,15 @@ plt.show()
 # only eight different actions have ever been tried. The true value of every action is 0. Between the
 # eight tried actions, though, a network has to guess, and the target asks it about the action it likes
 # best. *A few seconds.*
+#
+# **Bet first.** Rewards are 0, and all values are 0. Ten seeds with one critic: what is the *most* that any of them comes to believe, of 1?
+
+# %%
+bet(
+    "06 treasure",
+    "One critic, nothing ever pays: the largest value it believes in?",
+    between=(0, 1),
+)
 
 
 # %%
@@ -692,6 +735,7 @@ plt.xticks([s + 0.2 for s in seeds], seeds)
 plt.xlabel("seed")
 plt.ylabel("value of the favorite action")
 plt.title("A treasure where nobody has looked (the truth is 0)")
+settle("06 treasure", max(beliefs[1]), plt.gca())
 plt.ylim(top=1.3 * max(beliefs[1]))
 plt.legend(ncols=2, loc="upper left")
 plt.show()
@@ -1199,7 +1243,7 @@ for key, curve in again.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.sac.quiz_sac_clinic"
+# %% exercise="pgcourse.exercises.sac.quiz_sac_clinic.quiz_sac_clinic"
 
 # %% [markdown]
 # ### Treat a patient
@@ -1223,7 +1267,7 @@ for key, curve in again.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.sac.quiz_sac_treatment"
+# %% exercise="pgcourse.exercises.sac.quiz_sac_treatment.quiz_sac_treatment"
 
 # %% [markdown]
 # Treat one, with your own functions. *Up to a minute.*
@@ -1284,4 +1328,4 @@ plt.show()
 #   slow copy
 # - Pardo et al. 2018, [*Time Limits in Reinforcement Learning*](https://arxiv.org/abs/1712.00378)
 #
-# **Next:** lesson 7 returns to PPO, with a language model as the policy and a reward learned from people.
+# **Next:** [lesson 7](07_rlhf.ipynb) returns to PPO, with a language model as the policy and a reward learned from people.

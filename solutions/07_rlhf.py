@@ -50,6 +50,7 @@ import torch
 import torch.nn.functional as F
 
 from pgcourse import fast, plots, rlhf, text_plots, tiny_language
+from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.checks.own import own
 from pgcourse.estimators import gae, leave_one_out_baseline
@@ -58,6 +59,7 @@ from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
 from pgcourse.pretraining import load_language_model, train_language_model
+from pgcourse.recall import recall
 from pgcourse.reward_model import (
     best_of_n,
     calibration,
@@ -75,6 +77,37 @@ from pgcourse.votes import judge_texts, prefers_first, ratings
 
 plots.style()
 torch.set_num_threads(1)
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `load_language_model()`, `train_language_model` | a small transformer that has learned to write; its training |
+# | `encode`, `decode`, `VOCABULARY`, `END_ID`, `PAD_ID`, `MAX_ANSWER` | words to numbers and back; the numbers of `<end>` and of padding; the longest answer in tokens |
+# | `sample_prompts(n, generator)` | `n` beginnings of conversations |
+# | `generate(model, prompts, max_new, end, generator)` | samples answers: tokens `[B, T]`, and a mask that is `True` on the answer |
+# | `as_rollout(tokens, mask, …)` | turns `[B, T]` tensors into the time-major rollout of lesson 5 |
+# | `collect_votes`, `prefers_first`, `ratings`, `judge_texts` | people's votes on pairs of answers, from human ratings of words |
+# | `train_reward_model`, `load_reward_model`, `scalar_model_from`, `calibration`, `ceiling`, `understands_not`, `best_of_n` | the reward model, and measures of how good it is |
+# | `rlhf`, `tiny_language`, `ppo` | the training loop; a language small enough to enumerate; lesson 5's module |
+# | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
+# | `Adam`, `Collector`, `text_plots` | as in lesson 5; colored text and tables |
+# | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("07")
+
+# %% [markdown]
+# And three questions from lesson 5, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("07")
 
 # %% [markdown]
 # ## The same table, filled in again
@@ -155,7 +188,7 @@ text_plots.table(
 #
 # </details>
 
-# %% exercise="pgcourse.checks.rlhf.quiz_mapping"
+# %% exercise="pgcourse.exercises.rlhf.quiz_mapping.quiz_mapping"
 
 # %% [markdown]
 # ## A language model
@@ -855,8 +888,12 @@ text_plots.table(
 # </details>
 
 # %%
+bet("07 words", "Which share of the KL do the three dearest words take?", between=(0, 1))
+
+# %%
 paid = rlhf.kl_by_word(trained.actor, language_model)
 total = sum(row["kl"] for row in paid)
+settle("07 words", sum(row["kl"] for row in paid[:3]) / total)
 text_plots.table(
     (
         "word",
@@ -1230,6 +1267,13 @@ for mistake_, kls_ in figures.items():
 #
 # *About 5 seconds.*
 
+# %%
+bet(
+    "07 arrive",
+    "Which arrives at π*, or comes nearest?",
+    among=[f"{k} in the {place}" for place in ("reward", "loss") for k in ("k1", "k2", "k3")],
+)
+
 
 # %%
 estimates = {
@@ -1272,6 +1316,7 @@ plt.xscale("log")
 plt.xlim(1e-4, 100)
 plt.xlabel("KL to the optimum (nats, log scale; less is better)")
 plt.title("Where six ways to charge for the KL end")
+settle("07 arrive", min(lab, key=lab.get))
 plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
@@ -1390,13 +1435,16 @@ assert max(rows["k2 in the reward"][1], rows["k3 in the reward"][1]) < 0.5
 # %% [markdown]
 # ### Exercise: `grpo_advantages` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint</summary>
 #
-# Axis 0 runs over the answers to one prompt. What happens where all of them score the same?
+# Axis 0 runs over the answers to one prompt, axis 1 over the prompts. Give it an easy prompt and a hard one: may the one change the
+# advantages of the answers to the other?
 #
 # </details>
 
-# %% exercise="pgcourse.estimators.grpo_advantages"
+# %% exercise="pgcourse.estimators.grpo_advantages" broken="spread of the whole batch"
 
 # %% [markdown]
 # Between the two as published lie *two* differences: the division by the spread, and the KL, which RLOO has as k1 in the reward and GRPO as k3 in the loss.
@@ -1718,3 +1766,5 @@ assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends_)
 #
 # **This was the last lesson.** From a bandit with two arms to a language model, one formula has done the work: make more probable what
 # turned out better than expected.
+#
+# This was the last lesson. All of it on one page, with every symbol and paper: [the course on one page](../course/README.md).

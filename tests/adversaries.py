@@ -135,7 +135,7 @@ return Act()
         "from pgcourse.estimators import score_step as right\nreturn right(theta, action, ret, lr)"
     ),
     "import of the checks": inside(
-        "from pgcourse.checks.policy_gradient_theorem import EXERCISES\n"
+        "from pgcourse.exercises.policy_gradient_theorem import EXERCISES\n"
         "return EXERCISES[2].reference(theta, action, ret, lr)"
     ),
     "import of the students": inside(

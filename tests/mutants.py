@@ -114,7 +114,7 @@ class Judge:
 
     def __init__(self, exercise):
         self.exercise = exercise
-        self.rights = (exercise.reference, *exercise.accept)
+        self.rights = exercise.rights
         inputs = [[exercise.inputs(i, seed) for i in range(len(exercise.cases))] for seed in SEEDS]
         self.fixed = [
             i
@@ -263,7 +263,10 @@ OUTSIDE = {  # exercise: ((part of the survivor, why no input of the contract te
         ("log_std ⟶ log_std.clamp(-100, 100)", "no standard deviation is e^100"),
         ("-log_std ⟶ (-log_std).clamp(-100, 100)", "no standard deviation is e^100"),
     ),
-    "normalize_advantage": (("1e-08", "the epsilon is a convention: any small one is right"),),
+    "normalize_advantage": (
+        ("1e-08", "the epsilon is a convention: any small one is right"),
+        ("kept ⟶ kept + 1", "a shift leaves the standard deviation as it is, up to rounding"),
+    ),
     "approx_kl": (("log_rho ⟶ log_rho.clamp(-100, 100)", "no policy changes by a factor e^100"),),
 }
 

@@ -6,6 +6,7 @@ import random
 import re
 import site
 import socket
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from pgcourse.classroom import gradebook, sandbox
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.grade import grade_class
 from pgcourse.classroom.warm import Limits, close_worker
-from tests import adversaries, classes
+from tests import adversaries, classes, intruders
 
 MARKER = str(random.randrange(10**6, 10**7))
+CHEATS = adversaries.CHEATS | intruders.CHEATS
+HONEST = adversaries.HONEST | intruders.HONEST
 HONEST_PEOPLE = ("aaa", "mmm", "zzz")  # graded before, between and after the others
 
 
@@ -67,8 +70,8 @@ def cheated(tmp_path_factory):
 
     for name in HONEST_PEOPLE:
         classes.hand_in(root, name, classes.to_bytes(classes.notebook()))
-    cells = adversaries.CHEATS | adversaries.HONEST
-    cells |= {"hard-coded": hard_coded(), "hard-coded, the first": hard_coded(slice(2))}
+    cells = CHEATS | HONEST | {"hard-coded": hard_coded()}
+    cells["hard-coded, the first"] = hard_coded(slice(2))
     for name, cell in cells.items():
         nb = classes.notebook({"score_step": text(cell)})
         classes.hand_in(root, slug(name), classes.to_bytes(nb))
@@ -83,6 +86,7 @@ def cheated(tmp_path_factory):
         "files": (before, (tree(root), startup_files())),
         "connections": [accepts(listener), accepts(abstract)],
         "processes": processes(MARKER),
+        "left": [*left_behind()],
     }
     return root, classes.scores(root), rows, seen
 
@@ -103,6 +107,14 @@ def startup_files():
     return sorted(
         str(p) for place in places for p in (*place.glob("*custom*"), *place.glob("*/startup/*"))
     )
+
+
+def left_behind():
+    """What has a name that only `intruders` give, where anybody may write."""
+    for place in {"/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir()}:
+        for entry in os.scandir(place):
+            if MARKER in entry.name or entry.name in ("d", "x" * 255, "\udcff" * 200):
+                yield entry.path
 
 
 def tags_of(text):
@@ -135,10 +147,10 @@ def processes(word):
 
 
 def test_there_are_enough_of_them():
-    assert len(adversaries.CHEATS) + len(adversaries.NOTEBOOKS) + 1 >= 50
+    assert len(CHEATS) + len(adversaries.NOTEBOOKS) + 1 >= 100
 
 
-@pytest.mark.parametrize("name", [*adversaries.CHEATS, "hard-coded", "hard-coded, the first"])
+@pytest.mark.parametrize("name", [*CHEATS, "hard-coded", "hard-coded, the first"])
 def test_a_cheat_earns_nothing(cheated, name):
     _, scores, _, _ = cheated
     assert scores[slug(name)] == classes.FULL | {"score_step": 0.0}
@@ -150,7 +162,7 @@ def test_what_is_done_to_the_notebook_counts_for_nothing(cheated, name):
     assert scores[f"nb-{slug(name)}"] == classes.FULL | {"score_step": 0.0}
 
 
-@pytest.mark.parametrize("name", adversaries.HONEST)
+@pytest.mark.parametrize("name", HONEST)
 def test_right_code_earns_its_points_whatever_else_it_does(cheated, name):
     _, scores, _, _ = cheated
     assert scores[slug(name)] == classes.FULL
@@ -182,6 +194,11 @@ def test_nobody_came_out(cheated):
 def test_no_process_survives(cheated):
     _, _, _, seen = cheated
     assert seen["processes"] == []
+
+
+def test_nothing_is_left_for_the_next(cheated):
+    _, _, _, seen = cheated
+    assert seen["left"] == []
 
 
 def test_the_report_says_how_they_were_isolated(cheated):

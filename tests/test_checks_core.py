@@ -483,3 +483,47 @@ def test_a_constant_that_is_not_detached_costs_a_share_and_not_all(exercise):
     exec(text, space)
     verdict = judge(space[exercise])
     assert 0 < verdict.points - verdict.score <= 0.2 * verdict.points, verdict
+
+
+def test_after_the_third_failure_in_a_row_the_card_says_what_helps(monkeypatch, capsys):
+    from pgcourse.checks import CheckFailed, check, core, get
+
+    monkeypatch.setattr(core, "FAILED", {})
+    right = get("softmax").reference
+
+    def softmax(theta):
+        return theta
+
+    def said():
+        try:
+            check(softmax)
+        except CheckFailed:
+            pass
+        return "Stuck? Unfold the next hint" in capsys.readouterr().out
+
+    assert [said() for _ in range(3)] == [False, False, True]
+    check(right)
+    capsys.readouterr()
+    assert not said()  # a right one in between: from the beginning
+    assert [said() for _ in range(2)] == [False, True]
+    monkeypatch.setenv("PGCOURSE_SEED", "secret")
+    assert not said()
+
+
+def test_the_stuck_card_links_to_the_solved_lesson(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from pgcourse.checks import core, get, judge
+
+    verdict = judge(lambda theta: theta, "softmax")
+    monkeypatch.setattr(core, "FAILED", {"softmax": 2})
+    (tmp_path / "course").mkdir()
+    monkeypatch.chdir(tmp_path / "course")
+    words = core.stuck(verdict, core.VISIBLE_SEED)
+    assert "solutions/" not in words and "ask somebody" in words  # a class without them
+    (tmp_path / "solutions").mkdir()
+    (tmp_path / "solutions" / "01_policy_gradient_theorem.ipynb").touch()
+    words = core.stuck(verdict, core.VISIBLE_SEED)
+    shown = replace(verdict, stuck=words)._repr_html_()
+    assert "<a href='../solutions/01_policy_gradient_theorem.ipynb'>" in shown
+    assert get("softmax").lesson == "01_policy_gradient_theorem"

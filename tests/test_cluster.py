@@ -40,6 +40,40 @@ def test_a_cluster_of_two_of_which_one_is_killed(tmp_path):
     assert classes.scores(root) == expected
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "end, said",
+    [
+        (lambda cluster: cluster.close(), "scheduler is gone. What was graded is kept"),
+        (lambda cluster: cluster.scale(0), "has no worker"),
+    ],
+)
+def test_a_cluster_that_goes_is_a_sentence_and_nothing_is_lost(tmp_path, monkeypatch, end, said):
+    monkeypatch.setattr("pgcourse.classroom.grade.PATIENCE", 5)
+    monkeypatch.setattr("pgcourse.classroom.grade.LONG", 2)
+    root = classes.make(tmp_path / "class")
+    for i in range(6):
+        classes.hand_in(root, f"student-{i}", to_bytes(notebook()))
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+
+        def tell(done, total, row):
+            if done == 1:
+                end(cluster)
+
+        with pytest.raises(ClassError, match=said):
+            grade_class(root, LESSON, scheduler=cluster.scheduler_address, tell=tell)
+    assert FULL in classes.scores(root).values()
+
+
+def test_tls_without_its_files_is_a_sentence(tmp_path):
+    root = classes.make(tmp_path / "class")
+    classes.hand_in(root, "ada", to_bytes(notebook()))
+    with pytest.raises(ClassError, match="TLS expects"):
+        grade_class(root, LESSON, scheduler="tls://127.0.0.1:9")
+
+
 def test_a_scheduler_that_is_not_there_is_named(tmp_path, monkeypatch):
     root = classes.make(tmp_path / "class")
     classes.hand_in(root, "ada", to_bytes(notebook()))

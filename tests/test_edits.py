@@ -1,6 +1,7 @@
 """A mistake as an edit: what a fragment matches, what is compiled, and how a wrong function gets its name."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -130,6 +131,20 @@ def test_a_name_must_hold_on_a_second_seed():
         return wrong(width=width)(x, y, clip)
 
     assert judge(fn, EXERCISE).pitfall == "off"
+
+
+def test_a_number_that_changes_nothing_is_no_mistake():
+    far = edit("width = 1.0", "x = x.clamp(-{limit=1}, {limit=1})\nwidth = 1.0")
+    clamped = mistake(
+        "clamped", "x ends at {limit:.3g}.", far, also=((edit("/ 2", "", of="half_width"), far),)
+    )
+    exercise = replace(EXERCISE, mistakes=[clamped])
+    assert judge(wrong(half=1.0), exercise).pitfall != "clamped"
+
+    def both(x, y, clip):
+        return wrong(half=1.0)(x.clamp(-0.9, 0.9), y, clip)
+
+    assert "x ends at 0.9." in judge(both, exercise).message
 
 
 def test_nan_alone_proves_nothing():

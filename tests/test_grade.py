@@ -710,3 +710,18 @@ def test_ctrl_c_ends_it_in_one_line(seconds, tmp_path):
         for _ in range(100):
             os.killpg(process.pid, 0)
             time.sleep(0.1)
+
+
+def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
+    """Importing torch runs strings; an interrupt inside of one is remembered by CPython until it exits."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from pgcourse import cli\n"
+        "def command():\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "cli.COMMANDS['interrupted'] = ('__main__', 'command', '')\n"
+        "cli.app(['interrupted'])\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert (process.returncode, process.stderr) == (130, "Interrupted.\n")

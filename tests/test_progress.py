@@ -66,3 +66,34 @@ def test_where_nothing_isolates_it_is_said(saved_lesson, root, monkeypatch):
     monkeypatch.setattr(room, "judged", lambda *_: ({}, "bubblewrap"))
     progress(saved_lesson, root, warn=said.append)
     assert len(said) == 1
+
+
+def test_a_folder_as_nbgrader_lays_it_is_judged_where_one_stands(
+    saved_lesson, root, tmp_path, monkeypatch
+):
+    from typer.testing import CliRunner
+
+    place = tmp_path / "course" / LESSON
+    place.mkdir(parents=True)
+    data = (saved_lesson / f"{LESSON}.ipynb").read_bytes()
+    (place / f"{LESSON}.ipynb").write_bytes(data)
+    rows = progress(place.parent, root)
+    assert rows == progress(saved_lesson, root) and {"passed", "tried"} < {r.state for r in rows}
+    (tmp_path / "empty").mkdir()
+    app, asked = typer.Typer(), []
+    app.command()(room.command)
+    monkeypatch.setattr(room, "progress", lambda folder, **_: asked.append(folder) or [])
+    for folder in (place.parent, place, tmp_path / "empty"):  # a lesson's own; one without any
+        monkeypatch.chdir(folder)
+        assert CliRunner().invoke(app, []).exit_code == 0
+    assert asked == [place.parent, place, room.ROOT / "course"]
+
+
+def test_an_installed_package_has_the_lessons_inside(saved_lesson, root, tmp_path):
+    (tmp_path / "site-packages" / "pgcourse").mkdir(parents=True)
+    inside = tmp_path / "site-packages" / "pgcourse" / "solutions"
+    inside.symlink_to(root / "solutions")  # where the wheel puts them
+    rows = progress(tmp_path / "nothing saved", tmp_path / "site-packages")
+    assert {row.state for row in rows} == {"not yet"}
+    with pytest.raises(FileNotFoundError):
+        progress(saved_lesson, tmp_path / "elsewhere")

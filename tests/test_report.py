@@ -1,19 +1,25 @@
 """The report of a class: the scores of the gradebook, the mistakes, who was not graded and why."""
 
+import base64
 import csv
+import hashlib
+import html
 import io
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from pgcourse.checks import get
-from pgcourse.classroom import report
+from pgcourse.classroom import books, report
+from pgcourse.classroom import report_page as page
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.grade import grade_class
-from pgcourse.classroom.gradebook import ClassError, Store
+from pgcourse.classroom.gradebook import ClassError, Classroom, Store
 from pgcourse.classroom.students import text_of
 from tests import classes
 from tests.classes import LESSON, MOST, notebook, to_bytes
@@ -82,10 +88,231 @@ def test_the_csv_is_one_line_a_student(root):
     assert not any(v.startswith("=") for r in rows for v in r.values())
 
 
+def text_of_page(root):
+    return page.to_html(report.read(root, LESSON))
+
+
 def test_the_page_is_self_contained_and_escaped(root):
-    page = report.to_html(report.read(root, LESSON))
-    assert "<script" not in page and "http" not in page and "src=" not in page
-    assert "isolation: " in page and "sign <b>3</b>" in page and "damaged" in page
+    text = text_of_page(root)
+    sorter = (page.TEMPLATES / "report" / "sortable.js").read_text().strip()
+    assert text.count("<script") == 1 and f"<script>{sorter}</script>" in text
+    digest = base64.b64encode(hashlib.sha256(sorter.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+    rest = text.replace(sorter, "")
+    assert "http:" not in rest and "https:" not in rest and "src=" not in rest
+    assert html.escape(f"=cmd {EVIL.replace('/', '')}") in text and "alert(1)</" not in text
+    assert "isolation: " in text and "damaged" in text
+
+
+def test_the_page_answers_the_first_questions_first(root):
+    headings = re.findall("<h2>(.*?)</h2>", text_of_page(root))
+    assert headings == [
+        "What the class did not understand",
+        "Who needs help",
+        "Each exercise",
+        "Who is missing, and why",
+        "Points",
+        "Students by mistake",
+        "All lessons, side by side",
+    ]
+
+
+def test_a_misconception_has_its_sentence_and_what_was_written_without_names(root):
+    found = report.read(root, LESSON)
+    (sign,) = found.misconceptions()
+    assert sign.name == "sign" and [*sign.where] == ["grad_log_softmax"] and len(sign.people) == 3
+    assert sign.sentence == next(
+        p.says for p in get("grad_log_softmax").pitfalls if p.name == "sign"
+    )
+    ((exercise, text),) = page.examples(sign, found)  # the three wrote the same
+    assert exercise == "grad_log_softmax" and "def grad_log_softmax" in text
+    assert '"""' not in text and str(page.escape(text)) in text_of_page(root)
+
+
+def person(name, verdicts=(), total=1.0, shares=(), why="", **more):
+    verdicts = {
+        e: {"passed": False, "pitfall": m, "score": 0.0, "points": 1, "message": f"It is {m}."}
+        for e, m in dict(verdicts).items()
+    }
+    book = None if why else total
+    return report.Person(name, verdicts, {}, book, 0.0, 0.0, 1, why, "", "", dict(shares), **more)
+
+
+def test_one_misconception_in_several_exercises_is_one():
+    people = [
+        person("a", {"f": "sign", "g": "sign"}),
+        person("b", {"g": "sign", "f": None}),
+        person("c", {"f": "not written", "g": None}),
+    ]
+    found = report.Report("x", {"f": 1, "g": 1}, people, []).misconceptions()
+    assert [(m.name, [*m.where], [p.name for p in m.people]) for m in found] == [
+        ("sign", ["g", "f"], ["a", "b"]),
+        ("another mistake", ["f"], ["b"]),
+        ("another mistake", ["g"], ["c"]),
+    ]
+
+
+def test_examples_say_nothing_of_their_author(tmp_path):
+    text = '# by Jane\ndef f(x):\n    """Jane\'s."""\n    # Jane\n    return x'
+    assert page.without_author(text) == "def f(x):\n    return x"
+    assert page.without_author("def f(:") == "" and page.without_author("(" * 5000) == ""
+    people = []
+    for name, answer in (
+        ("jane", "jane = 1"),
+        ("john", "x = 2"),
+        ("joan", "x = 3"),
+        ("jon", "x = 4"),
+    ):
+        (tmp_path / name).mkdir()
+        cells = [
+            {"cell_type": "code", "source": answer, "metadata": {"nbgrader": {"grade_id": "f"}}}
+        ]
+        (tmp_path / name / "x.ipynb").write_text(page.json.dumps({"cells": cells}))
+        people.append(person(name, {"f": "sign"}, folder=tmp_path / name))
+    found = report.Report("x", {"f": 1}, people, [])
+    texts = {text for _, text in page.examples(found.misconceptions()[0], found)}
+    assert len(texts) == 2 and texts < {"x = 2", "x = 3", "x = 4"}
+
+
+@pytest.mark.parametrize(
+    "total, shares, verdicts, before, signs",
+    [
+        (4.0, {}, {}, {}, ["40% of the points"]),
+        (5.0, {"01": 0.5}, {}, {}, []),
+        (6.0, {"01": 0.9, "02": 0.9}, {}, {}, ["fell from 90% to 60%"]),
+        (6.0, {"01": 0.8}, {}, {}, []),
+        (6.0, {"09": 1.0}, {}, {}, []),  # a later lesson
+        (9.0, {}, {"f": "sign"}, {"01": "sign"}, ["again “sign”, as in 01"]),
+        (9.0, {}, {"f": "sign"}, {"01": "scale", "05": "sign", "06": "sign"}, []),
+        (9.0, {}, {"f": "not written"}, {"01": "not written"}, []),
+    ],
+)
+def test_who_needs_help(total, shares, verdicts, before, signs):
+    one = person("a", verdicts, total, shares)
+    earlier = {
+        lesson: {"exercises": {"e": {"passed": False, "pitfall": name}}}
+        for lesson, name in before.items()
+    }
+    report.look_for_help(one, "05", 10.0, earlier)
+    assert one.help == signs
+
+
+def test_who_has_the_fewest_points_comes_first_and_who_is_missing_is_not_in_need():
+    people = [person("a", total=3.0), person("b", total=1.0), person("c", why="not graded yet")]
+    for one in people:
+        report.look_for_help(one, "05", 10.0, {})
+    found = report.Report("05", {"f": 10.0}, people, [])
+    assert [p.name for p in found.in_need] == ["b", "a"]
+    assert [p.name for p in found.missing] == ["c"]
+
+
+def luminance(color):
+    """WCAG 2's relative luminance of #rrggbb."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a, b):
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_whatever_is_read_has_contrast_in_the_light_and_in_the_dark(root):
+    text = text_of_page(root)
+    style = re.search("<style>(.*?)</style>", text, re.S)[1]
+    themes = [
+        dict(re.findall(r"--(\w+): (#\w{6})", t)) for t in re.findall(":root {(.*?)}", style, re.S)
+    ]
+    assert len(themes) == 2 and themes[0].keys() == themes[1].keys()
+    # no other color is on the page: not in the style, not in an element, not in a picture
+    rules = re.sub(":root {.*?}", "", style, flags=re.S) + " ".join(
+        re.findall('style="(.*?)"', text)
+    )
+    assert not re.search(r"#[0-9a-f]{3}|rgb|opacity: 0?\.", rules, re.I)
+    used = set(re.findall(r"(?<![-\w])color: (?:var\(--(\w+)\)|inherit)", rules)) - {""}
+    paper = set(re.findall(r"background: var\(--(\w+)\)", rules))
+    assert used == {"ink", "soft", "link", "low"} and paper == {"paper", "panel", "chip"}
+    for words in re.findall('<text [^>]*style="(.*?)"', text):
+        assert "fill: var(--ink)" in words
+    for theme in themes:
+        for ink, under in [
+            *((i, "paper") for i in used),
+            ("ink", "panel"),
+            ("soft", "panel"),
+            ("ink", "chip"),
+        ]:
+            assert contrast(theme[ink], theme[under]) >= 4.5, (ink, under)
+        for bar in page.KINDS:  # WCAG 2 asks 3:1 of what is no text
+            assert contrast(theme[bar], theme["paper"]) >= 3, bar
+
+
+def test_points_are_nbgraders_however_they_came_about(root):
+    """Graded by hand, bonus, a maximum that was edited, waiting for a person."""
+    room = Classroom(root)
+    with room.gradebook() as book:
+        grades = {g.name: g for g in book.find_submission(LESSON, "ada").notebooks[0].grades}
+        softmax, step = grades["check_softmax"], grades["check_score_step"]
+        before = [
+            (g, g.manual_score, g.extra_credit, g.needs_manual_grade) for g in (softmax, step)
+        ]
+        most = softmax.cell.max_score
+        softmax.manual_score, softmax.extra_credit, step.needs_manual_grade = 1.0, 2.5, True
+        softmax.cell.max_score = 20.0
+        book.db.commit()
+        try:
+            found = report.read(root, LESSON)
+            book.db.expire_all()
+            submission = book.find_submission(LESSON, "ada")
+            ada = next(p for p in found.people if p.name == "ada")
+            assert (ada.book, found.most) == (submission.score, submission.max_score)
+            assert ada.scores["softmax"] == 3.5 and found.points["softmax"] == 20.0
+            assert ada.scores["score_step"] is None and "by hand" in page.to_html(found)
+        finally:
+            for grade, *values in before:
+                grade.manual_score, grade.extra_credit, grade.needs_manual_grade = values
+            softmax.cell.max_score = most
+            book.db.commit()
+
+
+def test_all_lessons_are_side_by_side(root):
+    found = report.read(root, LESSON)
+    assert [lesson.name for lesson in found.lessons] == [LESSON]
+    ada = next(p for p in found.people if p.name == "ada")
+    assert ada.shares == {LESSON: 1.0}
+    lessons = [*found.lessons, replace(found.lessons[0], name="02_$x$<b>")]
+    people = [replace(p, shares={lesson.name: 0.5 for lesson in lessons}) for p in found.people]
+    text = page.to_html(replace(found, lessons=lessons, people=people))
+    assert text.count("<svg") == 2 and text.count(">50%</td>") == 2 * len(people)
+    assert "02_<wbr>$x$&lt;b&gt;" in text
+
+
+def test_who_handed_in_nothing_is_missing(root):
+    with Classroom(root).gradebook() as book:
+        book.add_student("zoe")
+        try:
+            why = {p.name: p.why for p in report.read(root, LESSON).people if p.why}
+        finally:
+            book.remove_student("zoe")
+    assert why["zoe"] == "nothing was handed in" and len(why) == 3
+
+
+def test_links_lead_to_feedback_and_submissions(root):
+    folder = root / "feedback" / "ben" / LESSON
+    folder.mkdir(parents=True)
+    (folder / f"{LESSON}.html").write_text("…")
+    people = {p.name: p for p in report.read(root, LESSON).people}
+    assert people["ben"].feedback == f"../feedback/ben/{LESSON}/{LESSON}.html"
+    assert people["ada"].feedback == "" and people["ada"].submission == f"../submitted/ada/{LESSON}"
+    cmd = next(p for name, p in people.items() if name.startswith("=cmd"))
+    assert cmd.submission == f"../submitted/%3Dcmd%20%3Cscript%3Ealert%281%29%3Cscript%3E/{LESSON}"
+
+
+def test_the_books_sums_are_nbgraders(root):
+    with Classroom(root).gradebook() as book:
+        mine = {n: (e["score"], e["when"]) for n, e in books.in_the_book(book)[LESSON].items()}
+        theirs = {s.student.id: (s.score, s.timestamp) for s in book.assignment_submissions(LESSON)}
+    assert mine == theirs and len(mine) == 4
 
 
 def test_not_isolated_is_said_loudly(root):
@@ -93,7 +320,7 @@ def test_not_isolated_is_said_loudly(root):
     before = store.read("ada")
     store.write("ada", before | {"isolation": "NOT ISOLATED"})
     try:
-        assert "class='warning'" in report.to_html(report.read(root, LESSON))
+        assert 'class="warning"' in text_of_page(root)
     finally:
         store.write("ada", before)
 

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -32,6 +33,10 @@ from pgcourse.checks.signs import tells
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
 CARRIED = "which it calls, breaks it. It was judged with a right one."
+FAILED, PATIENCE = (
+    {},
+    3,
+)  # checks in a row of an exercise that did not pass; after how many to say what helps
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 
 
@@ -303,6 +308,7 @@ class Verdict:
     earned  : {part: True, False, or None where it was not counted: the first part is wrong}
     example : the smallest case that shows it; "" in a graded run, whose inputs are secret
     where   : the line in the learner's own text (checks.where.Located), None if not looked for or found
+    stuck   : what to do after several checks that did not pass
     """
 
     exercise: Exercise
@@ -315,6 +321,7 @@ class Verdict:
     why: str = ""
     traceback: str = ""
     where: object = None
+    stuck: str = ""
 
     @property
     def points(self):
@@ -336,7 +343,8 @@ class Verdict:
             return f"{self.headline}\n{self.message}" if self.carried else self.headline
         parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
         where = str(self.where) if self.where else ""
-        lines = [self.headline, self.message, self.example, self.why, where, f"Parts: {parts}"]
+        lines = [self.headline, self.message, self.example, self.why, where, self.stuck]
+        lines.append(f"Parts: {parts}")
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
 
     __repr__ = __str__
@@ -354,6 +362,12 @@ class Verdict:
                 rows.append(f"<i>{html.escape(self.why)}</i>")
             if self.where:
                 rows.append(self.where._repr_html_())
+            if self.stuck:
+                solved = f"solutions/{self.exercise.lesson}.ipynb"
+                text = html.escape(self.stuck).replace(
+                    solved, f"<a href='../{solved}'>{solved}</a>"
+                )
+                rows.append(f"<b>{text[:6]}</b>{text[6:]}")
             parts = " &nbsp; ".join(
                 f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
             )
@@ -445,6 +459,7 @@ def check(fn, exercise=None):
     raises : CheckFailed (an AssertionError with the verdict on it) if nothing was earned
     """
     verdict, seen, seed = judged(fn, exercise)
+    verdict = replace(verdict, stuck=stuck(verdict, seed))
     card = show_card(verdict)
     if str(seed) == VISIBLE_SEED:
         where = find(fn, verdict, seed, seen)
@@ -454,6 +469,25 @@ def check(fn, exercise=None):
     if verdict.score == 0:
         raise CheckFailed(verdict)
     return float(min(max(verdict.score, 0.0), verdict.points))
+
+
+def stuck(verdict, seed):
+    """What to do next, from the third check in a row on that does not pass; "" before."""
+    name = verdict.exercise.name
+    written = verdict.pitfall not in ("not written", "not a function")
+    FAILED[name] = 0 if verdict.passed else FAILED.get(name, 0) + written
+    if FAILED[name] < PATIENCE or not written or str(seed) != VISIBLE_SEED:
+        return ""
+    solved = f"solutions/{verdict.exercise.lesson}.ipynb"
+    last = (
+        f"read {name} in {solved}, close that, and write it from memory"
+        if Path("..", solved).is_file()
+        else "ask somebody to explain it"
+    )
+    return (
+        "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
+        f"function makes of it, line by line. If it stays dark, {last}."
+    )
 
 
 def show_card(verdict):

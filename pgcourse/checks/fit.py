@@ -1,5 +1,6 @@
 """Numbers in a mistake that are solved from what a function did: its window, its epsilon, its factor."""
 
+import inspect
 import itertools
 import math
 
@@ -150,8 +151,8 @@ def with_holes(mistake, version):
     names = {name: f"hole_{name}" for name in mistake.holes}
     examples = {names[name]: x for name, x in mistake.holes.items()}
     fn = compiled(mistake.reference, [fill(e, names) for e in version], space=examples)
-    edited = {fn.__globals__[e.of] for e in version if e.of}
-    spaces = [f.__globals__ for f in (fn, *edited)]
+    own = inspect.unwrap(fn).__globals__  # a decorated function has another module's
+    spaces = [own, *(inspect.unwrap(own[e.of]).__globals__ for e in version if e.of)]
 
     def put(h):
         for space in spaces:

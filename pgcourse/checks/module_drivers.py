@@ -154,6 +154,7 @@ def push_gradients(fn, args, grad):
             (p, g) for p, g in zip(local.parameters(), gradients, strict=True) if g is not None
         ]
         sum((p * g).sum() for p, g in reached).backward()
+        optimizer.pushed = [p.grad for p in local.parameters()]  # kept: nothing else may lie there
         fn(local, shared, optimizer)
         after.append(shared.values())
     grads = [p.grad for local in workers for p in local.parameters()]
@@ -175,11 +176,11 @@ class Watched(Descent):
 
     def __init__(self, params, lr, workers, separate):
         super().__init__(params, lr)
-        self.workers, self.separate, self.reached = workers, separate, 0
+        self.workers, self.separate, self.reached, self.pushed = workers, separate, 0, []
 
     def step(self):
         mine = {p.grad.data_ptr() for p in self.param_groups[0]["params"] if p.grad is not None}
-        theirs = (p.grad for local in self.workers for p in local.parameters())
+        theirs = [p.grad for local in self.workers for p in local.parameters()] + self.pushed
         self.separate.append(not any(g is not None and g.data_ptr() in mine for g in theirs))
         self.reached = sum(p.grad is not None for p in self.param_groups[0]["params"])
         super().step()
@@ -191,11 +192,10 @@ def stack(layers, buffers):
     The last one inside has the buffers, and with them a parameter that belongs to no layer.
     """
     net = nn.Sequential()
-    with torch.random.fork_rng(devices=()):  # nn.Linear draws first weights
-        for weight, bias in layers:
-            linear = nn.Linear(*reversed(weight.shape))
-            linear.weight.data, linear.bias.data = weight.detach().clone(), bias.detach().clone()
-            net.extend([linear, nn.Tanh()])
+    for weight, bias in layers:
+        linear = nn.Linear(*reversed(weight.shape), device="meta")  # draws no first weights
+        linear.weight, linear.bias = (nn.Parameter(x.detach().clone()) for x in (weight, bias))
+        net.extend([linear, nn.Tanh()])
     for i, x in enumerate(buffers):
         net[-1].register_buffer(f"buffer{i}", x.detach().clone())
     if buffers:
@@ -218,34 +218,40 @@ def follow(fn, args, grad):
     for p in online.parameters():
         p.grad = torch.ones_like(p)  # what the optimizer's step has left
     written = [*target.parameters()]
-    moved = [x.detach().clone() for x in (*online.parameters(), *online.buffers())]
-    parameters, buffers = [], []
+    fast = [*online.parameters(), *online.buffers()]
+    moved = [x.detach().clone() for x in fast]
+    kept = []
     for tau in args["taus"]:
         fn(target, online, tau)
         with torch.no_grad():
-            for x in (*online.parameters(), *online.buffers(), *moved):
+            for x in (*fast, *moved):
                 x += args["move"] if x.is_floating_point() else 1
-        parameters.append([x.detach().clone() for x in target.parameters()])
-        buffers.append([x.detach().clone() for x in target.buffers()])
-    here = {x.data_ptr() for x in (*target.parameters(), *target.buffers())}
-    there = [*online.parameters(), *online.buffers()]
-    apart = {
+        if args["keep"] != "apart":
+            kept.append([x.detach().clone() for x in getattr(target, args["keep"])()])
+    return kept or apart(target, online, written, moved, args["frozen"]), {}
+
+
+def apart(target, online, written, moved, frozen):
+    """What must not have happened to two networks, as {sentence: whether it is so}.
+
+    written, moved : the target's parameters before, and the numbers that the online network should have
+    """
+    mine, there = [*target.parameters()], [*online.parameters(), *online.buffers()]
+    here = {x.data_ptr() for x in (*mine, *target.buffers())}
+    return {
         "the online network is left alone": all(map(torch.equal, there, moved)),
         "the two share no memory": not any(x.data_ptr() in here for x in there),
-        "requires_grad is as before": all(
-            p.requires_grad != args["frozen"] for p in target.parameters()
-        )
+        "requires_grad is as before": all(p.requires_grad != frozen for p in mine)
         and all(p.requires_grad for p in online.parameters()),
-        "no graph hangs on the target": all(p.is_leaf for p in target.parameters()),
-        "the target keeps its parameter objects": len(written) == len([*target.parameters()])
-        and all(p is q for p, q in zip(written, target.parameters(), strict=False)),
+        "no graph hangs on the target": all(p.is_leaf for p in mine),
+        "the target keeps its parameter objects": len(written) == len(mine)
+        and all(p is q for p, q in zip(written, mine, strict=False)),
         "gradients are left alone": all(
             p.grad is not None and bool((p.grad == 1).all()) for p in online.parameters()
         )
-        and all(p.grad is None for p in target.parameters()),
+        and all(p.grad is None for p in mine if p.is_leaf),
         "train or eval is as before": target.training and online.training,
     }
-    return {"parameters": parameters, "buffers": buffers, "apart": apart}[args["keep"]], {}
 
 
 class Agent(nn.Module):

@@ -10,13 +10,14 @@ import contextlib
 import itertools
 import random
 import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
 
-from pgcourse.checks import drivers
+from pgcourse.checks import drivers, showing
 from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
-from pgcourse.checks.edits import Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
@@ -53,13 +54,18 @@ class Search:
             ran = sorted({*self.regular, *self.failing})
         elif 2 * len(ran) < len(self.regular):
             ran = self.regular
-        # A failing case with many numbers first: there nearly everything drops out at once.
-        self.ran = sorted(ran, key=lambda i: (i not in self.failing, -min(self.size(i), 12), i))
         self.inputs = {}
+        # A small failing case with some numbers first: there nearly everything drops out at once.
+        self.ran = sorted(
+            ran, key=lambda i: (i not in self.failing, -min(self.size(i), 3), self.cost(i), i)
+        )
 
     def size(self, i):
         numbers = vector(self.seen[i])
         return 0 if numbers is None else int(numbers.isfinite().sum())
+
+    def cost(self, i):
+        return showing.size(self.exercise.inputs(i, self.seed))
 
     def known(self, i, fn):
         return self.exercise.known_on(i, fn, self.seed)
@@ -140,7 +146,7 @@ def name(search):
     if found:
         return found
     if not set(search.failing) & set(search.regular):
-        return None, []
+        return (search.only_guards and on_another_convention(search)) or (None, [])
     plain = search.fault and search.fault.name in FACTS
     for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
         found = look(search)
@@ -203,7 +209,9 @@ def with_a_factor(search):
                     more = (
                         "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
                     )
-                    says = f"{left_open(m).says} Besides, {more}."
+                    # One number is proven with the factor; of several, some may not matter here.
+                    m_says = m.says if len(holes(m) or ()) < 2 else left_open(m).says
+                    says = f"{m_says} Besides, {more}."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
 
@@ -216,7 +224,7 @@ def on_another_convention(search):
         return None
     for convention in conventions:
         for m, version in versions:
-            fn = both(search, convention, version, m)
+            fn = both(search, (convention, version), m)
             if fn and search.does(fn) and search.holds(fn):
                 return Found(m.name, m.says, m.why, fn), search.ran
     return None
@@ -247,9 +255,10 @@ def fitted(search):
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
-            # Of several cases the numbers are sure; one alone may be smoother.
-            for n in (1,) if slow else (len(cases), 1):
-                found = fit(search, m, version, cases[:n])
+            # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
+            one = solved(search, m, version, cases[:1])
+            for found in (one,) if slow or not one else (solved(search, m, version, cases), one):
+                found = found and fit(search, m, version, *found)
                 if found:
                     return found, search.ran
     return None
@@ -260,8 +269,8 @@ def largest(seen):
     return 0 if numbers is None else numbers.nan_to_num(0, 0, 0).abs().max().item()
 
 
-def fit(search, m, version, cases):
-    """The mistake with its numbers solved from results (not gradients) of these cases, or None."""
+def solved(search, m, version, cases):
+    """(numbers, fn, put, run, wanted), solved from results (not gradients) of these cases, or None."""
     try:
         fn, put = with_holes(m, version)
     except (ValueError, SyntaxError):  # it does not go together with the convention
@@ -277,9 +286,12 @@ def fit(search, m, version, cases):
         return None if any(f is None for f in found) else torch.cat(found)
 
     h = solve(run, torch.cat(wanted), [*m.holes.values()])
-    if h is None:
-        return None
-    for rounded in roundings(run, torch.cat(wanted), h):
+    return None if h is None else (h, fn, put, run, torch.cat(wanted))
+
+
+def fit(search, m, version, h, fn, put, run, wanted):
+    """The mistake with its numbers, if it does with them what was seen in every case; or None."""
+    for rounded in roundings(run, wanted, h):
         put(rounded)
         if search.does(fn) and search.holds(fn):
             break
@@ -290,6 +302,10 @@ def fit(search, m, version, cases):
         put([y + 0.05 * abs(x) * (j == k) for k, y in enumerate(rounded)])
         if search.does(fn):
             known[hole] = Unknown(x)
+    rest = tuple(e for e in version if not HOLE.search(e.new))
+    if rest and all(isinstance(x, Unknown) for x in known.values()):  # a clip that clips nothing
+        if search.does(compiled(search.exercise.reference, rest)):
+            return None
     return replace(m, values=known, versions=(version,))
 
 
@@ -316,7 +332,9 @@ def generic_edits(exercise):
     if "generic" not in exercise.cached:
         reference = exercise.reference
         tree = function_tree(text_of(reference).head + text_of(reference).body)
-        few = itertools.islice(edits(tree), exercise.tries)
+        every = [*edits(tree)]
+        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little
+        few = sorted(every, key=lambda e: often[e.kind])[: exercise.tries]
         exercise.cached["generic"] = [
             (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
         ]
@@ -339,25 +357,31 @@ def edit_versions(search):
                     yield m, version
 
 
-def both(search, one, other, *mistakes):
-    """The function with both sets of edits, or None where they do not go together."""
+def both(search, parts, *mistakes):
+    """The function with all these sets of edits, or None where they do not go together in any order."""
     values = {k: x for m in mistakes for k, x in m.holes.items()}
-    one, other = ([fill(e, values) for e in edits] for edits in (one, other))
-    for order in ((*one, *other), (*other, *one)):
+    parts = [[fill(e, values) for e in edits] for edits in parts if edits]
+    for order in itertools.permutations(parts):
         with contextlib.suppress(ValueError, SyntaxError, KeyError):
-            return compiled(search.exercise.reference, order)
+            return compiled(search.exercise.reference, [*itertools.chain(*order)])
     return None
 
 
 def two_mistakes(search):
-    """Two of the exercise's mistakes at once: both are said, in the order of the list."""
+    """Two of the exercise's mistakes at once, under any right convention."""
     if search.exercise.tries < len(search.exercise.pitfalls):
         return None
+    conventions = ((), *search.exercise.accept_edits)
+    return next(filter(None, (two_on(search, convention) for convention in conventions)), None)
+
+
+def two_on(search, convention):
+    """Two mistakes on top of a convention: both are said, in the order of the list."""
     passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
     failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []
     for m, version in edit_versions(search):
-        fn = both(search, version, (), m)
+        fn = both(search, (convention, version), m)
         # What is right in a case must not be spoiled there by either of the two.
         if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
             does = [search.quick(fn, i) for i in failing]
@@ -370,7 +394,7 @@ def two_mistakes(search):
         if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
     )
     for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
-        fn = both(search, first, second, a, b)
+        fn = both(search, (convention, first, second), a, b)
         if fn and search.does(fn) and search.holds(fn):
             why = " ".join(filter(None, (a.why, b.why)))
             says = f"{left_open(a).says} And: {left_open(b).says}"
@@ -421,6 +445,8 @@ def in_one_part(search, earned):
             for m in exercise.pitfalls
             if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
         ]
+        if len(fit) > 1 and sum(map(search.tells_apart, cases)) < 2:
+            continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             return left_open(least), cases

@@ -29,6 +29,10 @@ class Signs:
     def wrong(self, case):
         return bool(difference(self.seen[case.name], self.expected[case.name], case))
 
+    def right_in(self, *names):
+        """Whether nothing is wrong in the cases of these names."""
+        return not any(self.wrong(case) for case in self.cases if case.name in names)
+
     @property
     def wrong_parts(self):
         """Names of the parts that are wrong, guards apart."""

@@ -47,6 +47,12 @@ from pgcourse.notebook import begin
 
 begin("{name}")
 """
+END_OF_LESSON = """\
+# how far you are in all lessons, as saved, and where to go from here (a few seconds)
+from pgcourse.notebook import end
+
+end("{name}")
+"""
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -136,9 +142,16 @@ def build_lesson(source, name, get=None, claims=()):
             text = cell.source
             if "setup" in metadata.get("tags", ()):
                 text = f"{FIRST}\n{text}{LAST.format(name=name)}".rstrip()
+                metadata = metadata | {
+                    "jupyter": {"source_hidden": True}
+                }  # folded: it is not to be read
             given = plain_cell(cell.cell_type, text, metadata)
             solved.append(given)
             learner.append(given)
+    if any("setup" in cell.metadata.get("tags", ()) for cell in solved):
+        last = plain_cell("code", END_OF_LESSON.format(name=name).rstrip(), {})
+        solved.append(last)
+        learner.append(last)
     duplicates = {i for i in grade_ids(solved) if grade_ids(solved).count(i) > 1}
     if duplicates:
         raise BuildError(f"{name}: used twice as grade_id: {', '.join(sorted(duplicates))}.")
@@ -182,16 +195,16 @@ def split_function(fn):
 
 def broken(exercise, name, where):
     """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
-    from pgcourse.checks.edits import Mistake, edited_text, fill
+    from pgcourse.checks.edits import Mistake
 
     mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
-    edits = mistakes[name].versions[0] if name in mistakes else None
-    if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+    text = mistakes[name].text if name in mistakes else None
+    if text is None:
         raise BuildError(
             f'{where}: broken="{name}" is no mistake of {exercise.name} that is made of edits of its '
             f"own text; there are: {', '.join(mistakes)}."
         )
-    return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
+    return text
 
 
 def cut_solution(source, where):

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pgcourse.classroom import roster as rosters
+from pgcourse.classroom.books import counts, graded_cells, in_the_book
 from pgcourse.classroom.gradebook import ClassError, Classroom
 
 
@@ -22,18 +23,18 @@ class Platform(StrEnum):
 
 
 def grades(room, lesson):
-    """[(student, score, max_score, timestamp)] of everybody whose submission is in nbgrader's gradebook."""
-    from nbgrader.api import Gradebook, MissingEntry
+    """[(student, score, max_score, timestamp)] of everybody whose submission is in nbgrader's gradebook;
+    the score is what counts, after a penalty for being late."""
+    from nbgrader.api import Gradebook
 
     path = room.root / "gradebook.db"
     if not path.exists():
         raise ClassError(f"{room.root} has no gradebook yet: pgcourse grade makes it.")
     with Gradebook(f"sqlite:///{path}") as book:
-        try:
-            found = book.assignment_submissions(lesson)
-        except MissingEntry:
-            raise ClassError(f"Nothing of {lesson} is graded yet.") from None
-        return sorted((s.student.id, s.score, s.max_score, str(s.timestamp or "")) for s in found)
+        if lesson not in [assignment.name for assignment in book.assignments]:
+            raise ClassError(f"Nothing of {lesson} is graded yet.")
+        entries, most = in_the_book(book).get(lesson, {}), sum(graded_cells(book, lesson).values())
+    return sorted((n, counts(e), most, str(e["when"] or "")) for n, e in entries.items())
 
 
 def export(root, lesson, to, roster=None):

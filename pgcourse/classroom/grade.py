@@ -9,7 +9,7 @@ import json
 import os
 import signal
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pgcourse.checks import cells
 from pgcourse.checks.cells import shown
-from pgcourse.classroom import downloads, intake
+from pgcourse.classroom import downloads, intake, secrecy
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
 from pgcourse.classroom.judge import grade_submission
 from pgcourse.classroom.warm import DEFAULT, Limits, NoIsolation
 
-PATIENCE = 20  # seconds for a Dask scheduler to answer
+PATIENCE = 20  # seconds for a Dask scheduler to answer, and to have a worker
+LONG = 60  # seconds without a result after which one looks whether anybody is at work
 MOST_NAME = 200  # bytes of a student's name, which becomes part of files' names
 
 
@@ -223,8 +224,9 @@ def only_writer(root):
 class Pool:
     """Runs jobs on an executor, a bounded number at once; survives the death of its processes."""
 
-    def __init__(self, make, width):
-        self.make, self.width = make, width
+    def __init__(self, make, width, look=lambda: None):
+        """look: called after `LONG` seconds without a result; raises where none can come."""
+        self.make, self.width, self.look = make, width, look
         self.executor = make()
 
     def results(self, jobs):
@@ -246,8 +248,16 @@ class Pool:
                 if not more and not again:
                     return
                 continue
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job, error = running.pop(future), future.exception()
+            done = wait(running, LONG, FIRST_COMPLETED).done
+            if not done:
+                self.look()
+            for future in done:
+                try:
+                    job, error = running.pop(future), future.exception()
+                except CancelledError:  # a Dask client cancels all when its scheduler has gone
+                    raise ClassError(
+                        "The scheduler is gone. What was graded is kept; run the same command again."
+                    ) from None
                 if isinstance(error, NoIsolation):
                     raise error
                 if isinstance(error, BrokenProcessPool):
@@ -298,14 +308,19 @@ def executor(scheduler, jobs):
             raise ClassError("--scheduler needs Dask: pip install 'pgcourse[dask]'.") from None
         try:
             client = Client(scheduler, timeout=PATIENCE)
-        except (OSError, ValueError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+        ) as error:  # TypeError: tls:// without its three files
             raise ClassError(f"No Dask scheduler answers at {scheduler}: {error}.") from None
         with client:
-            threads = sum(client.nthreads().values())
-            if not threads:
-                raise ClassError(f"The Dask scheduler at {scheduler} has no worker.")
-            pool = Pool(lambda: client.get_executor(pure=False, retries=2), 2 * threads)
-            yield pool
+            threads = workers_of(client, scheduler)
+            yield Pool(
+                lambda: client.get_executor(pure=False, retries=2),
+                2 * threads,
+                lambda: workers_of(client, scheduler),
+            )
         return
     jobs = jobs or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0, 0])
     context = get_context("spawn")
@@ -319,6 +334,15 @@ def executor(scheduler, jobs):
         yield pool
     finally:
         pool.close()
+
+
+def workers_of(client, scheduler):
+    """Number of threads of a Dask cluster, which must not be none: a worker that died has a moment to come back."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, TimeoutError):
+        raise ClassError(f"The Dask scheduler at {scheduler} has no worker.") from None
+    return sum(client.nthreads().values())
 
 
 def start_judge(parent):
@@ -411,6 +435,8 @@ def command(
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
+    for line in secrecy.warnings(Path(directory).expanduser().resolve()):
+        typer.echo(f"Warning: {shown(line)}", err=True)
     try:
         lost = False
         if from_:

@@ -65,6 +65,7 @@ def configure(c, seed):
     c.OverwriteCells.add_missing_cells = True
     steps = GenerateAssignment.class_traits()["preprocessors"].default()
     c.GenerateAssignment.preprocessors = [GiveOut if s is ClearSolutions else s for s in steps]
+    c.ZipCollectApp.collector_plugin = "pgcourse.classroom.collector.Collector"
     c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 
@@ -376,9 +377,13 @@ class Classroom:
                 f"The classroom has no lesson called {lesson}; it has: {there}."
             ) from None
 
+    def folder(self, kind, student, lesson):
+        """Where nbgrader keeps something. kind: "source", "submitted", "autograded" or "feedback" """
+        directory = getattr(self.coursedir, f"{kind}_directory")
+        return Path(self.coursedir.format_path(directory, student, lesson))
+
     def submitted(self, student, lesson):
-        folder = self.coursedir.format_path(self.coursedir.submitted_directory, student, lesson)
-        return Path(folder)
+        return self.folder("submitted", student, lesson)
 
     def students(self, lesson):
         """Everybody with a directory for the lesson in submitted/, in order."""

@@ -15,6 +15,7 @@ from pgcourse.checks import LESSONS, lesson_exercises
 from pgcourse.checks.cells import Unreadable, read_bytes, read_cells
 from pgcourse.checks.core import VISIBLE_SEED
 from pgcourse.checks.submission import match
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 from pgcourse.notebook import somebody_elses
 
@@ -34,7 +35,8 @@ class Row:
 def progress(folder, root=ROOT, tell=None, warn=None):
     """Every exercise of every lesson, as the notebooks in this folder answer it.
 
-    folder  : holds 01_policy_gradient_theorem.ipynb and so on; one that is missing is not begun
+    folder  : holds 01_policy_gradient_theorem.ipynb and so on, or as nbgrader lays them a folder a lesson;
+              one that is missing is not begun
     root    : the clone, with the solved notebooks
     tell    : called with the name of each lesson that is judged
     warn    : called with a sentence where no sandbox works and the saved cells ran with all your rights
@@ -42,8 +44,8 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     """
     rows = []
     for lesson in LESSONS:
-        path, found = Path(folder) / f"{lesson}.ipynb", {}
-        source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+        path, found = notebook_in(folder, lesson), {}
+        source = (solved_notebooks(root) / f"{lesson}.ipynb").read_text(encoding="utf-8")
         data = read(path, source)
         if data:
             if tell:
@@ -63,6 +65,16 @@ def progress(folder, root=ROOT, tell=None, warn=None):
             score, mistake = verdict["score"], verdict["pitfall"] or ""
             rows.append(Row(lesson, name, state, score, exercise.points, mistake))
     return rows
+
+
+def notebook_in(folder, lesson):
+    """Where a folder keeps a lesson: in it, or in a folder of the lesson's name, where nbgrader fetches it to."""
+    direct = Path(folder) / f"{lesson}.ipynb"
+    return direct if direct.exists() else Path(folder) / lesson / f"{lesson}.ipynb"
+
+
+def notebooks_in(folder):
+    return [path for lesson in LESSONS if (path := notebook_in(folder, lesson)).exists()]
 
 
 def read(path, source):
@@ -120,8 +132,11 @@ def summary(rows):
 
 def command(
     folder: Annotated[
-        Path, typer.Argument(help="Where your notebooks are; by default course/ of the clone.")
-    ] = ROOT / "course",
+        Path | None,
+        typer.Argument(
+            help="Where your notebooks are; by default here, or else course/ of the clone."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Run notebooks that belong to somebody else, too.")
     ] = False,
@@ -130,10 +145,12 @@ def command(
     from rich.console import Console
 
     console = Console()
-    if not any(folder.glob("[0-9][0-9]_*.ipynb")):
+    if folder is None:
+        folder = next((f for f in (Path.cwd(), ROOT / "course") if notebooks_in(f)), Path.cwd())
+    if not notebooks_in(folder):
         typer.echo(f"No notebooks of the course in {folder}.", err=True)
         raise typer.Exit(1)
-    others = [p.name for p in folder.glob("[0-9][0-9]_*.ipynb") if somebody_elses(p)]
+    others = [p.name for p in notebooks_in(folder) if somebody_elses(p)]
     if others and not yes:
         names = ", ".join(sorted(others))
         typer.confirm(f"{names}: somebody else's. To judge them is to run them. Go on?", abort=True)

@@ -1,38 +1,52 @@
-"""The class at a glance: scores, and which pitfall how many fell into.
+"""What an instructor wants to know of a lesson: the class's scores and mistakes, who needs help, who is missing.
 
 pgcourse report my-class 05_ppo          a table here, and report/05_ppo.html and .csv in the classroom
 """
 
 import csv
-import glob
-import html
 import io
+import os
+import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
+from pgcourse.classroom.books import graded_cells, in_the_book, over_time
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, write_whole
 from pgcourse.classroom.intake import shown
 from pgcourse.classroom.roster import harmless
+
+NOT_WRITTEN = "not written"
+UNNAMED = "another mistake"
+LOW, FALL = 0.5, 0.3  # who needs help: less than this share of the points; a fall by as much
 
 
 @dataclass(frozen=True)
 class Person:
     """One student in the report.
 
-    verdicts : {exercise: verdict as in a result}
-    book     : points in nbgrader's gradebook, or None (not graded)
-    penalty  : points that nbgrader's late plugin took
-    late     : days, 0 if in time
-    attempts : how often the lesson was handed in through nbgrader's exchange, 1 if it is not used
-    why      : why there is no grade, "" if there is
+    verdicts   : {exercise: verdict as in a result}
+    scores     : {graded cell: points in nbgrader's gradebook, or None: a person has still to grade it}
+    book       : points in nbgrader's gradebook, or None (not graded)
+    penalty    : points that nbgrader's late plugin took
+    late       : days, 0 if in time
+    attempts   : how often the lesson was handed in through nbgrader's exchange, 1 if it is not used
+    why        : why there is no grade, "" if there is
+    shares     : {lesson: share of its points}, of the lessons that are graded
+    help       : the signs that this student needs help, []
+    besides    : what else went wrong for one who does
+    feedback   : address of the feedback page, seen from report/; "" where there is none
+    submission : address of what was handed in
+    folder     : where the graded notebook is
     """
 
     name: str
     verdicts: dict
+    scores: dict
     book: float | None
     penalty: float
     late: float
@@ -40,224 +54,249 @@ class Person:
     why: str
     notes: str
     isolation: str
+    shares: dict = field(default_factory=dict)
+    help: list = field(default_factory=list)
+    besides: list = field(default_factory=list)
+    feedback: str = ""
+    submission: str = ""
+    folder: Path | None = None
 
     @property
     def total(self):
         """Points that count: after the penalty; None without a grade."""
         return None if self.why or self.book is None else max(0.0, self.book - self.penalty)
 
+    def mistakes(self):
+        """{exercise: name of the mistake} of what was written and is wrong"""
+        return {
+            name: v["pitfall"] or UNNAMED
+            for name, v in self.verdicts.items()
+            if not v["passed"] and v["pitfall"] != NOT_WRITTEN
+        }
+
+    def not_written(self):
+        return [name for name, v in self.verdicts.items() if v["pitfall"] == NOT_WRITTEN]
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A mistake with a name, over all exercises.
+
+    where    : {exercise: [Person]}, the most frequent first
+    sentence : what the checks say to who made it
+    """
+
+    name: str
+    where: dict
+    sentence: str
+
+    @property
+    def people(self):
+        """Everybody who made it, once."""
+        return list({p.name: p for people in self.where.values() for p in people}.values())
+
 
 @dataclass(frozen=True)
 class Report:
     lesson: str
-    points: dict  # {exercise: points}
+    points: dict  # {graded cell: points}
     people: list
+    lessons: list  # [Lesson] in order
 
     @property
     def most(self):
         return sum(self.points.values())
 
+    @property
+    def graded(self):
+        return [p for p in self.people if p.total is not None]
+
+    @property
+    def missing(self):
+        return [p for p in self.people if p.why]
+
+    @property
+    def in_need(self):
+        """Who needs help, who has the fewest points first."""
+        return sorted((p for p in self.people if p.help), key=lambda p: (p.total, p.name))
+
     def mistakes(self):
         """{exercise: Counter of what went wrong}, most frequent first"""
-        return {
-            name: Counter(
-                p.verdicts[name]["pitfall"] or "another mistake"
-                for p in self.people
-                if name in p.verdicts and not p.verdicts[name]["passed"]
-            )
-            for name in self.points
-        }
+        wrong = {name: Counter() for name in self.points if self.judged(name)}
+        for p in self.people:
+            for name, verdict in p.verdicts.items():
+                if name in wrong and not verdict["passed"]:
+                    wrong[name][verdict["pitfall"] or UNNAMED] += 1
+        return wrong
+
+    def judged(self, name):
+        return any(name in p.verdicts for p in self.people)
+
+    def misconceptions(self):
+        """Mistakes over exercises, those of most students first; one without a name counts for its exercise."""
+        found = {}
+        for p in self.people:
+            for exercise, name in p.mistakes().items():
+                key = (name, exercise if name == UNNAMED else "")
+                found.setdefault(key, {}).setdefault(exercise, []).append(p)
+        result = []
+        for (name, _), where in found.items():
+            where = dict(sorted(where.items(), key=lambda item: -len(item[1])))
+            first = next(iter(where))
+            says = Counter(p.verdicts[first]["message"] for p in where[first])
+            result.append(Misconception(name, where, says.most_common(1)[0][0]))
+        return sorted(result, key=lambda m: (m.name == UNNAMED, -len(m.people), m.name))
 
     def isolation(self):
         return sorted({p.isolation for p in self.people if p.isolation})
+
+
+# --------------------------------------------------------------------------------------- reading
 
 
 def read(root, lesson):
     """The Report of a lesson. raises: ClassError"""
     room = Classroom(root)
     room.source(lesson)
-    results = Store(room.root, lesson).all()
-    books = in_the_book(room, lesson)
-    names = sorted({*room.students(lesson), *results, *books})
-    if not names:
+    results = {name: Store(room.root, name).all() for name in lessons_of(room)}
+    mine = results.get(lesson, {})
+    with room.gradebook() as book:
+        cells, all_books = graded_cells(book, lesson), in_the_book(book)
+        shares, lessons = over_time(book, all_books)
+        everybody = {s.id for s in book.students}
+    books = all_books.get(lesson, {})
+    handed_in = {*room.students(lesson), *mine, *books}
+    if not handed_in:
         raise ClassError(f"Nobody has handed in {lesson} yet.")
-    points = {}
-    for result in results.values():
-        points |= {n: v["points"] for n, v in result.get("exercises", {}).items()}
-    people = []
-    for name in names:
-        result, (book, penalty, late) = results.get(name, {}), books.get(name, (None, 0.0, 0.0))
+    everybody |= handed_in.union(*(room.students(name) for name in results))
+    points, tries, people = points_of(room, lesson, cells, mine), attempts(room, lesson), []
+    for name in sorted(everybody):
+        result, kept = mine.get(name, {}), books.get(name, {})
         why = result.get("unreadable", "" if "exercises" in result else "not graded yet")
-        people.append(
-            Person(
-                shown(name),
-                result.get("exercises", {}),
-                book,
-                penalty,
-                late,
-                attempts(room, name, lesson),
-                shown(why),
-                shown("; ".join(result.get("notes", []))),
-                result.get("isolation", ""),
-            )
+        if name not in handed_in:
+            why = "nothing was handed in"
+        one = Person(
+            shown(name),
+            result.get("exercises", {}),
+            kept.get("scores", {}),
+            kept.get("score"),
+            kept.get("penalty", 0.0),
+            kept.get("late", 0.0),
+            max(1, tries[name]),
+            shown(why),
+            shown("; ".join(result.get("notes", []))),
+            result.get("isolation", ""),
+            shares.get(name, {}),
+            **links(room, name, lesson),
         )
-    order = {n: i for i, n in enumerate(order_of(room, lesson))}
-    points = dict(sorted(points.items(), key=lambda item: order.get(item[0], 999)))
-    return Report(lesson, points, people)
+        theirs = {n: r[name] for n, r in results.items() if name in r}
+        look_for_help(one, lesson, sum(points.values()), theirs)
+        people.append(one)
+    return Report(lesson, points, people, lessons)
 
 
-def order_of(room, lesson):
+def lessons_of(room):
+    """The lessons of the class, in order."""
+    return sorted(path.name for path in room.folder("source", ".", ".").iterdir() if path.is_dir())
+
+
+def points_of(room, lesson, cells, results):
+    """{graded cell: points}, as nbgrader counts them, in the notebook's order."""
     import nbformat
 
     from pgcourse.classroom.intake import id_of
 
+    points = {}
+    for result in results.values():
+        points |= {n: v["points"] for n, v in result.get("exercises", {}).items()}
+    points |= cells
     source = nbformat.reads(room.source(lesson), as_version=4)
-    return [id_of(cell) for cell in source.cells if id_of(cell)]
+    ids = [id_of(cell).removeprefix("check_") for cell in source.cells if id_of(cell)]
+    order = {name: i for i, name in enumerate(dict.fromkeys(ids))}
+    return dict(sorted(points.items(), key=lambda item: order.get(item[0], len(order))))
 
 
-def in_the_book(room, lesson):
-    """{student: (points, penalty, days late)} from nbgrader's gradebook."""
-    from nbgrader.api import MissingEntry
-
-    found = {}
-    with room.gradebook() as book:
-        try:
-            submissions = book.assignment_submissions(lesson)
-        except MissingEntry:
-            return found
-        for s in submissions:
-            late = s.total_seconds_late / 86_400
-            found[s.student.id] = (s.score, s.late_submission_penalty or 0.0, late)
-    return found
-
-
-def attempts(room, student, lesson):
-    """Submissions in nbgrader's exchange (inbound/<student>+<lesson>+<time>); 1 where it is not used."""
+def attempts(room, lesson):
+    """Counter of each student's submissions in nbgrader's exchange (inbound/<student>+<lesson>+<time>)."""
     from nbgrader.exchange.default import Exchange
 
-    inbound = Path(Exchange(parent=room.app).root)
-    pattern = f"*/inbound/{glob.escape(student)}+{lesson}+*"
-    return max(1, sum(1 for _ in inbound.glob(pattern)))
+    inbound = Path(Exchange(parent=room.app).root).glob(f"*/inbound/*+{lesson}+*")
+    return Counter(path.name.rpartition(f"+{lesson}+")[0] for path in inbound)
+
+
+def links(room, student, lesson):
+    """Where the student's pages and files are, as a Person has them."""
+    page = room.folder("feedback", student, lesson) / f"{lesson}.html"
+    handed_in = room.submitted(student, lesson)
+    return {
+        "feedback": address(room, page) if page.is_file() else "",
+        "submission": address(room, handed_in) if handed_in.is_dir() else "",
+        "folder": room.folder("autograded", student, lesson),
+    }
+
+
+def address(room, path):
+    return quote(os.path.relpath(path, room.root / "report"), errors="replace")
+
+
+def look_for_help(person, lesson, most, results):
+    """Note on a person the signs that help is needed with this lesson, and then what else went wrong.
+
+    results : {lesson: this student's result}
+    """
+    if person.total is None or not most:
+        return
+    share, signs = person.total / most, person.help
+    earlier = [s for name, s in person.shares.items() if name < lesson]
+    if share < LOW:
+        signs.append(f"{share:.0%} of the points")
+    if earlier and statistics.mean(earlier) - share >= FALL:
+        signs.append(f"fell from {statistics.mean(earlier):.0%} to {share:.0%}")
+    known = {}
+    for name, result in results.items():
+        for v in result.get("exercises", {}).values():
+            if name < lesson and not v["passed"] and v["pitfall"] not in (None, "", NOT_WRITTEN):
+                known.setdefault(v["pitfall"], name)
+    mistakes = person.mistakes()
+    again = {m for m in mistakes.values() if m in known}
+    signs += [f"again “{m}”, as in {known[m]}" for m in sorted(again)]
+    if signs:
+        empty = person.not_written()
+        person.besides.extend(f"{e}: {m}" for e, m in mistakes.items() if m not in again)
+        person.besides.extend([f"not written: {', '.join(empty)}"] if empty else [])
+        person.besides.extend([f"{person.late:.1f} days late"] if person.late > 0 else [])
 
 
 # -------------------------------------------------------------------------------------- as CSV
 
 
 def to_csv(report):
-    """One line a student; an LMS imports it, a spreadsheet reads it."""
+    """One line a student, all of the page; an LMS imports it, a spreadsheet reads it."""
     text = io.StringIO()
     writer = csv.writer(text)
     head = ["student", "points", "score", "max_score", "late_penalty", "days_late", "attempts"]
-    writer.writerow([*head, *report.points, *(f"{n}: mistake" for n in report.points), "note"])
+    names = [lesson.name for lesson in report.lessons]
+    writer.writerow(
+        [
+            *head,
+            *report.points,
+            *(f"{n}: mistake" for n in report.points),
+            *(f"share of {n}" for n in names),
+            "needs help",
+            "note",
+        ]
+    )
     for p in report.people:
-        scores = [p.verdicts.get(n, {}).get("score", "") for n in report.points]
+        scores = [p.scores.get(n) for n in report.points]
         mistakes = [p.verdicts.get(n, {}).get("pitfall") or "" for n in report.points]
+        shares = [f"{p.shares[n]:.3f}" if n in p.shares else "" for n in names]
         book = "" if p.total is None else p.book
         points = "" if p.total is None else p.total
         row = [p.name, points, book, report.most, p.penalty, round(p.late, 2), p.attempts]
-        writer.writerow([harmless(x) for x in (*row, *scores, *mistakes, p.why or p.notes)])
+        row += ["" if score is None or p.why else score for score in scores]
+        row += [*mistakes, *shares, "; ".join(p.help + p.besides), p.why or p.notes]
+        writer.writerow([harmless(x) for x in row])
     return text.getvalue()
-
-
-# ------------------------------------------------------------------------------------- as HTML
-
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; --hot: 0, 114, 178; --good: #009E73; --bad: #D55E00 }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0 2rem; display: block; overflow-x: auto }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right }
-.chips span { display: inline-block; margin: .1rem; padding: .1rem .5rem; border-radius: .3rem }
-td:first-child, td:nth-child(2) { white-space: nowrap } th { vertical-align: bottom }
-th:first-child, td:first-child, th.text, td.text { text-align: left } td.all { color: var(--good) }
-td.none { color: var(--bad) } caption { text-align: left; font-weight: 600; padding: .3rem 0 }
-.warning { border-left: .4em solid var(--bad); padding: .3em .8em; font-weight: 600 }
-small { opacity: .75 }
-"""
-
-
-def to_html(report):
-    """One self-contained page: no script, no link to anywhere."""
-    graded = [p for p in report.people if not p.why]
-    levels = report.isolation()
-    mean = sum(p.total or 0.0 for p in graded) / len(graded) if graded else 0.0
-    parts = [
-        f"<h1>{esc(report.lesson)}</h1>",
-        f"<p>{len(graded)} of {len(report.people)} graded · mean {mean:.1f} of {report.most:g} points"
-        f" · isolation: {esc(', '.join(levels) or 'nothing was run')}</p>",
-    ]
-    if "NOT ISOLATED" in levels:
-        parts.append(
-            "<p class='warning'>NOT ISOLATED: submissions ran with all rights of the grader. "
-            "Neither these grades nor this machine were protected from them.</p>"
-        )
-    parts += [missing_table(report), heat_map(report), score_table(report)]
-    return (
-        "<!DOCTYPE html><html lang='en'><meta charset='utf-8'>"
-        f"<meta name='viewport' content='width=device-width'><title>{esc(report.lesson)}</title>"
-        f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n"
-    )
-
-
-def esc(text):
-    return html.escape(str(text))
-
-
-def row(cells):
-    return "<tr>" + "".join(cells) + "</tr>"
-
-
-def missing_table(report):
-    lost = [p for p in report.people if p.why]
-    if not lost:
-        return ""
-    rows = [row([f"<td>{esc(p.name)}</td>", f"<td class='text'>{esc(p.why)}</td>"]) for p in lost]
-    return f"<table><caption>Not graded, and why</caption>{''.join(rows)}</table>"
-
-
-def heat_map(report):
-    """Exercise × mistake: how many fell into it; the darker, the more."""
-    mistakes = report.mistakes()
-    graded = sum(1 for p in report.people if p.verdicts)
-    rows = []
-    for name, counts in mistakes.items():
-        right = graded - sum(counts.values())
-        cells = [f"<td>{esc(name)}</td>", f"<td>{right} of {graded}</td>"]
-        chips = "".join(
-            f"<span style='background:rgba(var(--hot),{0.12 + 0.6 * n / max(graded, 1):.2f})'>"
-            f"{esc(what)} <b>{n}</b></span>"
-            for what, n in counts.most_common()
-        )
-        rows.append(row([*cells, f"<td class='text chips'>{chips}</td>"]))
-    head = row(
-        [
-            "<th>exercise</th>",
-            "<th>right</th>",
-            "<th class='text'>mistakes, most frequent first</th>",
-        ]
-    )
-    return f"<table><caption>Which mistake, how often</caption>{head}{''.join(rows)}</table>"
-
-
-def score_table(report):
-    head = ["student", *report.points, "points", "late", "attempts"]
-    rows = [row(f"<th>{esc(h).replace('_', '_<wbr>')}</th>" for h in head)]
-    for p in report.people:
-        cells = [f"<td>{esc(p.name)}</td>"]
-        for name, most in report.points.items():
-            v = p.verdicts.get(name)
-            if v is None:
-                cells.append("<td>—</td>")
-                continue
-            kind = "all" if v["passed"] else "none" if not v["score"] else "some"
-            title = esc(v["pitfall"] or "")
-            cells.append(
-                f"<td class='{kind}' title='{title}'>{v['score']:g}<small>/{most:g}</small></td>"
-            )
-        total = "—" if p.total is None else f"{p.total:g}"
-        late = f"{p.late:.1f} days (−{p.penalty:g})" if p.late > 0 else ""
-        cells += [f"<td><b>{total}</b></td>", f"<td>{late}</td>", f"<td>{p.attempts}</td>"]
-        rows.append(row(cells))
-    return f"<table><caption>Points</caption>{''.join(rows)}</table>"
 
 
 # -------------------------------------------------------------------------------------- command
@@ -269,6 +308,8 @@ def command(
 ):
     """Scores and mistakes of a class: a table here; a page and a CSV file in the classroom's report/."""
     from rich.console import Console
+
+    from pgcourse.classroom.report_page import to_html
 
     try:
         report = read(directory, lesson)
@@ -301,5 +342,5 @@ def table(report):
     for name, counts in report.mistakes().items():
         said = ", ".join(f"{what} ×{n}" for what, n in counts.most_common(4))
         result.add_row(name, f"{graded - sum(counts.values())}", escape(said))
-    missing = [escape(f"{p.name}: {p.why}") for p in report.people if p.why]
+    missing = [escape(f"{p.name}: {p.why}") for p in report.missing]
     return Group(result, *(["Not graded, and why:", *missing] if missing else []))

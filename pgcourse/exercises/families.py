@@ -2,6 +2,7 @@
 
 import torch
 
+from pgcourse.checks.core import Case
 from pgcourse.checks.edits import edit, mistake, symptom, telltale
 from pgcourse.checks.symptoms import differ
 from pgcourse.tensors import masked_mean
@@ -35,6 +36,10 @@ def mean_one_row_up(x, mask):
 
 def mean_one_column_short(x, mask):
     return x.mean() if mask is None else x[..., :-1][mask[..., 1:]].mean()
+
+
+def mean_one_column_late(x, mask):
+    return x.mean() if mask is None else x[..., 1:][mask[..., :-1]].mean()
 
 
 def mean_of_row_means(x, mask):
@@ -112,7 +117,10 @@ def sum_mistakes(by):
 
 def mask_mistakes(by, infinite=True):
     """infinite: whether what is averaged may be nan or inf in the padding."""
-    shifts = (mean_to_the_right, mean_one_row_up, mean_one_row_down, mean_one_column_short)
+    shifts = (
+        mean_to_the_right, mean_one_row_up, mean_one_row_down, mean_one_column_short,
+        mean_one_column_late,
+    )  # fmt: skip
     return [
         mistake(
             "mask ignored",
@@ -242,3 +250,82 @@ def answered(quiz, name, key, answer, says, why="", also=()):
         return at[at.cases[place].name]["out"] in answers
 
     return telltale(name, says, lambda: quiz() | {key: answer}, given, why=why)
+
+
+def questions(quiz, parts):
+    """A case for each question; the parts share them evenly, in their order."""
+    names = list(quiz())
+    shares = [part for part in parts for _ in range(len(names) // len(parts))]
+    return [
+        Case(f"the question “{name}”", lambda g, name=name: {"key": name}, part)
+        for name, part in zip(names, shares, strict=True)
+    ]
+
+
+# --- advantages and weights that are scaled: the right mean and spread, or another convention of it ---
+
+SCALINGS = [(correction, eps) for eps in (1e-8, 1e-5, 1e-6) for correction in (1, 0)]
+
+
+def standardized(x, correction=1, eps=1e-8, axis=None):
+    """Mean 0 and standard deviation 1, by one of SCALINGS, of all numbers or along an axis; nan for one where N - 1 divides."""
+    axes = tuple(range(x.dim())) if axis is None else (axis,)
+    centered = x - x.mean(axes, keepdim=True)
+    count = x.numel() if axis is None else x.shape[axis]
+    total = centered.square().sum(axes, keepdim=True)
+    return centered / ((total / torch.tensor(count - correction)).sqrt() + eps)
+
+
+# --- symptoms of a function of steps ---
+
+
+def one_environment_only(because, wrong, *flat, table="time and environments"):
+    """flat: names of the cases that are [T]; table: of the one that is [T, B]."""
+    return symptom(
+        "right for one environment only",
+        f"All is right for [T] and not for [T, B]: {because}",
+        wrong,
+        lambda at: at.right_in(*flat) and not at.right_in(table),
+    )
+
+
+def another_gradient(wrong):
+    return symptom(
+        "another gradient",
+        "The values are right and their gradient is not: another function of the same value.",
+        wrong,
+        lambda at: at.values_right,
+    )
+
+
+def leak(constant, wrong):
+    """A gradient flows into a constant, whatever else is off."""
+
+    def leaks(at):
+        grads = [seen["grads"].get(constant) for seen in at.seen.values()]
+        return any(grad is not None and grad.any() for grad in grads)
+
+    return symptom(
+        f"gradient into `{constant}` too",
+        f"The result is off, and a gradient flows into `{constant}` besides, which is a constant here.",
+        wrong,
+        leaks,
+    )
+
+
+def few_digits(wrong):
+    """Every number is right to half a percent, and no better."""
+
+    def rough(at):
+        regular = [case.name for case in at.cases if not case.raises]
+        pairs = [(at[name]["out"], at.right(name)["out"]) for name in regular]
+        return all(
+            ((out - right).abs() <= 0.005 * right.abs() + 1e-3).all() for out, right in pairs
+        )
+
+    return symptom(
+        "right to a few digits only",
+        "It is right to two or three digits and no more: rounded, or in half precision?",
+        wrong,
+        rough,
+    )

@@ -1,5 +1,8 @@
 """Wrong scores, which several exercises of lesson 1 share: edits of `grad_log_softmax`."""
 
+import re
+from dataclasses import replace
+
 import torch
 
 from pgcourse.checks.edits import edit, mistake
@@ -44,6 +47,8 @@ def score_mistakes(of=""):
                 "The taken action gets 1; it should get 1 - pi(a): add the 1 to what is there.", taken("score[action] = 1")),
         mistake("one minus pi for all", "Every action gets 1 - pi_i; only the action taken should, the others get -pi_i.",
                 taken("score += 1")),
+        mistake("one-hot reversed", "It adds the 1 to the actions that were not taken.",
+                taken("score += 1\nscore[action] -= 1")),
         mistake("others raised",
                 "The other actions get +pi_i in place of -pi_i: everything becomes more preferred.", score("score.abs()")),
         mistake("others alike", "It pushes all other actions down alike; each goes down by its own probability pi_i.",
@@ -85,4 +90,60 @@ def score_mistakes(of=""):
                 also=(score("differences(theta, action, {h=0.1}, True)", use=(differences,)),)),
         mistake("overflow", "exp of a large preference is inf: use your stable softmax.",
                 pi("-(theta.exp() / theta.exp().sum())")),
+    ]
+
+
+# The same scores as one expression of HOT, PI and THETA ([A], or a row for each sample), for functions that
+# have no line of their own for each of their parts.
+EXPRESSIONS = {
+    "taken action only": ("HOT * (HOT - PI)",),
+    "no expected score": ("HOT",),
+    "taken action missing": ("-PI",),
+    "taken action overwritten": ("HOT - (1 - HOT) * PI",),
+    "one minus pi for all": ("1 - PI",),
+    "one-hot reversed": ("1 - HOT - PI",),
+    "others raised": ("(HOT - PI).abs()",),
+    "others alike": ("(1 - TAKEN) * (HOT - (1 - HOT) / (HOT.shape[-1] - 1))",),
+    "probability of the taken action": ("HOT - TAKEN",),
+    "uniform policy": ("HOT - 1 / HOT.shape[-1]",),
+    "logits as probabilities": ("HOT - THETA",),
+    "log-probabilities subtracted": ("HOT - torch.log_softmax(THETA, -1)",),
+    "softmax twice": (
+        "HOT - torch.softmax(PI, -1)",
+        "PI * (HOT - torch.softmax(PI, -1) - (PI * (HOT - torch.softmax(PI, -1))).sum(-1, keepdim=True))",
+    ),
+    "gradient of the probability": ("TAKEN * (HOT - PI)",),
+    "divided by the probability": ("(HOT - PI) / TAKEN",),
+    "weighted by the probabilities": ("PI * (HOT - PI)",),
+    "most probable action": ("torch.eye(HOT.shape[-1], dtype=theta.dtype)[THETA.argmax(-1)] - PI",),
+    "neighboring action": ("HOT.roll(-1, -1) - PI", "HOT.roll(1, -1) - PI"),
+    "length lost": ("(HOT - PI) / (HOT - PI).norm(dim=-1, keepdim=True)",),
+    "signs only": ("(HOT - PI).sign()",),
+    "gradient of the entropy": (
+        "PI * ((PI * torch.log_softmax(THETA, -1)).sum(-1, keepdim=True) - torch.log_softmax(THETA, -1)) + 0 * HOT",
+    ),
+    "large differences": tuple(
+        f"differences(THETA, ACTION, {{h=0.1}}, {central}).movedim(0, -1)"
+        for central in (False, True)
+    ),
+    "overflow": ("HOT - THETA.exp() / THETA.exp().sum(-1, keepdim=True)",),
+}
+
+
+def scores_by(put, **words):
+    """The wrong scores of a function that computes them in its own way.
+
+    put   : expression, functions that it calls -> the edits that make it the score
+    words : texts for HOT (one-hot of the action), PI, THETA, ACTION
+    """
+
+    def version(expression):
+        text = expression.replace("TAKEN", "(HOT * PI).sum(-1, keepdim=True)")
+        for word, means in words.items():
+            text = re.sub(rf"\b{word}\b", means, text)
+        return put(text, (differences,) if "differences" in text else ())
+
+    return [
+        replace(m, versions=tuple((version(x),) for x in EXPRESSIONS[m.name]))
+        for m in score_mistakes()
     ]
