@@ -681,7 +681,7 @@ def to_mend(change=None):
         (lambda text: text.replace("-(clipped", "(clipped"), "no minimum", 0),
         (lambda text: text.replace("def ", "def not_"), "not a function", 0),
         (lambda text: text + ")", "syntax error", 0),
-        (lambda text: "", "not a function", 0),
+        (lambda text: "", "not written", 0),
         (
             lambda text: text.replace("(clipped * adv)", "torch.minimum(rho * adv, clipped * adv)"),
             None,
@@ -693,7 +693,8 @@ def test_what_is_to_be_mended_is_not_begun_until_it_is_changed(change, pitfall, 
     found = grade_submission(*to_mend(change), "0")["exercises"]
     verdict = found["ppo_clip_loss"]
     assert (verdict["pitfall"], verdict["score"]) == (pitfall, points), verdict["message"]
-    assert ("as it was given" in verdict["message"]) == (pitfall == "not written")
+    as_given = change is None or change("x").strip() == "x"
+    assert ("as it was given" in verdict["message"]) == as_given
     assert found["approx_kl"]["pitfall"] == "not written"
     assert "as it was given" not in found["approx_kl"]["message"]
 

@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import linecache
 import re
+from functools import lru_cache
 
 from pgcourse.checks import drivers
 
@@ -125,7 +126,9 @@ def statement_at(tree, line):
 
 
 IPYTHON = re.compile(  # %matplotlib inline, !pip …, files = !ls, torch.tensor?
-    r"^([ \t]*)(?:[%!?].*|[\w., \t]+=[ \t]*[%!].*|[^#\n]*\?[ \t]*)$", re.M
+    # possessive: in the judge's process a line of blanks must not take for ever
+    r"^([ \t]*+)(?:[%!?].*|[\w., \t]++=[ \t]*+[%!].*|[^#\n]*\?[ \t]*)$",
+    re.M,
 )
 CELL_MAGIC = re.compile(r"\s*%%(?!(?:time|capture)\b)\w+")  # %%bash and the like: not in Python
 
@@ -170,13 +173,15 @@ def is_import(statement):
     return isinstance(statement, ast.Import | ast.ImportFrom)
 
 
+@lru_cache(maxsize=512)
 def functions(text):
     """Names of the functions that a cell's text makes at its top level, in order; as written, where it
     is no Python."""
     tree = tree_of(text)
-    if isinstance(tree, Exception):
-        return re.findall(r"^(?:async )?def (\w+)", text, re.M)
-    return [name for s in tree.body for name in functions_of(s)]
+    with contextlib.suppress(RecursionError):
+        if not isinstance(tree, Exception):
+            return [name for s in tree.body for name in functions_of(s)]
+    return re.findall(r"^(?:async )?def (\w+)", text, re.M)
 
 
 def functions_of(statement):

@@ -35,7 +35,7 @@ from traitlets import Bool, Integer, Unicode
 
 from pgcourse.checks import cells
 from pgcourse.checks.submission import match
-from pgcourse.checks.verdict import MARKS
+from pgcourse.checks.verdict import CARRIED, MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
 from pgcourse.classroom.judge import fingerprint, grade_submission, source_cells
@@ -232,9 +232,13 @@ def parts(v):
     return [f"{MARKS[ok]} {part}" for part, ok in v["parts"]]
 
 
+def is_carried(v):
+    return v["message"].endswith(CARRIED)
+
+
 def card_text(name, v):
     if v["passed"]:
-        return headline(name, v)
+        return headline(name, v) + (f"\n{v['message']}" if is_carried(v) else "")
     lines = [headline(name, v), v["message"], v["why"], "  ".join(parts(v)), f"Read: {v['read']}"]
     return "\n".join(line for line in lines if line)
 
@@ -243,8 +247,9 @@ def card_html(name, v):
     """The card of the notebook's own check; every text in it is escaped."""
     color = "#009E73" if v["passed"] else "#E69F00" if v["score"] else "#D55E00"
     rows = [f"<b>{html.escape(headline(name, v))}</b>"]
-    if not v["passed"]:
+    if is_carried(v) or not v["passed"]:
         rows.append(html.escape(v["message"]))
+    if not v["passed"]:
         if v["why"]:
             rows.append(f"<i>{html.escape(v['why'])}</i>")
         earned = " &nbsp; ".join(map(html.escape, parts(v)))

@@ -26,6 +26,7 @@ from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Verdict
 from pgcourse.checks.statements import CELL_SECONDS
 from pgcourse.checks.submission import is_check, match
 from pgcourse.classroom import intake, wire
+from pgcourse.classroom.carried import carried, said
 from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
@@ -62,11 +63,15 @@ def grade_one(data, source, seed, limits):
     worker = warm_worker(tuple(asked), tuple(modules), limits, source)
     try:
         # words first: what runs for them comes before every secret number of this submission
-        spoken = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, VISIBLE_SEED)
-        verdicts = spoken
+        run = Run(worker, steps, checks, limits.seconds)
+        points = verdicts = spoken = run.judge_fairly(exercises, VISIBLE_SEED)
         if secret != VISIBLE_SEED:
-            points = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, secret)
+            run = Run(worker, steps, checks, limits.seconds)
+            points = run.judge_fairly(exercises, secret)
             verdicts = {name: in_words(v, spoken[name]) for name, v in points.items()}
+        for name, (verdict, spared) in carried(run, exercises, points, secret).items():
+            fixed = secret == VISIBLE_SEED or is_fixed(verdict)
+            verdicts[name] = said(verdicts[name], verdict, spared, fixed)
     finally:
         for known in [known for known in KNOWN if known[2] == secret != VISIBLE_SEED]:
             del KNOWN[known]  # nobody else gets these numbers
@@ -114,8 +119,7 @@ def in_words(secret, visible):
     What a submission writes, and how it dies, may tell what it saw: of the secret run only the names of
     pitfalls and the sentences of SAYS are kept.
     """
-    fixed = (secret.pitfall, secret.message) in {(p.name, p.says) for p in secret.exercise.pitfalls}
-    if secret.passed or fixed or secret.pitfall in ("endless loop", "not written"):
+    if secret.passed or is_fixed(secret) or secret.pitfall in ("endless loop", "not written"):
         return replace(secret, traceback="", example="")
     if visible.passed or visible.score > secret.score:
         if secret.pitfall in SAYS:
@@ -129,6 +133,10 @@ def in_words(secret, visible):
         name, says, why = visible.pitfall, visible.message, visible.why
         traceback = visible.traceback
     return replace(secret, pitfall=name, message=says, why=why, traceback=traceback, example="")
+
+
+def is_fixed(v):
+    return (v.pitfall, v.message) in {(p.name, p.says) for p in v.exercise.pitfalls}
 
 
 def as_plain(v):
@@ -195,7 +203,16 @@ class Run:
             self.hang_up()
         return verdicts
 
-    def judge_one(self, exercise, seed):
+    def judge_alone(self, exercise, seed, helpers):
+        """The Verdict in a session that hears of no other answer, with right ones of these names: texts."""
+        self.hang_up()
+        self.alone, self.broken = exercise.name, {}
+        try:
+            return self.judge_one(exercise, seed, helpers)
+        finally:
+            self.hang_up()
+
+    def judge_one(self, exercise, seed, helpers=()):
         fault, seen, cell_error = None, [], None
         try:
             cell_error = self.prepare(exercise.name)
@@ -212,6 +229,7 @@ class Run:
                     args=args,
                     grad=list(case.grad),
                     seconds=exercise.seconds,
+                    helpers=dict(helpers),
                 )
                 if isinstance(reply, dict) and "nothing" in reply:
                     fault = ("not a function", "")
@@ -382,7 +400,7 @@ def checked_error(error):
 
 JUDGES = (
     *(f"classroom/{name}" for name in ("judge", "warm", "package", "worker", "wire", "intake")),
-    *("classroom/sandbox", "classroom/system_calls"),
+    *("classroom/sandbox", "classroom/system_calls", "classroom/carried"),
     *("checks/cells", "checks/submission", "checks/statements"),
 )
 

@@ -7,6 +7,7 @@ as the notebook names them.
 
 import ast
 import contextlib
+import inspect
 import shutil
 import sys
 from functools import cache
@@ -83,7 +84,7 @@ def contents(asked, source):
 
     returns : {module: Module}, {module: names that are there}, the names of which only a stub is
     """
-    parts = {p.stem: Module(p.stem, p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
+    parts = all_parts()
     needed = {("__init__", name) for name in parts["__init__"].definitions} | named_in(source)
     for name in drivers_for(asked):
         text = Path(sys.modules[name].__file__).read_text(encoding="utf-8")
@@ -115,6 +116,32 @@ def asked_later(asked):
     return {name for found in lessons[here + 1 :] for name in found}
 
 
+def bundle(name):
+    """A reference function as a text that can be run where pgcourse has no answers.
+
+    returns : (text, names of all functions in it); ("", set()) where that cannot be
+    """
+    reference = get(name).reference
+    stem = reference.__module__.removeprefix("pgcourse.")
+    parts = all_parts()
+    if stem not in parts or not inspect.isfunction(reference):
+        return "", set()
+    used = reached({(stem, name)}, parts, set())
+    names = [n for s, n in used if s in parts and n in parts[s].definitions]
+    if len(names) > len(set(names)):
+        return "", set()
+    texts = [
+        parts[s].text({n for t, n in used if t == s}, set(), whole=False)
+        for s in sorted({s for s, _ in used} & parts.keys())
+    ]
+    return "\n".join(texts), set(names)
+
+
+@cache
+def all_parts():
+    return {p.stem: Module(p.stem, p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
+
+
 class Module:
     """A module's statements at top level, by the names that they make."""
 
@@ -143,8 +170,11 @@ class Module:
                 found |= set(imported([node]).values())
         return found
 
-    def text(self, names, stubs):
-        """The module with these names only, and without the bodies of the stubs."""
+    def text(self, names, stubs, whole=True):
+        """The module with these names only, and without the bodies of the stubs.
+
+        whole : as a module by itself; else what comes from pgcourse is not imported
+        """
         used = {n for name in names for n in self.words(name, stubs)}
         parts = []
         for i, statement in enumerate(self.body):
@@ -153,7 +183,7 @@ class Module:
             )
             lines = self.lines[first - 1 : statement.end_lineno]
             if is_import(statement):
-                parts += [line for line in lines_of(statement, used)]
+                parts += lines_of(statement, used) if whole or not imported([statement]) else []
             elif i == 0 and isinstance(statement, ast.Expr):
                 parts += lines
             elif made(statement) & names:
@@ -161,7 +191,7 @@ class Module:
                 if made(statement) & stubs and not stub:
                     continue
                 parts += ["", "", *(stubbed(statement, first, lines) if stub else lines)]
-        return "\n".join(parts) + ABSENT
+        return "\n".join(parts) + ABSENT * whole
 
     def words(self, name, stubs):
         statement = self.definitions.get(name)
