@@ -1099,8 +1099,10 @@ for seed in range(5):
 # %%
 simplex.panels(
     {
-        f"steps of size {lr}": {"path": simplex.follow(start, simplex.rock_paper_scissors, lr, 300)}
-        for lr in (0.3, 1.0)
+        f"steps of size {stride}": {
+            "path": simplex.follow(start, simplex.rock_paper_scissors, stride, 300)
+        }
+        for stride in (0.3, 1.0)
     },
     theta=start,
     values=simplex.rock_paper_scissors,

@@ -678,7 +678,7 @@ assert math.sqrt(exact_noise(8) / 16) > truth.norm() > math.sqrt(exact_noise(8) 
 # average. It stays where it is, however small the sample; the cloud around it shrinks like $1/\sqrt{n}$.
 
 # %%
-simplex.panels({f"{n} sampled actions": {"n": n} for n in (1, 4, 16, 64)})
+simplex.panels({f"{drawn} sampled actions": {"n": drawn} for drawn in (1, 4, 16, 64)})
 plt.show()
 
 # %% claim="the_cloud_shrinks_like_one_over_root_n"
