@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pgcourse.checks.carried import is_better
 from pgcourse.checks.cells import STUB
-from pgcourse.checks.core import CARRIED
+from pgcourse.checks.verdict import CARRIED
 from pgcourse.classroom.package import bundle
 
 MOST_HELPERS = 4
