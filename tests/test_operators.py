@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import warnings
 
 import pytest
@@ -102,4 +103,15 @@ def test_edits_of_an_edit_are_pairs():
     first = next(e for e in edits(tree, kinds=["sign"]) if e.after == "(a * b).mean()")
     second = edits(first.tree, scope_of(tree), kinds=["one function for another"])
     assert "return (a * b).sum()" in [ast.unparse(e.tree).splitlines()[1].strip() for e in second]
-    assert first.says == "The minus in front of `(a * b).mean()` is missing."
+    assert first.says == "The minus in front of the part with `a` and `b` is missing."
+
+
+@pytest.mark.parametrize("name", ["softmax", "discounted_returns", "reinforce_surrogate_gradient"])
+def test_a_sentence_quotes_no_code(name):
+    """Only names of arguments, of functions and axes, and numbers: the right line is the answer."""
+    tree = reference_tree(name)
+    local = {*scope_of(tree).names} - {*scope_of(tree).arguments}
+    says = {e.says for e in edits(tree) if e.tree}
+    quoted = {q for s in says for q in re.findall(r"`([^`]*)`", s)}
+    assert len(says) > 30 and quoted & {*scope_of(tree).arguments}
+    assert not [q for q in quoted if not re.fullmatch(r"-?[\w.]+", q) or q in local]

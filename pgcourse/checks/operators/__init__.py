@@ -3,7 +3,8 @@
 An operator takes a node of the syntax tree and yields what a hurried person may have written there
 instead: (new node, sentence about the text with the new node in it). Forward, on a reference, they
 make the mistakes that nobody wrote down; backward, on a learner's function, they look for the edit
-that mends it. `{old}` and `{new}` in a sentence are the two fragments.
+that mends it. `{old}` and `{new}` in a sentence say what the two fragments are about: the code itself would be
+half of the answer, in names that the learner may not have.
 
     for edit in edits(function_tree(text)):
         edit.kind, edit.line, edit.before, edit.after, edit.says, edit.tree
@@ -17,11 +18,11 @@ from functools import cached_property
 from pgcourse.checks.operators import places  # noqa: F401  it registers its operators
 from pgcourse.checks.operators.statements import STATEMENTS
 from pgcourse.checks.operators.trees import (
+    about,
     expressions,
     loads,
     placed,
     put,
-    short,
     statement_lists,
     text,
 )
@@ -72,7 +73,10 @@ class Edit:
 
     @property
     def says(self):
-        return self.template.format(old=short(self.before), new=short(self.after))
+        arguments = scope_of(self.root).arguments
+        return self.template.format(
+            old=about(self.before, arguments), new=about(self.after, arguments)
+        )
 
 
 def scope_of(tree):

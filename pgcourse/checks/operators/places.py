@@ -9,7 +9,7 @@ from pgcourse.checks.operators.values import REDUCE, operator
 @operator("a selection left out")
 def selection_left_out(node, scope):
     if isinstance(node, ast.Subscript):
-        yield node.value, "It takes all of `{new}`."
+        yield node.value, "It takes all of {new}."
 
 
 @operator("a neighbor")
@@ -22,13 +22,13 @@ def neighbor(node, scope):
                 if many:
                     elts = [new if j == i else x for j, x in enumerate(node.slice.elts)]
                     new = with_(node.slice, elts=elts)
-                yield with_(node, slice=new), "It reads `{new}`: is that the right row?"
+                yield with_(node, slice=new), "It reads another row or slice, in {new}."
     if called(node) == "range":
         for i, arg in enumerate(node.args):
             for op in (ast.Add(), ast.Sub()):
                 args = [*node.args]
                 args[i] = ast.BinOp(arg, op, ast.Constant(1))
-                yield with_(node, args=args), "It goes over `{new}`."
+                yield with_(node, args=args), "The bounds of a loop are off by one, in {new}."
 
 
 def shifted(index, scope):
@@ -52,7 +52,7 @@ def shifted(index, scope):
 @operator("reversed")
 def in_reverse(node, scope):
     if called(node) in ("reversed", "flip") and first(node) is not None or called(node) == "flip":
-        yield subject(node), "It goes forward, `{new}`."
+        yield subject(node), "It goes forward, over {new}."
     elif called(node) == "range" or called(node) == "enumerate":
         yield call("reversed", call("list", node)), "It goes backward."
 
@@ -64,7 +64,7 @@ def axis(node, scope):
         return
     for i, k in enumerate(node.keywords):
         rest = node.keywords[:i] + node.keywords[i + 1 :]
-        yield with_(node, keywords=rest), f"`{k.arg}` is left out: `{{new}}`."
+        yield with_(node, keywords=rest), f"`{k.arg}` is left out, in {{new}}."
         if k.arg in ("dim", "axis"):
             for x in (0, 1, -1, 2):
                 other = ast.keyword(k.arg, number(x))

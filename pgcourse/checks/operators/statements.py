@@ -25,7 +25,7 @@ def statement_left_out(body, scope):
     for i, s in enumerate(body):
         if not isinstance(s, ast.Return) and not is_docstring(s):
             rest = [] if len(body) > 1 else [ast.Pass()]
-            yield i, i + 1, rest, "A statement is missing: `{old}`.", s.lineno
+            yield i, i + 1, rest, "A statement is missing: {old}.", s.lineno
 
 
 @statement_operator("statements in another order")
@@ -33,7 +33,7 @@ def other_order(body, scope):
     for i in range(len(body)):
         for j in range(i + 2, len(body) + 1):
             if not is_docstring(body[i]):
-                says = "Two steps come in the wrong order: `{new}`."
+                says = "Two steps come in the wrong order, in {new}."
                 yield i, j, [*body[i + 1 : j], body[i]], says, body[i].lineno
                 if j > i + 2:
                     yield i, j, [body[j - 1], *body[i : j - 1]], says, body[j - 1].lineno
@@ -72,4 +72,10 @@ def assigned_or_added(body, scope):
         else:
             continue
         for x in new:
-            yield i, i + 1, [x], "It does `{new}`.", s.lineno
+            yield (
+                i,
+                i + 1,
+                [x],
+                "Something is assigned, added or subtracted in another way, in {new}.",
+                s.lineno,
+            )

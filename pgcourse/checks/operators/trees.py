@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import re
 
 
 def function_tree(source):
@@ -81,9 +82,15 @@ def text(node):
     return "\n".join(lines)
 
 
-def short(fragment, limit=48):
-    line = " ".join(fragment.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+def about(fragment, arguments):
+    """A piece of a function in words: an argument or number itself, else the arguments that are in it."""
+    if fragment in arguments or re.fullmatch(r"-?[\d.]+|True|False|None", fragment):
+        return f"`{fragment}`"
+    names = [*dict.fromkeys(n for n in re.findall(r"[a-zA-Z_]\w*", fragment) if n in arguments)]
+    if not names:
+        return "an intermediate result"
+    *most, last = [f"`{n}`" for n in names]
+    return f"the part with {', '.join(most)} and {last}" if most else f"the part with {last}"
 
 
 def load(name):

@@ -32,20 +32,20 @@ def operator(kind):
 @operator("detach dropped")
 def detach_dropped(node, scope):
     if called(node) in ("detach", "item", "clone", "stop_gradient") and subject(node) is not None:
-        says = {"detach": "A gradient flows through `{new}`.", "clone": "`{new}` is not copied."}
-        yield subject(node), says.get(called(node), "`{new}` stays a tensor of a graph.")
+        says = {"detach": "A gradient flows through {new}.", "clone": "It does not copy {new}."}
+        yield subject(node), says.get(called(node), "The graph is not cut at {new}.")
 
 
 @operator("detach added")
 def detach_added(node, scope):
     if is_data(node, scope) or isinstance(node, ast.BinOp | ast.Call):
-        yield method(node, "detach"), "No gradient flows through `{old}`: it is detached."
+        yield method(node, "detach"), "No gradient flows through {old}: it is detached."
 
 
 @operator("copied")
 def copied(node, scope):
     if is_data(node, scope) or isinstance(node, ast.Attribute | ast.Subscript):
-        yield method(node, "clone"), "It works on a copy of `{old}`."
+        yield method(node, "clone"), "It works on a copy of {old}."
 
 
 # --- one name for another ---
@@ -88,7 +88,7 @@ for _a, _b, _says_a, _says_b in PAIRS:
 @operator("one function for another")
 def function_for_another(node, scope):
     for name, says in TAKEN_FOR.get(called(node), ()):
-        yield renamed(node, name), says + " (`{new}`)"
+        yield renamed(node, name), says[:-1] + ", in {new}."
 
 
 @operator("one name for another")
@@ -96,10 +96,10 @@ def name_for_another(node, scope):
     if is_data(node, scope):
         for name in scope.names:
             if name != node.id:
-                yield load(name), "`{new}` stands where another quantity belongs."
+                yield load(name), "Where another quantity belongs, there is {new}."
     if isinstance(node, ast.Attribute) and is_data(node.value, scope):
-        others = {"terminated", "ended", "gamma", "lam"} - {node.attr}
-        yield from ((with_(node, attr=a), "`{new}` is read in place of another.") for a in others)
+        others = (a for a in ("terminated", "ended", "gamma", "lam") if a != node.attr)
+        yield from ((with_(node, attr=a), f"`{a}` is read in place of another.") for a in others)
 
 
 # --- arithmetic ---
@@ -111,15 +111,19 @@ OTHER = {
     ast.Div: [ast.Mult],
 }
 OTHER |= {ast.BitAnd: [ast.BitOr], ast.BitOr: [ast.BitAnd], ast.MatMult: [ast.Mult]}
-SAYS_SIGN = "A sign is wrong in `{new}`."
+DOES = {
+    ast.Add: "adds", ast.Sub: "subtracts", ast.Mult: "multiplies", ast.Div: "divides",
+    ast.BitAnd: "takes a logical and", ast.BitOr: "takes a logical or",
+}  # fmt: skip
+SAYS_SIGN = "A sign is wrong in {new}."
 
 
 @operator("sign")
 def sign(node, scope):
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield node.operand, "The minus in front of `{new}` is missing."
+        yield node.operand, "The minus in front of {new} is missing."
     elif is_data(node, scope) or isinstance(node, ast.BinOp | ast.Call | ast.Subscript):
-        yield ast.UnaryOp(ast.USub(), node), "There is a minus too many: `{new}`."
+        yield ast.UnaryOp(ast.USub(), node), "There is a minus too many in front of {old}."
 
 
 @operator("another operation")
@@ -127,15 +131,15 @@ def operation(node, scope):
     if isinstance(node, ast.BinOp):
         for other in OTHER.get(type(node.op), ()):
             signs = {type(node.op), other} == {ast.Add, ast.Sub}
-            yield with_(node, op=other()), SAYS_SIGN if signs else "It computes `{new}`."
+            yield with_(node, op=other()), SAYS_SIGN if signs else f"It {DOES[other]} in {{new}}."
 
 
 @operator("a term or factor left out")
 def term_left_out(node, scope):
     if isinstance(node, ast.BinOp):
-        yield node.left, "Only `{new}` is left of a sum, product or power."
+        yield node.left, "Only {new} is left of a sum, product or power."
         if not isinstance(node.op, ast.Pow):
-            yield node.right, "Only `{new}` is left of a sum or product."
+            yield node.right, "Only {new} is left of a sum or product."
 
 
 @operator("a factor twice")
@@ -143,9 +147,10 @@ def factor_twice(node, scope):
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         for side in (node.left, node.right):
             if is_data(side, scope):
-                yield ast.BinOp(node, ast.Mult(), side), f"The factor `{side.id}` comes twice."
+                name = f"The factor `{side.id}`" if side.id in scope.arguments else "A factor"
+                yield ast.BinOp(node, ast.Mult(), side), f"{name} comes twice, in {{new}}."
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        yield ast.BinOp(node, ast.Div(), node.right), "It divides twice: `{new}`."
+        yield ast.BinOp(node, ast.Div(), node.right), "It divides twice, in {new}."
 
 
 @operator("a factor too many")
@@ -174,7 +179,7 @@ def divided_by_a_count(node, scope):
 @operator("a bracket too few")
 def bracket_dropped(node, scope):
     """a * b + c for a * (b + c): a factor that acts on one term only."""
-    says = "A factor acts on one term only: `{new}`."
+    says = "A factor acts on one term only, in {new}."
     if is_a(PRODUCTS, node) and is_a(SUMS, inner := node.left):
         yield with_(inner, right=with_(node, left=inner.right)), says
         yield with_(inner, left=with_(node, left=inner.left)), says
@@ -187,7 +192,7 @@ def bracket_dropped(node, scope):
 @operator("a bracket too many")
 def bracket_added(node, scope):
     """a * (b + c) for a * b + c: a factor that acts on the whole sum."""
-    says = "A factor acts on the whole sum: `{new}`."
+    says = "A factor acts on the whole sum, in {new}."
     for side in ("left", "right") if is_a(SUMS, node) else ():
         if is_a(PRODUCTS, inner := getattr(node, side)):
             yield with_(inner, left=with_(node, **{side: inner.left})), says
@@ -200,7 +205,10 @@ def operands_swapped(node, scope):
     if isinstance(node, ast.BinOp) and isinstance(
         node.op, ast.Sub | ast.Div | ast.Pow | ast.MatMult
     ):
-        yield with_(node, left=node.right, right=node.left), "The two sides are swapped: `{new}`."
+        yield (
+            with_(node, left=node.right, right=node.left),
+            "The two sides of an operation are swapped, in {new}.",
+        )
 
 
 @operator("a constant")
@@ -218,7 +226,7 @@ def one_more_or_less(node, scope):
     """n - 1 for n, in a sum, a product or a comparison."""
     if is_data(node, scope) or called(node) == "len":
         for op in (ast.Sub(), ast.Add()):
-            yield ast.BinOp(node, op, ast.Constant(1)), "`{new}` is off by one."
+            yield ast.BinOp(node, op, ast.Constant(1)), "It is off by one at {old}."
 
 
 @operator("a constant for an argument")
@@ -239,15 +247,15 @@ COMPARED |= {ast.Is: [ast.IsNot], ast.IsNot: [ast.Is]}
 def comparison(node, scope):
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         for other in COMPARED.get(type(node.ops[0]), ()):
-            yield with_(node, ops=[other()]), "It asks whether `{new}`."
+            yield with_(node, ops=[other()]), "It compares in another way, in {new}."
 
 
 @operator("inverted")
 def inverted(node, scope):
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert | ast.Not):
-        yield node.operand, "`{new}` is not inverted."
+        yield node.operand, "It does not invert {new}."
     elif is_data(node, scope):
-        yield ast.UnaryOp(ast.Invert(), node), "`{old}` is inverted."
+        yield ast.UnaryOp(ast.Invert(), node), "It inverts {old}."
     if called(node) == "where" and len(node.args) == 3:
         c, a, b = node.args
         yield with_(node, args=[c, b, a]), "The two branches of `where` are swapped."
@@ -258,13 +266,13 @@ def inverted(node, scope):
 @operator("a choice left out")
 def choice_left_out(node, scope):
     if called(node) == "where" and len(node.args) == 3:
-        yield node.args[1], "It takes `{new}` always."
-        yield node.args[2], "It takes `{new}` always."
+        yield node.args[1], "It takes {new} always."
+        yield node.args[2], "It takes {new} always."
     if isinstance(node, ast.IfExp):
-        yield node.body, "It takes `{new}` always."
-        yield node.orelse, "It takes `{new}` always."
+        yield node.body, "It takes {new} always."
+        yield node.orelse, "It takes {new} always."
     if isinstance(node, ast.BoolOp) and len(node.values) == 2:
-        yield from ((side, "It asks for `{new}` alone.") for side in node.values)
+        yield from ((side, "It asks for {new} alone.") for side in node.values)
 
 
 # --- calls ---
@@ -277,14 +285,14 @@ def call_left_out(node, scope):
         and called(node) not in ("detach", "range")
         and subject(node) is not None
     ):
-        yield subject(node), f"`{called(node)}` is not applied to `{{new}}`."
+        yield subject(node), f"`{called(node)}` is not applied to {{new}}."
 
 
 @operator("a call too many")
 def call_too_many(node, scope):
     if isinstance(node, ast.BinOp | ast.Call | ast.UnaryOp) or is_data(node, scope):
         for name in ("exp", "log", "abs", "square", "sqrt", "mean", "sum"):
-            yield method(node, name), f"`{name}` is one too many: `{{new}}`."
+            yield method(node, name), f"`{name}` is one too many, on {{old}}."
 
 
 @operator("two operations in another order")
@@ -292,7 +300,7 @@ def another_order(node, scope):
     """A square of a mean for a mean of squares; a mean of each for a mean of the product."""
     if (outer := acts_on(node)) and (inner := acts_on(outer[0])):
         x, wrap = inner
-        yield wrap(outer[1](x)), "Two operations come in the wrong order: `{new}`."
+        yield wrap(outer[1](x)), "Two operations come in the wrong order, in {new}."
     pair = (node.left, node.right) if isinstance(node, ast.BinOp) else ()
     pair = tuple(node.args) if called(node) in ("minimum", "maximum", "min", "max") else pair
     if len(pair) == 2 and called(pair[0]) == called(pair[1]) and called(pair[0]) in REDUCE:
@@ -300,12 +308,12 @@ def another_order(node, scope):
         both = (
             with_(node, args=[a, b]) if isinstance(node, ast.Call) else with_(node, left=a, right=b)
         )
-        yield wrap(both), f"It takes the {called(pair[0])} of two together: `{{new}}`."
+        yield wrap(both), f"It takes the {called(pair[0])} of two together, in {{new}}."
     x, wrap = (called(node) in REDUCE and acts_on(node)) or (None, None)
     if isinstance(x, ast.BinOp):
         yield with_(x, left=wrap(x.left), right=wrap(x.right)), "It combines two reduced numbers."
     elif x is not None and called(x) in ("minimum", "maximum", "min", "max"):
-        yield with_(x, args=[wrap(a) for a in x.args]), "It combines two reduced numbers: `{new}`."
+        yield with_(x, args=[wrap(a) for a in x.args]), "It combines two reduced numbers, in {new}."
 
 
 def acts_on(node):
@@ -329,9 +337,12 @@ def arguments(node, scope):
         for i in range(len(node.args) - 1):
             args = [*node.args]
             args[i], args[i + 1] = args[i + 1], args[i]
-            yield with_(node, args=args), "Two arguments are swapped: `{new}`."
+            yield with_(node, args=args), "Two arguments of a call are swapped, in {new}."
         if node.args and subject(node) is not node.args[0] or len(node.args) > 1:
-            yield with_(node, args=node.args[:-1]), "The last argument is missing: `{new}`."
+            yield (
+                with_(node, args=node.args[:-1]),
+                "The last argument of a call is missing, in {new}.",
+            )
 
 
 @operator("bounds")
