@@ -156,11 +156,11 @@ EXERCISE = Exercise(
     ],
     mistakes=[
         mistake("no entropy", "The entropy term -alpha * log pi is missing: it is the target of plain actor-critic.",
-                value(TWINS), also=(value(MAX), value(MEAN), value("next_q1")),
+                value(TWINS), also=(value("next_q1"),),
                 why="The critic then does not know that the future will be paid for staying random too."),
         mistake("entropy sign", "It adds alpha * log pi: likely actions are paid, and randomness is fined.",
                 value(f"{TWINS} + {PRICE}"),
-                also=(outside(f"-{PRICE}"), *(value(f"{x} + {PRICE}") for x in (MAX, MEAN, "next_q1")))),
+                also=(outside(f"-{PRICE}"),)),
         mistake("entropy outside the mask",
                 "The entropy term is not masked: a terminal state is paid for an action nobody takes.",
                 *outside(f"gamma * {PRICE}"),
