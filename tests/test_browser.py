@@ -219,6 +219,31 @@ class Browser:
             lambda: f"the cell did not finish: {prompt()}",
         )
 
+    def to_folded(self):
+        """Go to the first cell of code, which is folded, by keyboard; returns it."""
+        from selenium.webdriver.common.keys import Keys
+
+        self.find(".jp-CodeCell .jp-Placeholder")
+        script = """return document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)'
+            + ' .jp-CodeCell.jp-mod-active:has(.jp-InputPlaceholder, .jp-Placeholder)')"""
+        self.press(Keys.ESCAPE)
+        for _ in range(100):
+            self.press("k")
+        for _ in range(10):
+            cell = self.driver.execute_script(script)
+            if cell:
+                return cell
+            self.press("j")
+        raise AssertionError("no folded cell near the top")
+
+    def run_folded(self):
+        """Run the folded first cell; returns it."""
+        from selenium.webdriver.common.keys import Keys
+
+        cell = self.to_folded()
+        self.press(Keys.ENTER, held=Keys.SHIFT)
+        return cell
+
     def output(self, cell, text):
         """The cell's output, as soon as it holds the text."""
         return self.find(".jp-OutputArea", text, inside=cell).text
@@ -227,7 +252,7 @@ class Browser:
         """Press j until the active cell holds the text."""
         script = """return document.querySelector(
             '.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell.jp-mod-active').textContent"""
-        for _ in range(60):
+        for _ in range(100):
             if text in self.driver.execute_script(script):
                 return
             self.press("j")
@@ -274,8 +299,7 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
 
     exercise = get("softmax")
     check = browser.cell("check(softmax")
-    begin = browser.cell("begin(")
-    browser.run(begin)
+    begin = browser.run_folded()
     says = f"Lesson 1: 0 of {len(lesson_exercises(LESSON))} exercises pass"
     assert "○ softmax" in browser.output(begin, says)
     browser.run(check)  # too early
@@ -311,10 +335,7 @@ def test_the_keyboard_is_enough(lab, browser):
 
     folder, address = lab
     browser.open_notebook(address)
-    browser.press(Keys.ESCAPE)
-    for _ in range(60):
-        browser.press("k")
-    browser.down_to("begin(")
+    browser.to_folded()
     browser.press(Keys.ENTER, held=Keys.SHIFT)
     browser.find("[role=status]", "Lesson 1: ")
     browser.down_to("Exercise: softmax")

@@ -8,11 +8,11 @@ A check is three steps with plain data between them, so that they can run in dif
 """
 
 import hashlib
-import html
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -26,12 +26,14 @@ from pgcourse.checks.compare import (
     state_fault,
 )
 from pgcourse.checks.edits import compiled
+from pgcourse.checks.evidence import Search
 from pgcourse.checks.guards import guards_refuse
 from pgcourse.checks.signs import tells
+from pgcourse.checks.verdict import CheckFailed, Verdict, show_card
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
-MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
-CARRIED = "which it calls, breaks it. It was judged with a right one."
+FAILED = {}  # checks in a row of an exercise that did not pass
+PATIENCE = 3  # after so many, what helps is said
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 
 
@@ -202,7 +204,7 @@ class Exercise:
         failing = [i for i, f in enumerate(faults) if f]
         i = self.smallest(failing, seed)
         fault = None if i is None else faults[i]
-        search = recognize.Search(self, seed, seen, expected, failing, fault, again)
+        search = Search(self, seed, seen, expected, failing, fault, again)
         found, where = recognize.name(search)
         if not found and failing and not faults[i].name:
             found, where = recognize.in_one_part(search, earned)
@@ -220,7 +222,9 @@ class Exercise:
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         if getattr(found, "near", False):
-            earned = self.nearly_earned(failing, seen, expected, earned["clean"] is not False)
+            far = [j for j in failing if seen[j]["error"] or not nearly(seen[j], expected[j])]
+            earned = self.nearly_earned(far or failing[:1], earned["clean"] is not False)
+            i = self.smallest(far, seed) if far else i  # where it shows
             score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if name == "no ValueError" and self.guarded(i, seed):
@@ -236,10 +240,9 @@ class Exercise:
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
-    def nearly_earned(self, failing, seen, expected, clean):
+    def nearly_earned(self, far, clean):
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""
-        far = [i for i in failing if seen[i]["error"] or not nearly(seen[i], expected[i])]
-        wrong = {self.cases[i].part for i in far or failing[:1]}
+        wrong = {self.cases[i].part for i in far}
         return {part: part not in wrong for part in self.parts} | {"clean": clean}
 
     def convention(self, seen, seed):
@@ -290,97 +293,6 @@ class Exercise:
             key=lambda i: (self.cases[i].raises, showing.size(self.inputs(i, seed))),
             default=None,
         )
-
-
-@dataclass(frozen=True, repr=False)
-class Verdict:
-    """What a check found.
-
-    passed  : bool, everything is right
-    score   : float, 0 … points
-    pitfall : name of the mistake (a Pitfall of the exercise, or a general one), None if passed or unknown
-    message : the sentence for the learner
-    earned  : {part: True, False, or None where it was not counted: the first part is wrong}
-    example : the smallest case that shows it; "" in a graded run, whose inputs are secret
-    where   : the line in the learner's own text (checks.where.Located), None if not looked for or found
-    """
-
-    exercise: Exercise
-    passed: bool
-    score: float
-    pitfall: str | None
-    message: str
-    earned: dict
-    example: str = ""
-    why: str = ""
-    traceback: str = ""
-    where: object = None
-
-    @property
-    def points(self):
-        return self.exercise.points
-
-    @property
-    def carried(self):
-        """Whether it was judged with another function in place of a wrong one that it calls."""
-        return self.message.endswith(CARRIED)
-
-    @property
-    def headline(self):
-        mark = "✓" if self.passed else "✗"
-        named = f" — {self.pitfall}" if self.pitfall else ""
-        return f"{mark} {self.exercise.name}{named} · {self.score:g} of {self.points:g} points"
-
-    def __str__(self):
-        if self.passed:
-            return f"{self.headline}\n{self.message}" if self.carried else self.headline
-        parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
-        where = str(self.where) if self.where else ""
-        lines = [self.headline, self.message, self.example, self.why, where, f"Parts: {parts}"]
-        return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        """A card: readable in light and dark themes, and by a screen reader."""
-        color = "#009E73" if self.passed else ("#E69F00" if self.score else "#D55E00")
-        rows = [f"<b>{html.escape(self.headline)}</b>"]
-        if self.carried or not self.passed:
-            rows.append(html.escape(self.message))
-        if not self.passed:
-            if self.example:
-                rows.append(f"<pre style='margin:.3em 0'>{html.escape(self.example)}</pre>")
-            if self.why:
-                rows.append(f"<i>{html.escape(self.why)}</i>")
-            if self.where:
-                rows.append(self.where._repr_html_())
-            parts = " &nbsp; ".join(
-                f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
-            )
-            rows.append(
-                f"<small>{parts} &nbsp;·&nbsp; Read: {html.escape(self.exercise.read)}</small>"
-            )
-            if self.traceback:
-                rows.append(
-                    "<details><summary>Traceback</summary>"
-                    f"<pre>{html.escape(self.traceback)}</pre></details>"
-                )
-        body = "".join(f"<div>{row}</div>" for row in rows)
-        return (
-            f"<div role='status' style='border-left:.4em solid {color};padding:.4em .8em;"
-            f"margin:.3em 0'>{body}</div>"
-        )
-
-
-class CheckFailed(AssertionError):
-    """Nothing was earned. The verdict says why; the traceback in a notebook is one line."""
-
-    def __init__(self, verdict):
-        super().__init__(f"{verdict.headline}\n{verdict.message}")
-        self.verdict = verdict
-
-    def _render_traceback_(self):
-        return [f"CheckFailed: {self}"]
 
 
 def judge(fn, exercise=None, seed=None, where=False):
@@ -445,6 +357,7 @@ def check(fn, exercise=None):
     raises : CheckFailed (an AssertionError with the verdict on it) if nothing was earned
     """
     verdict, seen, seed = judged(fn, exercise)
+    verdict = replace(verdict, stuck=stuck(verdict, seed))
     card = show_card(verdict)
     if str(seed) == VISIBLE_SEED:
         where = find(fn, verdict, seed, seen)
@@ -456,15 +369,20 @@ def check(fn, exercise=None):
     return float(min(max(verdict.score, 0.0), verdict.points))
 
 
-def show_card(verdict):
-    """Show it; in a notebook, returns the handle by which the card can be changed."""
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-
-        if get_ipython():
-            return display(verdict, display_id=True)
-    except ImportError:
-        pass
-    print(verdict)
-    return None
+def stuck(verdict, seed):
+    """What to do next, from the third check in a row on that does not pass; "" before."""
+    name = verdict.exercise.name
+    written = verdict.pitfall not in ("not written", "not a function")
+    FAILED[name] = 0 if verdict.passed else FAILED.get(name, 0) + written
+    if FAILED[name] < PATIENCE or not written or str(seed) != VISIBLE_SEED:
+        return ""
+    solved = f"solutions/{verdict.exercise.lesson}.ipynb"
+    last = (
+        f"read {name} in {solved}, close that, and write it from memory"
+        if Path("..", solved).is_file()
+        else "ask somebody to explain it"
+    )
+    return (
+        "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
+        f"function makes of it, line by line. If it stays dark, {last}."
+    )

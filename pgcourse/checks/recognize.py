@@ -10,118 +10,22 @@ import contextlib
 import itertools
 import random
 import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
 
 from pgcourse.checks import drivers
-from pgcourse.checks.compare import Fault, alike, close, close_grad, factor
+from pgcourse.checks.compare import Fault, alike, factor
 from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
+from pgcourse.checks.evidence import same
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
-    "wrong type", "wrong shape", "wrong dtype",
+    "wrong type", "wrong shape", "wrong dtype", "borrowed",
 }  # fmt: skip
-SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
-
-
-@dataclass
-class Search:
-    """One wrong function: what was seen of it, and what would have been right.
-
-    fault : the difference in the smallest failing case, or None
-    again : function seed -> observations of the same function, or None where it cannot be called
-    """
-
-    exercise: object
-    seed: str
-    seen: list
-    expected: list
-    failing: list
-    fault: object = None
-    again: object = None
-
-    def __post_init__(self):
-        cases = self.exercise.cases
-        self.regular = [i for i, c in enumerate(cases) if not c.raises]
-        ran = [i for i in self.regular if not self.seen[i]["error"] and not self.seen[i]["timeout"]]
-        # Guards apart, the function is right: then the cases that must raise tell.
-        self.only_guards = bool(self.failing) and not set(self.failing) & set(self.regular)
-        if self.only_guards:
-            ran = sorted({*self.regular, *self.failing})
-        elif 2 * len(ran) < len(self.regular):
-            ran = self.regular
-        # A failing case with many numbers first: there nearly everything drops out at once.
-        self.ran = sorted(ran, key=lambda i: (i not in self.failing, -min(self.size(i), 12), i))
-        self.inputs = {}
-
-    def size(self, i):
-        numbers = vector(self.seen[i])
-        return 0 if numbers is None else int(numbers.isfinite().sum())
-
-    def known(self, i, fn):
-        return self.exercise.known_on(i, fn, self.seed)
-
-    def quick(self, fn, i, seed=None, grad=True):
-        """Result and gradients alone, without watching over inputs and global state."""
-        key = i, self.seed if seed is None else seed
-        if key not in self.inputs:
-            self.inputs[key] = self.exercise.inputs(*key)
-        given = drivers.copy_plain(self.inputs[key])
-        wanted = self.exercise.cases[i].grad if grad else ()
-        try:
-            out, grads = drivers.DRIVERS[self.exercise.driver](fn, given, wanted)
-        except drivers.TimeLimit:
-            raise
-        except Exception as e:
-            return dict(out=None, grads={}, error=dict(type=type(e).__name__))
-        return dict(out=drivers.copy_plain(out), grads=drivers.copy_plain(grads), error=None)
-
-    def does(self, fn, cases=None):
-        """Whether fn does what was seen, in all of the cases: a candidate that was searched for."""
-        return all(
-            (
-                not self.exercise.cases[i].grad
-                or same(self.seen[i], self.quick(fn, i, grad=False), False)
-            )
-            and same(self.seen[i], self.quick(fn, i))
-            for i in (self.ran if cases is None else cases)
-        )
-
-    def holds(self, fn):
-        """Whether it differs from what is right by finite numbers, and agrees on a second seed."""
-        if not any(self.tells_apart(i) for i in self.ran):
-            return False
-        if self.again is None:
-            return True
-        seen = self.again(SECOND_SEED)
-        return all(same(seen[i], self.quick(fn, i, SECOND_SEED)) for i in self.ran)
-
-    def tells_apart(self, i):
-        """Whether a finite number was seen in case i that is not the right one: nan alone proves nothing."""
-        if i not in self.failing or self.seen[i]["error"]:
-            return False
-        a, b = vector(self.seen[i]), vector(self.expected[i])
-        if a is None or b is None or a.shape != b.shape:
-            return True
-        ok = a.isfinite() & b.isfinite()
-        return bool(ok.any()) and not close(a[ok].float(), b[ok].float())
-
-
-def same(a, b, grads=True):
-    """`alike`, without inputs and global state."""
-    if bool(a["error"]) or bool(b["error"]):
-        return bool(a["error"]) == bool(b["error"])
-    return (
-        close(a["out"], b["out"])
-        and close(b["out"], a["out"])
-        and all(
-            close_grad(a["grads"].get(k), b["grads"].get(k))
-            for k in (a["grads"] | b["grads"] if grads else ())
-        )
-    )
 
 
 @dataclass(frozen=True)
@@ -203,7 +107,9 @@ def with_a_factor(search):
                     more = (
                         "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
                     )
-                    says = f"{left_open(m).says} Besides, {more}."
+                    # One number is proven with the factor; of several, some may not matter here.
+                    m_says = m.says if len(holes(m) or ()) < 2 else left_open(m).says
+                    says = f"{m_says} Besides, {more}."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
 
@@ -247,9 +153,10 @@ def fitted(search):
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
-            # Of several cases the numbers are sure; one alone may be smoother.
-            for n in (1,) if slow else (len(cases), 1):
-                found = fit(search, m, version, cases[:n])
+            # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
+            one = solved(search, m, version, cases[:1])
+            for found in (one,) if slow or not one else (solved(search, m, version, cases), one):
+                found = found and fit(search, m, version, *found)
                 if found:
                     return found, search.ran
     return None
@@ -260,8 +167,8 @@ def largest(seen):
     return 0 if numbers is None else numbers.nan_to_num(0, 0, 0).abs().max().item()
 
 
-def fit(search, m, version, cases):
-    """The mistake with its numbers solved from results (not gradients) of these cases, or None."""
+def solved(search, m, version, cases):
+    """(numbers, fn, put, run, wanted), solved from results (not gradients) of these cases, or None."""
     try:
         fn, put = with_holes(m, version)
     except (ValueError, SyntaxError):  # it does not go together with the convention
@@ -277,9 +184,12 @@ def fit(search, m, version, cases):
         return None if any(f is None for f in found) else torch.cat(found)
 
     h = solve(run, torch.cat(wanted), [*m.holes.values()])
-    if h is None:
-        return None
-    for rounded in roundings(run, torch.cat(wanted), h):
+    return None if h is None else (h, fn, put, run, torch.cat(wanted))
+
+
+def fit(search, m, version, h, fn, put, run, wanted):
+    """The mistake with its numbers, if it does with them what was seen in every case; or None."""
+    for rounded in roundings(run, wanted, h):
         put(rounded)
         if search.does(fn) and search.holds(fn):
             break
@@ -320,7 +230,9 @@ def generic_edits(exercise):
     if "generic" not in exercise.cached:
         reference = exercise.reference
         tree = function_tree(text_of(reference).head + text_of(reference).body)
-        few = itertools.islice(edits(tree), exercise.tries)
+        every = [*edits(tree)]
+        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little
+        few = sorted(every, key=lambda e: often[e.kind])[: exercise.tries]
         exercise.cached["generic"] = [
             (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
         ]

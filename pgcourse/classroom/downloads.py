@@ -22,6 +22,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from pgcourse.checks import cells
 from pgcourse.classroom import intake
 from pgcourse.classroom.gradebook import ClassError, write_whole
 from pgcourse.classroom.roster import composed, safe
@@ -307,7 +308,7 @@ def unpack(item, target, used, unusable):
             used[0], used[1] = used[0] + 1, used[1] + size
             if used[0] > MOST_FILES or used[1] > MOST_BYTES:
                 raise ValueError("it unpacks to too much")
-            if trap or size > intake.MOST_BYTES:
+            if trap or size > cells.MOST_BYTES:
                 unusable.append(
                     (Item(item.path, inside / place.name), "not taken out of its archive")
                 )
@@ -508,7 +509,7 @@ def table(found):
             if item.late
             else "–"
         )
-        result.add_row(escape(name), escape(intake.clean(str(item.inside))), when, escape(says))
+        result.add_row(escape(name), escape(cells.clean(str(item.inside))), when, escape(says))
 
     for name, item in found.students.items():
         says = ["not in the class list"] if name in found.strangers else []

@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pgcourse.checks.cells import shown
 from pgcourse.classroom.gradebook import ClassError
-from pgcourse.classroom.intake import shown
 
 # columns by what they hold, in the platforms' own words; of several the first one counts
 COLUMNS = {

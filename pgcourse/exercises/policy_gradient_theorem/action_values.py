@@ -69,6 +69,7 @@ def in_single_precision(at):
     )
 
 
+LAST_ONLY = edit(P_PI, "pi[:, -1:] * mdp.P[:, -1]")
 STOPS = (0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
 HAND_PI = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=F64)
 GREEDY = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], dtype=F64)
@@ -123,8 +124,11 @@ EXERCISE = Exercise(
                 edit("mdp.gamma * P_pi,", "P_pi,"), also=((edit("mdp.gamma * P_pi,", "P_pi,"), SINGULAR),)),
         mistake("gamma written out",
                 "mdp.gamma does not enter: a fixed number stands there, one with 1 / (1 - gamma) = {horizon:.4g}.",
-                edit("mdp.gamma", "(1 - 1 / {horizon=10})", all=True)),
-        mistake("gamma squared", "The next value is multiplied by gamma twice.", result("mdp.R + mdp.gamma**2 * mdp.P @ V")),
+                edit("mdp.gamma", "(1 - 1 / {horizon=10})", all=True),
+                also=(edit("mdp.gamma * P_pi", "(1 - 1 / {horizon=10}) * P_pi"),
+                      edit("mdp.gamma * mdp.P", "(1 - 1 / {horizon=10}) * mdp.P"))),
+        mistake("gamma squared", "The next value is multiplied by gamma twice.", result("mdp.R + mdp.gamma**2 * mdp.P @ V"),
+                also=(edit("mdp.gamma * P_pi", "mdp.gamma**2 * P_pi"), edit("mdp.gamma", "mdp.gamma**2", all=True))),
         mistake("sign in the system", "It solves (I + gamma P) V = r: the sign of gamma P is reversed.",
                 edit("- mdp.gamma", "+ mdp.gamma")),
         mistake("rewards not weighted",
@@ -133,6 +137,13 @@ EXERCISE = Exercise(
         mistake("transitions not weighted",
                 "P_pi is the plain mean or sum over actions: weight each with the probability pi(a|s).",
                 edit(P_PI, "mdp.P.mean(dim=1)"), also=(edit(P_PI, "mdp.P.sum(dim=1)"),)),
+        mistake("divided by the actions",
+                "It divides by the number of actions, as a mean does: weighted with pi(a|s), they are summed.",
+                edit(P_PI, "(pi.unsqueeze(-1) * mdp.P).mean(dim=1)"),
+                also=(rewards("(pi * mdp.R).mean(dim=1)"),
+                      (edit(P_PI, "(pi.unsqueeze(-1) * mdp.P).mean(dim=1)"), rewards("(pi * mdp.R).mean(dim=1)")))),
+        mistake("sum overwritten", "Of a sum over the actions only the last one is left: add them up (+=).",
+                rewards("pi[:, -1] * mdp.R[:, -1]"), also=(LAST_ONLY, (LAST_ONLY, rewards("pi[:, -1] * mdp.R[:, -1]")))),
         mistake("reward missing", "The reward R(s, a) itself is missing: it is what follows, alone.",
                 edit("mdp.R + mdp.gamma * mdp.P @ V", "mdp.gamma * mdp.P @ V")),
         mistake("mean reward first",
@@ -144,6 +155,8 @@ EXERCISE = Exercise(
         mistake("most probable next state",
                 "It looks only at the most probable next state; the average is over all of them.",
                 edit("mdp.P @ V", "V[mdp.P.argmax(dim=-1)]")),
+        mistake("best next state", "It looks only at the best next state; the average is over all of them.",
+                edit("mdp.P @ V", "(mdp.P * V).max(dim=-1).values"), also=(edit("mdp.P @ V", "V.max()"),)),
         mistake("ends ignored",
                 "It rescales the rows of P to sum to 1; what they lack is the probability that the episode ends.",
                 edit("mdp.P", "(mdp.P / mdp.P.sum(-1, keepdim=True).clamp(min=1e-12))", all=True),

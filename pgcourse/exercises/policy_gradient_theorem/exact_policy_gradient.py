@@ -66,15 +66,18 @@ def early_visits(mdp, pi, steps):
 
 
 def differences(mdp, theta, h, central):
-    """Finite differences of J with the step h."""
-    grad = torch.zeros_like(theta)
-    for s in range(theta.shape[0]):
-        for a in range(theta.shape[1]):
-            step = torch.zeros_like(theta)
-            step[s, a] = h
-            down = expected_return(mdp, theta - central * step)
-            grad[s, a] = (expected_return(mdp, theta + step) - down) / (h * (1 + central))
-    return grad
+    """Finite differences of J with the step h, all of them at once."""
+    steps = h * torch.eye(theta.numel(), dtype=theta.dtype).view(-1, *theta.shape)
+
+    def expected_returns(thetas):
+        pi = torch.softmax(thetas, -1)
+        system = torch.eye(len(theta), dtype=theta.dtype) - mdp.gamma * torch.einsum(
+            "ksa,sap->ksp", pi, mdp.P
+        )
+        return torch.linalg.solve(system, (pi * mdp.R).sum(-1)) @ mdp.start
+
+    change = expected_returns(theta + steps) - expected_returns(theta - central * steps)
+    return (change / (h * (1 + central))).view_as(theta)
 
 
 def climb_at_random(mdp, theta):
@@ -157,9 +160,15 @@ EXERCISE = Exercise(
         mistake("advantages alone", "It is Q - V, without visits and probabilities (the natural gradient's direction).",
                 result("Q - V")),
         mistake("probability squared", "The factor pi(b|s) counts twice.", result("d.unsqueeze(1) * pi**2 * (Q - V)")),
+        mistake("other actions forgotten",
+                "It takes pi(b)(1 - pi(b)) for the derivative of the policy: theta[s, b] also lowers the probabilities "
+                "of the other actions.",
+                result("d.unsqueeze(1) * pi * (1 - pi) * Q"), also=(result("d.unsqueeze(1) * pi * (1 - pi) * (Q - V)"),)),
         mistake("plain mean for V",
-                "It subtracts the plain mean of Q over the actions; V weights each with its probability.",
-                mean("Q.mean(dim=1, keepdim=True)")),
+                "It subtracts the plain mean or sum of Q over the actions; V weights each with its probability.",
+                mean("Q.mean(dim=1, keepdim=True)"), also=(mean("Q.sum(dim=1, keepdim=True)"),)),
+        mistake("V over states", "It sums over the states; V(s) is a sum over the actions.",
+                mean("(pi * Q).sum(dim=0, keepdim=True)")),
         mistake("best value for V", "It subtracts the largest Q; V is the policy's average.",
                 mean("Q.max(dim=1, keepdim=True).values")),
         mistake("V added", "It adds V in place of subtracting it.", edit("Q - V", "Q + V")),
@@ -171,6 +180,8 @@ EXERCISE = Exercise(
         mistake("softmax missing", "It takes theta for probabilities.", policy("theta"),
                 also=(policy("theta.abs() / theta.abs().sum(dim=1, keepdim=True)"),)),
         mistake("softmax twice", "The preferences pass through softmax twice.", policy("softmax(softmax(theta))")),
+        mistake("another temperature", "The preferences are multiplied by {c:.3g} before their softmax.",
+                policy("softmax({c=2} * theta)")),
         mistake("large differences",
                 "It takes finite differences with a step of {h:.2g}: near the gradient, but not the gradient.",
                 result("differences(mdp, theta, {h=0.1}, False)", (differences,)),

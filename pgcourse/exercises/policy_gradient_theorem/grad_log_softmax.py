@@ -2,11 +2,13 @@
 
 import torch
 
+from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise
-from pgcourse.checks.edits import edit, mistake, telltale
+from pgcourse.checks.edits import edit, mistake, symptom, telltale
 from pgcourse.checks.make_inputs import integers, normal
 from pgcourse.distributions import grad_log_softmax
 from pgcourse.exercises.policy_gradient_theorem.scores import (
+    HOT,
     RANDOM_SEARCH,
     RANDOM_WHY,
     score_mistakes,
@@ -22,6 +24,16 @@ def at(theta, action):
 def draws_the_action(at):
     """With equal preferences of two actions a score is (1/2, -1/2) or its reverse; a random direction is not."""
     return at.random and torch.allclose(at["equal preferences"]["out"].abs(), torch.tensor(0.5))
+
+
+def wrong_entries(at):
+    """Which entries are wrong in any case; a score is positive at the action taken alone."""
+    wrong = set()
+    for case in at.cases:
+        right, out = at.right(case.name)["out"], at[case.name]["out"]
+        for name, entries in (("taken", right > 0), ("others", right <= 0)):
+            wrong |= set() if close(out[entries], right[entries]) else {name}
+    return wrong
 
 
 # fmt: off
@@ -44,6 +56,13 @@ EXERCISE = Exercise(
         *score_mistakes(),
         mistake("value for derivative", "It returns log pi itself, not its derivative.",
                 edit("return score", "return torch.log_softmax(theta, -1)")),
+        symptom("right for the action taken only",
+                "The entry of the action taken is right; the others are not: each is -pi_i.",
+                edit("return score", f"return {HOT} * score - (1 - {HOT}) * torch.softmax(theta, -1) ** 2"),
+                lambda at: wrong_entries(at) == {"others"}),
+        symptom("right for the others only",
+                "The entries of the other actions are right; that of the action taken is not: it is 1 - pi(a).",
+                edit("score[action] += 1", "score[action] *= -1"), lambda at: wrong_entries(at) == {"taken"}),
         telltale("action drawn anew",
                  "It draws an action of its own; the score belongs to the action that was taken.",
                  edit("score[action] += 1", DRAWN), draws_the_action),

@@ -21,6 +21,10 @@ def weight(new, use=()):
     return edit("returns.unsqueeze(1)", f"({new}).unsqueeze(1)", use=use)
 
 
+def of_all(taken):
+    return weight(f"returns - returns.{taken}()")
+
+
 def score(new, use=()):
     return edit("onehot - softmax(theta)", new, use=use)
 
@@ -97,6 +101,10 @@ EXERCISE = Exercise(
                 "It subtracts the batch's mean return, which contains each sample's own: biased by (N-1)/N.",
                 weight("returns - returns.mean()"),
                 why="Baselines are lesson 3's subject, and there is an unbiased one."),
+        mistake("another number subtracted",
+                "It subtracts the returns' median, minimum or maximum from all of them: that is biased, because each "
+                "sample has a part in it.",
+                of_all("median"), also=(of_all("min"), of_all("max"))),
         mistake("absolute returns", "It uses the size of the returns: bad actions are reinforced too.", weight("returns.abs()")),
         mistake("good returns only", "Negative returns do not count: what was punished must become less probable.",
                 weight("returns.relu()")),
@@ -110,10 +118,16 @@ EXERCISE = Exercise(
                 "Each sample is credited with the returns of other samples: they have nothing to do with it.",
                 weight("returns.flip(0).cumsum(0).flip(0)"), also=(weight("returns.cumsum(0)"),)),
         mistake("divided by N - 1", "It divides by N - 1; that is for variances.", result(f"{TOTAL} / max(len(returns) - 1, 1)")),
+        mistake("divided by another count", "It divides by N + {n:.3g}; a mean divides by N.",
+                result(f"{TOTAL} / (len(returns) + {{n=1}})")),
+        mistake("divided by a power of N", "It divides by N to the power {p:.3g}; a mean divides by N.",
+                result(f"{TOTAL} / len(returns) ** {{p=0.5}}")),
         mistake("divided by the returns", "It divides by the sum of the returns: an average over samples divides by N.",
                 result(f"{TOTAL} / returns.sum()"), also=(result(f"{TOTAL} / returns.abs().sum()"),)),
-        mistake("last sample", "Only the last sample counts.", result("returns[-1] * scores[-1]")),
-        mistake("first sample", "Only the first sample counts.", result("returns[0] * scores[0]")),
+        mistake("last sample", "Only the last sample counts.", result("returns[-1] * scores[-1]"),
+                also=(result("returns[-1] * scores[-1] / len(returns)"),)),
+        mistake("first sample", "Only the first sample counts.", result("returns[0] * scores[0]"),
+                also=(result("returns[0] * scores[0] / len(returns)"),)),
         mistake("best sample",
                 "Only the sample with the largest return counts: keeping what worked is random search.",
                 result("returns.max() * scores[returns.argmax()]"),
@@ -123,6 +137,8 @@ EXERCISE = Exercise(
                 why="The mean score tends to 0, so this estimates nothing."),
         mistake("mean over actions too", "It divides by N times A; the mean is over the N samples only.",
                 result(f"{ESTIMATE} / len(theta)")),
+        mistake("divided by A", "It divides by the number of actions A; the mean is over the N samples.",
+                result(f"{TOTAL} / len(theta)")),
         mistake("theta added", "It returns the new theta; the gradient alone was asked for.", result(f"theta + {ESTIMATE}")),
         mistake("mean return of each action",
                 "It averages the returns of each action and weights them by pi: another estimate, which is "

@@ -69,6 +69,8 @@ EXERCISE = Exercise(
         mistake("good returns only",
                 "Negative returns change nothing: what was punished must become less probable.", weight("lr * max(ret, 0.0)")),
         mistake("return squared", "It multiplies by the return twice: its sign is lost.", weight("lr * ret * ret")),
+        mistake("step times a number", "The step is {c:.3g} times as long as it should be.",
+                edit(STEP, f"{{c=2}} * {STEP}")),
         mistake("learning rate squared", "The learning rate counts twice.", weight("lr * lr * ret")),
         mistake("return plus rate", "It adds the return and the learning rate; they are multiplied.", weight("(lr + ret)")),
         mistake("divided by the rate", "It divides by the learning rate.", weight("ret / lr")),

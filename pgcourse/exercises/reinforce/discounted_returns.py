@@ -174,6 +174,8 @@ EXERCISE = Exercise(
                 first("last_val = last_val.mean() if torch.is_tensor(last_val) else last_val"),
                 also=(first("last_val = last_val[0] if torch.is_tensor(last_val) else last_val"),)),
         mistake("no discount", "gamma is not used: all rewards count alike.", step(f"rew[t] + {NEXT}")),
+        mistake("gamma written out", "gamma is always {number:.4g} here, whatever gamma is.",
+                step(f"rew[t] + {{number=0.99}} * {NEXT}")),
         mistake("reward discounted", "The reward of the step itself is multiplied by gamma; only later ones are.",
                 step(f"gamma * (rew[t] + {NEXT})")),
         mistake("reward added twice", "The reward of the step counts twice: the return holds it already.", result("rew + ret")),

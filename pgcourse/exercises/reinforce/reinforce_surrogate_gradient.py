@@ -109,7 +109,7 @@ def of_lengths(S, A, *lengths, **rest):
 
 def large(g):
     return some_episodes(g, 2, 2, [3, 2]) | dict(
-        theta=1000.0 + integers(g, 4, 2, 2).to(torch.float64)
+        theta=torch.tensor([[1000.0, 1001.0], [1003.0, 1000.0]]).double()
     )
 
 
@@ -150,8 +150,10 @@ EXERCISE = Exercise(
                 "It is gamma^t G_0: the whole return of the episode in place of what followed step t.",
                 weight("gamma**t * ret[0]")),
         mistake("gamma^t twice", "The factor gamma^t counts twice.", weight("gamma ** (2 * t) * ret[t]")),
-        mistake("discounted once more", "The factor is gamma^(t + 1): the first step, t = 0, is not discounted.",
+        mistake("discounted once more", "The first step, t = 0, is multiplied by gamma already; its factor is gamma^0 = 1.",
                 weight("gamma ** (t + 1) * ret[t]")),
+        mistake("discounted from the end", "The factor gamma^t counts from the end of the episode, not from its beginning.",
+                weight("gamma ** (len(ret) - 1 - t) * ret[t]"), also=(weight("gamma ** (len(ret) - t) * ret[t]"),)),
         mistake("rewards not discounted", "The rewards to go are summed without their discount.",
                 edit(RETURNS, RETURNS.replace("gamma", "1.0"))),
         mistake("gamma ignored", "gamma does not enter at all.", edit("grad = torch", "gamma = 1.0\ngrad = torch")),
@@ -163,20 +165,25 @@ EXERCISE = Exercise(
                 edit(RETURNS, EARLIER), also=((edit(RETURNS, EARLIER), weight("ret[t]")),
                 (edit(RETURNS, "(gamma ** torch.arange(len(rewards), dtype=rewards.dtype) * rewards).cumsum(0)"), weight("ret[t]")))),
         mistake("last step lost", "The last step of each episode is left out.", weight("gamma**t * ret[t] * (t < len(ret) - 1)")),
+        mistake("last reward lost", "The last reward of each episode is missing from its returns.",
+                returns("ret - gamma ** (len(ret) - 1.0 - torch.arange(len(ret), dtype=ret.dtype)) * rewards[-1]")),
+        mistake("own reward missing", "The reward of step t itself is missing from G_t, which starts with r_t.",
+                weight("gamma**t * (ret[t] - rewards[t])"),
+                also=(weight("(ret[t] - rewards[t])"), returns("torch.cat([ret[1:], torch.zeros_like(ret[:1])])"))),
         mistake("returns not used", "The returns do not enter: every action taken becomes more probable, good or bad.",
                 weight("gamma**t"), also=(weight("1.0"),)),
         mistake("normalized returns", "It standardizes the returns: another estimate, whose scale says nothing.",
                 standard(0), also=(standard(1), (standard(0), weight("ret[t]")), (standard(1), weight("ret[t]")))),
         mistake("mean return subtracted",
-                "It subtracts a mean return: a baseline, which is lesson 3's subject. This one knows the "
+                "It subtracts a mean return or reward: a baseline, which is lesson 3's subject. This one knows the "
                 "sample's own return, and is biased.",
                 returns("ret - ret.mean()"), also=(
-                    (returns("ret - ret.mean()"), weight("ret[t]")),
+                    returns("ret - rewards.mean()"), (returns("ret - ret.mean()"), weight("ret[t]")),
                     (edit("grad = torch", f"mean = torch.stack([({RETURNS})[0] for _, _, rewards in episodes]).mean()\ngrad = torch"),
                      returns("ret - mean")))),
         mistake("mean over steps", "It divides by the number of steps; the average is over EPISODES.",
                 average(f"grad / {STEPS}"), why="Long episodes would count less per step: a biased estimate.",
-                also=(weight("gamma**t * ret[t] / len(ret)"),)),
+                also=(weight("gamma**t * ret[t] / len(ret)"), average("grad / len(rewards)"))),
         mistake("divided by N - 1", "It divides by N - 1; that is for variances.", average("grad / max(len(episodes) - 1, 1)")),
         mistake("divided by the visits", "Each state's row is divided by its visits; the average is over EPISODES.",
                 average(f"grad / {VISITS}.clamp(min=1).unsqueeze(1)")),
@@ -203,8 +210,8 @@ EXERCISE = Exercise(
         mistake("repeated states lost",
                 "Of several visits to a state in one episode only the last counts, as after `grad[states] += …`: "
                 "add each of them.", repeated_lost),
-        mistake("first visits only", "Only the first time that an action is taken in a state counts; every step does.",
-                edit(DOWN, f"if {FIRST_VISIT}:\n    continue\n{DOWN}")),
+        mistake("first visits only", "Only the first visit to a state counts, or the first time an action is taken in it; every step does.",
+                edit(DOWN, f"if {FIRST_VISIT}:\n    continue\n{DOWN}"), also=(edit(DOWN, f"if s in states[:t]:\n    continue\n{DOWN}"),)),
         telltale("random search",
                  "It draws random numbers of its own, as random search does: the episodes are given, "
                  "and the estimate is a definite function of them.",

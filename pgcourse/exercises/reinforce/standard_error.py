@@ -52,6 +52,8 @@ EXERCISE = Exercise(
                 why="Only the rows, one for each episode, are sure to be independent of each other."),
         mistake("variance over N", "The variance inside divides by N, not N - 1.",
                 edit("correction=1", "correction=0", of="gradient_variance")),
+        measured("not divided", "The squares are added up, but not divided by N - 1: that is no variance yet.",
+                 "(grads - grads.mean(dim=0)).square().sum()"),
         results("N - 1 twice", "V is unbiased already; the mean's variance is V / N, not V / (N - 1).",
                 f"torch.sqrt({V} / (len(grads) - 1))"),
         results("divided by P", "It divides by the number of parameters; N is the number of samples, the rows.",
