@@ -40,14 +40,16 @@ def test_a_reference_uses_nothing_of_the_package(stage):
     assert "pgcourse" not in RIGHT[stage].replace('"""', "", 1).split('"""', 1)[1]
 
 
+def right_on_each_seed(train, name, stage):
+    for seed in SEEDS:
+        found = verdict(name, measure(name, train, seed, stage), stage)
+        assert found.ok, (seed, found)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_right_agent_passes_on_each_of_five_seeds(stage, tmp_path):
-    train = load(RIGHT[stage], tmp_path)
-    for name in probes(stage):
-        for seed in SEEDS:
-            found = verdict(name, measure(name, train, seed, stage), stage)
-            assert found.ok, (seed, found)
+@pytest.mark.parametrize("stage, name", [(s, name) for s in STAGES for name in probes(s)])
+def test_a_right_agent_passes_on_each_of_five_seeds(stage, name, tmp_path):
+    right_on_each_seed(load(RIGHT[stage], tmp_path), name, stage)
 
 
 OTHERS = {  # right in another style
@@ -60,13 +62,10 @@ OTHERS = {  # right in another style
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", probes(2))
 @pytest.mark.parametrize("style", OTHERS)
-def test_other_right_agents_pass_on_each_of_five_seeds(style, tmp_path):
-    train = load(OTHERS[style], tmp_path)
-    for name in probes(2):
-        for seed in SEEDS:
-            found = verdict(name, measure(name, train, seed, 2), 2)
-            assert found.ok, (seed, found)
+def test_other_right_agents_pass_on_each_of_five_seeds(style, name, tmp_path):
+    right_on_each_seed(load(OTHERS[style], tmp_path), name, 2)
 
 
 SUM_OF_EPISODE = """            to_go, ahead = [], 0.0
