@@ -60,7 +60,7 @@ setup:
 	  if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
 	    echo "$$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; \
 	  fi; \
-	  echo "pgcourse: making .venv with $$python $$v (once; torch is a large download)"; \
+	  echo "pgcourse: making .venv with $$python $$v (once; it downloads 360 MB with the CPU build of torch, gigabytes with others)"; \
 	  trap 'rm -rf .venv' EXIT; rm -rf .venv; \
 	  $$python -m venv .venv || exit 1; \
 	fi; \

@@ -19,10 +19,12 @@ A map of the house. Each row may import the rows above it, never one below
     rlhf tiny_language          the same PPO on a language model, and on one small enough to enumerate
     rlhf_checkpoints            the script that trained the two models lesson 7 ships
     plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
+    simplex                     a policy of three actions in a triangle, and where learning steps lead it
     clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
-    notebook bets               the first cell of a lesson: how far you are, which cell was left out; bets on its pictures
+    notebook bets recall        the first cell of a lesson: how far you are, which cell was left out; bets on its pictures; old questions
+    own_agent                   a learner's whole agent, judged by what it does in worlds that expose one fault each
     classroom doctor            authoring (build) and instruction (a class, grading, reports)
     bench                       side by side with the peers: `make bench`
     cli                         the command `pgcourse`

@@ -26,6 +26,11 @@ COMMANDS = {
         "command",
         "Which exercises pass in your saved notebooks.",
     ),
+    "drill": (
+        "pgcourse.classroom.drill",
+        "command",
+        "Functions of the lessons you did, each with one mistake to find.",
+    ),
     "site": ("pgcourse.classroom.site", "command", "The executed lessons as pages to read."),
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),

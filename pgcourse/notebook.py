@@ -1,4 +1,4 @@
-"""What helps in a lesson's notebook: how far you are, and which cell was left out.
+"""What helps in a lesson's notebook: how far you are, what is next, which cell was left out, words for pictures.
 
 A lesson's first cell loads it; nothing is installed into IPython's own configuration.
 """
@@ -23,6 +23,8 @@ def begin(lesson, folder="."):
     path = Path(folder) / f"{lesson}.ipynb"
     if shell is None:
         return
+    if "JPY_SESSION_NAME" in os.environ:  # JupyterLab, which shows a PNG without its words
+        describe_in_lab(shell)
     os.environ.setdefault("JPY_SESSION_NAME", str(path))
     load_ipython_extension(shell)
     if path.is_file() and "NBGRADER_EXECUTION" not in os.environ:
@@ -34,6 +36,103 @@ def begin(lesson, folder="."):
             )
         else:
             display(Line(lesson, passing(path, lesson)))
+
+
+def end(lesson, folder="."):
+    """A lesson's last cell: how far all lessons are, as saved, and the next step. *A few seconds.*
+
+    lesson : "05_ppo"; the notebooks are looked for in `folder`
+    """
+    from pgcourse.checks import LESSONS
+
+    found = {}
+    if "NBGRADER_EXECUTION" not in os.environ:
+        for name in LESSONS:
+            path = Path(folder) / f"{name}.ipynb"
+            if path.is_file() and not somebody_elses(path):
+                found[name] = passing(path, name)
+    way = Way(lesson, found, list(LESSONS), folder)
+    if running_shell() is None:
+        print(way)
+    else:
+        from IPython.display import display
+
+        display(way)
+
+
+class Way:
+    """How far all lessons are, and where to go: the exercise that is next, the lesson that is next."""
+
+    def __init__(self, lesson, found, lessons, folder="."):
+        self.lesson, self.found, self.folder = lesson, found, folder
+        after = lessons[lessons.index(lesson) + 1 :]
+        self.next = after[0] if after else None
+
+    @staticmethod
+    def count(states):
+        return sum(state is True for state in states.values()), len(states)
+
+    def left(self):
+        """The first exercise of this lesson that does not pass yet, or None."""
+        states = self.found.get(self.lesson, {})
+        return next((name for name, state in states.items() if state is not True), None)
+
+    def steps(self):
+        """What to do now: (sentence, link or None)."""
+        left = self.left()
+        if left:
+            yield f"Still open in this lesson: {left}.", None
+        if self.next:
+            yield f"Next: lesson {int(self.next[:2])}", f"{self.next}.ipynb"
+        else:
+            yield "That was the last lesson. What is still open is in the list above.", None
+        for says, link in (
+            ("This lesson, solved", f"../solutions/{self.lesson}.ipynb"),
+            ("All symbols, papers and mistakes on one page", "../course/README.md"),
+        ):
+            if Path(self.folder, link).is_file():  # a class may hand out the lessons alone
+                yield says, link
+
+    def __repr__(self):
+        lines = []
+        for name, states in self.found.items():
+            done, of = self.count(states)
+            lines.append(f"lesson {int(name[:2])}: {done:2d} of {of} exercises pass (as saved)")
+        lines += [f"{says}{f' ({link})' if link else ''}" for says, link in self.steps()]
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        rows = []
+        for name, states in self.found.items():
+            done, of = self.count(states)
+            bar = (
+                f"<progress value='{done}' max='{max(of, 1)}' aria-label='lesson {int(name[:2])}'>"
+                "</progress>"
+            )
+            rows.append(
+                f"<div>{bar} <a href='{name}.ipynb'>Lesson {int(name[:2])}</a>: {done} of {of} exercises</div>"
+            )
+        for says, link in self.steps():
+            text = html.escape(says)
+            rows.append(f"<div>{f'<a href={link!r}>{text}</a>' if link else text}</div>")
+        return f"<div role='status'>{''.join(rows)}</div>"
+
+
+def describe_in_lab(shell):
+    """Have a figure shown as HTML with its words as alternative text: JupyterLab leaves those of a PNG out."""
+
+    def picture(figure):
+        from base64 import b64encode
+
+        from IPython.core.pylabtools import print_figure
+
+        from pgcourse.plots import words
+
+        data = b64encode(print_figure(figure, bbox_inches="tight")).decode()
+        return f'<img alt="{html.escape(words(figure))}" src="data:image/png;base64,{data}">'
+
+    formatter = shell.display_formatter.formatters["text/html"]
+    formatter.for_type_by_name("matplotlib.figure", "Figure", picture)
 
 
 def somebody_elses(path):
@@ -59,15 +158,14 @@ def running_shell():
 
 def passing(path, lesson):
     """{exercise: whether it passes; None where nothing is written} of a saved notebook."""
-    from pgcourse.checks import judge, lesson_exercises
-    from pgcourse.checks.own import run_definitions
+    from pgcourse.checks import lesson_exercises
+    from pgcourse.checks.own import answers
 
-    exercises = lesson_exercises(lesson)
-    space, found = run_definitions(path), {}
-    for name in filter(exercises.get, space):  # in the order of the notebook
-        verdict = judge(space[name], exercises[name])
-        found[name] = None if verdict.pitfall == "not written" else verdict.passed
-    return found | {name: None for name in exercises if name not in found}
+    found = {
+        name: None if verdict.pitfall == "not written" else verdict.passed
+        for name, (_, verdict) in answers(path, lesson).items()
+    }
+    return found | {name: None for name in lesson_exercises(lesson) if name not in found}
 
 
 class Line:

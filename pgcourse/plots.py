@@ -73,8 +73,7 @@ def words(figure):
         curves = (
             ", ".join(t.get_text() for t in ax.get_legend().get_texts()) if ax.get_legend() else ""
         )
-        drawing = ax.get_label() if " " in ax.get_label() else ""  # a sketch says what it shows
-        said.append(": ".join(filter(None, (ax.get_title(), axes, curves, drawing))))
+        said.append(": ".join(filter(None, (ax.get_title(), axes, curves))))
     spoken = "; ".join(filter(None, said)).translate(
         str.maketrans("", "", "$\\{}")
     )  # of TeX, the words
@@ -99,7 +98,7 @@ def agent_and_environment():
     ):
         ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "-|>", "lw": 1.5})
         ax.text(5, y + above, text, ha="center", va="bottom" if above > 0 else "top", fontsize=10)
-    ax.set_label(
+    ax.set_xlabel(  # hidden with the axes: it is the picture's text for those who do not see it
         "two boxes, agent and environment; an arrow from the agent to the environment carries the action; "
         "an arrow back carries the reward and the next state"
     )

@@ -44,7 +44,7 @@ import math
 import matplotlib.pyplot as plt
 import torch
 
-from pgcourse import fast, plots
+from pgcourse import fast, plots, simplex
 from pgcourse.bets import bet, settle
 from pgcourse.checks import check
 from pgcourse.mdp import (
@@ -76,6 +76,7 @@ plots.style()
 # | `enumerate_episodes(mdp, pi, horizon)` | lists every possible episode with its probability |
 # | `expected_return(mdp, theta)` | $J(\theta)$, exactly |
 # | `bet("…", question, …)`, `settle("…", truth, …)` | before some pictures you can bet on what they will show; your bet is then drawn into them. Bets are kept in `my_bets.json`, beside this notebook, and nowhere else; a later lesson asks again where you were furthest off. No points, and nothing needs a bet |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
 #
 # </details>
 #
@@ -628,6 +629,47 @@ for n in (16, 256):
     assert abs(measured / (one / n**0.5) - 1) < 0.1, (n, measured)
 
 # %% [markdown]
+# ## A playground
+#
+# A policy of three actions is a point in a triangle: in a corner it is sure of one action, in the middle all three are equally
+# probable. Below is the bandit from above (the actions pay 1, 3 and 0.5). The gray arrows are what a small step along the **exact** gradient does to the
+# policy, wherever it stands. A blue dot is where one REINFORCE step leads: 200 agents stood at the black point, each drew its own actions. The red
+# square is the average of the dots.
+
+# %%
+simplex.panels(
+    {
+        "the exact gradient": {},
+        "steps from one action": {"n": 1},
+        "steps from 16 actions": {"n": 16},
+    }
+)
+plt.show()
+
+# %% [markdown]
+# With one action there are only three places to go, one for each action, and none of them is where the arrow points. Every sampled action is pushed up, since all of them pay
+# something. The average does go with the arrow. Move the policy and the settings (where there are no sliders, one picture is drawn):
+
+# %%
+simplex.playground()
+
+# %% claim="sampled_steps_go_with_the_flow_on_average"
+# The flow is the gradient of the mean pay; following it ends at the best action; the mean of the sampled steps is the exact step.
+for seed in range(5):
+    there = torch.randn(3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    leaf = there.clone().requires_grad_()
+    (softmax(leaf) @ pays).backward()
+    found = simplex.gradient(there, simplex.bandit(pays))
+    assert torch.allclose(found, leaf.grad, atol=1e-12)
+    assert simplex.follow(there, simplex.bandit(pays), lr=1.0, steps=500)[-1, 1] > 0.98
+    for n in (1, 16):
+        steps = simplex.cloud(there, pays, n=n, lr=0.5, dots=20_000, seed=seed) - there
+        allowed = 5 * steps.std(dim=0) / 20_000**0.5
+        assert ((steps.mean(dim=0) - 0.5 * found).abs() < allowed).all(), (seed, n)
+    one = simplex.cloud(there, pays, n=1, lr=0.5, seed=seed)
+    assert len(one.round(decimals=9).unique(dim=0)) <= 3
+
+# %% [markdown]
 # ## An action that is a number
 #
 # The first reason, too, needs nothing but a score. Let the action be how far to throw a ball, any real number. A policy for it is a
@@ -1052,6 +1094,23 @@ for seed in range(5):
     assert ends[1] > ends[0], (seed, ends)
 
 # %% [markdown]
+# The same in the triangle, 300 steps of size 0.3 and of size 1:
+
+# %%
+simplex.panels(
+    {
+        f"steps of size {stride}": {
+            "path": simplex.follow(start, simplex.rock_paper_scissors, stride, 300)
+        }
+        for stride in (0.3, 1.0)
+    },
+    theta=start,
+    values=simplex.rock_paper_scissors,
+    names=("rock", "paper", "scissors"),
+)
+plt.show()
+
+# %% [markdown]
 # It circles around the uniform policy and drifts away from it, further with the larger steps. Every step is a
 # correct gradient step, but of a function that changes with the opponent. The theorem is about *one*
 # objective $J(\theta)$; here what one player wins the other loses, so there is no objective that both climb.
@@ -1264,18 +1323,18 @@ learners = {  # each with the best of its settings; see the text
     ),
 }
 plt.figure(figsize=(10, 3.5))
-ends = {}
 for (name, learner), dashes in zip(learners.items(), (":", "--", "--", "-", "-"), strict=True):
     curves = torch.stack([learner(seed) for seed in range(fast(5, 2))])
-    x, ends[name] = torch.linspace(0, 3000, curves.shape[1]), curves[:, -1].mean()
+    x = torch.linspace(0, 3000, curves.shape[1])
     plt.plot(x, curves.mean(dim=0), dashes, label=name)
+    if name == "policy gradient, what came after":
+        settle("01 plain", curves[:, -1].mean(), plt.gca())
     plt.fill_between(x, *curves.aminmax(dim=0), alpha=0.15)
 plt.ylim(0.45, 1.02)
 plt.xlabel("episodes")
 plt.ylabel("J / T (reward per step)")
 plt.title(f"A corridor of 64 steps: mean and range over {len(curves)} seeds")
 plt.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
-settle("01 plain", ends["policy gradient, what came after"], plt.gca())
 plt.show()
 
 # %% [markdown]
@@ -1402,4 +1461,4 @@ figures = {
 #   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), chapter 13; example 13.1 is the
 #   corridor whose best policy is random.
 #
-# **Next:** lesson 2 replaces the exact gradient by samples, and measures what that costs.
+# **Next:** [lesson 2](02_reinforce.ipynb) replaces the exact gradient by samples, and measures what that costs.

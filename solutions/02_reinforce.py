@@ -41,7 +41,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import torch
 
-from pgcourse import fast, plots
+from pgcourse import fast, plots, simplex
 from pgcourse.bets import bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import grad_log_softmax, softmax
@@ -53,6 +53,7 @@ from pgcourse.mdp import (
     occupancy,
     sample_episodes,
 )
+from pgcourse.own_agent import check_agent
 from pgcourse.tensors import same_shape
 
 plots.style()
@@ -66,6 +67,8 @@ plots.style()
 # | `corridor`, `episodic_mdp`, `occupancy` | lesson 1's worlds, and their discounted visits $d(s)$ |
 # | `sample_episodes(mdp, pi, n, generator)` | plays `n` episodes: a list of (states, actions, rewards) |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
 #
 # </details>
 
@@ -441,7 +444,7 @@ for gamma in (0.9, 0.98, 0.99, 0.999):
         cosines.append(torch.nn.functional.cosine_similarity(*pair, dim=0))
     plt.plot(horizons, cosines, "o-", label=f"γ = {gamma}")
     if gamma == 0.99:
-        at_500 = cosines[-1]
+        settle("02 cosine", cosines[-1], plt.gca())
 plt.xscale("log")
 plt.xticks(horizons, horizons)
 plt.ylim(0, 1.05)
@@ -449,7 +452,6 @@ plt.xlabel("horizon T (steps per episode)")
 plt.ylabel("cosine of the two updates")
 plt.title("With and without γ^t: alike only while (1 − γ) T is small")
 plt.legend()
-settle("02 cosine", at_500, plt.gca())
 plt.show()
 
 # %% [markdown]
@@ -670,6 +672,26 @@ for size in (4, 64):
 assert math.sqrt(exact_noise(8) / 16) > truth.norm() > math.sqrt(exact_noise(8) / 64)
 
 # %% [markdown]
+# ### The cloud in the triangle
+#
+# Lesson 1's playground shows what a variance is: the dots are where one step from $n$ sampled actions leads, the red square is their
+# average. It stays where it is, however small the sample; the cloud around it shrinks like $1/\sqrt{n}$.
+
+# %%
+simplex.panels({f"{drawn} sampled actions": {"n": drawn} for drawn in (1, 4, 16, 64)})
+plt.show()
+
+# %% claim="the_cloud_shrinks_like_one_over_root_n"
+# Steps from n actions: four times as many halve the spread (within 5 %, five seeds), and the mean stays.
+for seed in range(5):
+    spread, mean = {}, {}
+    for n in (4, 16, 64):
+        dots = simplex.cloud(simplex.START, simplex.PAYS, n=n, dots=10_000, seed=seed)
+        spread[n], mean[n] = gradient_variance(dots).sqrt(), dots.mean(dim=0)
+    assert abs(spread[4] / spread[16] - 2) < 0.1 and abs(spread[16] / spread[64] - 2) < 0.1, spread
+    assert (mean[4] - mean[64]).norm() < 5 * spread[4] / 10_000**0.5
+
+# %% [markdown]
 # ### Are the steps samples of their own?
 #
 # A batch of 100 episodes of 32 steps holds 3,200 steps. If their contributions to the gradient were
@@ -782,8 +804,9 @@ leaking_runs = [train(seed, leaking_returns) for seed in range(fast(5, 2))]
 # %%
 plots.learning_curves({"your REINFORCE": runs, "`ended` ignored": leaking_runs}, threshold=475)
 plt.title("One program and one bug, several seeds")
-leaked = [run.history["return"][-1] for run in leaking_runs]
-settle("02 leak", sum(leaked) / len(leaked), plt.gca())
+settle(
+    "02 leak", sum(run.history["return"][-1] for run in leaking_runs) / len(leaking_runs), plt.gca()
+)
 plt.show()
 
 # %% [markdown]
@@ -831,6 +854,58 @@ assert max(wrong) < 100 and 4 <= sum(x < random for x in wrong) <= 6, wrong
 # %%
 best = max(runs, key=lambda run: run.history["return"][-1])
 plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
+
+# %% [markdown]
+# ## With your own hands (45 minutes more)
+#
+# So far the package made the loop and you the formulas. Now the whole of it, from an empty file: make `my_agent.py` beside this notebook (in
+# JupyterLab: File, New, Python File), with plain Gymnasium and torch and nothing from `pgcourse`. It will grow with you: a critic in lesson 3,
+# bootstrapping in lesson 4, the clip in lesson 5. It holds one function:
+#
+# ```python
+# def train(env, steps, gamma=0.99, seed=0):
+#     """Learn for at least `steps` steps of the environment; returns the policy."""
+# ```
+#
+# `env` is a Gymnasium environment like the one of the door: `env.reset()` returns `obs, info`, and `env.step(act)` returns
+# `obs, rew, terminated, truncated, info`. Its observations have `env.observation_space.shape[0]` numbers; its actions are
+# $0, \dots,$ `env.action_space.n` $- 1$. What you return is a function: `policy(obs)` gives the probabilities of the actions in that state.
+#
+# <details><summary>Hint 1: the parts</summary>
+#
+# A small network for the logits (two `torch.nn.Linear` with a `Tanh` between), `torch.optim.Adam` with a learning rate of about 0.01. Repeat: play whole episodes until
+# there are about 64 steps; returns from the back, anew for each episode; the loss of this lesson; one step of the optimizer.
+#
+# </details>
+# <details><summary>Hint 2: the loop of one episode</summary>
+#
+# ```python
+# obs, _ = env.reset()
+# over = False
+# while not over:
+#     act = torch.multinomial(policy(obs), 1).item()
+#     # keep obs and act, then:
+#     obs, rew, terminated, truncated, _ = env.step(act)
+#     over = terminated or truncated
+# ```
+#
+# </details>
+# <details><summary>Hint 3: a whole one to compare with</summary>
+#
+# `solutions/my_agent_02.py` in the clone. It has about sixty lines; yours may look quite different.
+#
+# </details>
+#
+# The check trains your agent in six worlds that it has not seen, each three times, and says what it became: does it
+# find the action that pays, use the observation, credit a reward that comes late, use `gamma`, keep episodes apart, and stay random where that is best? It takes
+# about ten seconds on a quiet machine, in a process of its own: whatever your file does, this notebook goes on.
+
+# %%
+check_agent(2)
+
+# %% [markdown]
+# When all six are right, give it a real task: `my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)`, and play a few episodes with what it
+# returns, as in the door. No points here: it is yours.
 
 # %% [markdown]
 # ### Exercise: `quiz_reinforce` (6 minutes, ●●)
@@ -893,4 +968,4 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 # - Sutton & Barto (2018), [*Reinforcement Learning: An
 #   Introduction*](http://incompleteideas.net/book/the-book-2nd.html), sections 13.2–13.3.
 #
-# **Next:** lesson 3 subtracts a baseline. The expected gradient stays the same; a large part of the noise goes.
+# **Next:** [lesson 3](03_baselines.ipynb) subtracts a baseline. The expected gradient stays the same; a large part of the noise goes.

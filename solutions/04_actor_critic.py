@@ -58,6 +58,8 @@ from pgcourse.mdp import (
     state_values,
 )
 from pgcourse.networks import ActorCritic, make_actor, make_critic
+from pgcourse.own_agent import check_agent
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
@@ -77,6 +79,8 @@ plots.style()
 # | `discounted_returns`, `gradient_variance` | lesson 2's exercises |
 # | `evaluate(policy, env, episodes)` | plays episodes and returns their returns |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
 #
 # </details>
 #
@@ -84,6 +88,12 @@ plots.style()
 
 # %%
 ask_again("04")
+
+# %% [markdown]
+# And three questions from lesson 2, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("04")
 
 # %% [markdown]
 # ## Who is who
@@ -293,13 +303,16 @@ assert wrong == sorted(wrong) and wrong[-1] < 9
 #
 # ### Exercise: `actor_loss` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint 1</summary>
 #
-# $A_t$ contains the critic's output. What must not happen to the critic here?
+# The number that comes out is right. Whom does the loss train? Give both arguments `requires_grad`, call
+# `backward()`, and look at their `.grad`.
 #
 # </details>
 
-# %% exercise="pgcourse.losses.actor_loss"
+# %% exercise="pgcourse.losses.actor_loss" broken="trains the critic, not the actor"
 
 # %% [markdown]
 # The claim that the TD error is an estimate of the advantage, in numbers: average your TD errors over many
@@ -1012,7 +1025,7 @@ assert all(low < 400 for _, low in figures.values()), figures
 # *About ten seconds.*
 
 # %%
-bet("04 drawn", "A2C, λ = 0.9, when “solved”: its J(π), of 500?", between=(0, 500))
+bet("04 drawn", "A2C with λ = 0.9, seed 0, when “solved”: its J(π), of 500?", between=(0, 500))
 
 # %%
 lesson_3 = dict(n_envs=8, lr=0.04, baseline=True, baseline_lr=0.03, baseline_epochs=10)
@@ -1033,7 +1046,6 @@ def two_policies(solver):
     ]
 
 
-drawn_by = {}
 groups = {
     "lesson 3's baseline": baseline_tests,
     "actor_critic_step": step_tests,
@@ -1044,20 +1056,20 @@ for i, (name, tests) in enumerate(groups.items()):
     print(f"{name:20s} solved after", [test.solved_at for test in solved], "steps")
     for k, test in enumerate(solved):
         greedy, drawn = two_policies(test.solver)
-        drawn_by.setdefault(name, []).append(drawn)
         x, first = i + 0.12 * (k - 2), i + k == 0
         plt.plot([x, x], [drawn, greedy], color="lightgray", zorder=0)
         plt.plot(
             x, greedy, "o", color=plots.BLUE, label="greedy, 100 new episodes" if first else None
         )
         plt.plot(x, drawn, "s", color=plots.ORANGE, label="drawn from π: J(π)" if first else None)
+        if name == "A2C, λ = 0.9" and k == 0:
+            settle("04 drawn", drawn, plt.gca())
 plt.axhline(475, color=plots.BLACK, ls="--", lw=1, label="the test's bar")
 plt.xticks(range(len(groups)), list(groups))
 plt.ylim(0, 520)
 plt.ylabel("mean return")
 plt.title("The same networks when CartPole was “solved”")
 plt.legend(loc="lower left", fontsize=10)
-settle("04 drawn", torch.tensor(drawn_by.get("A2C, λ = 0.9", [])).mean(), plt.gca())
 plt.show()
 
 # %% claim="solved_is_said_of_the_greedy_policy" slow=true
@@ -1313,7 +1325,7 @@ assert min(by_rate) > 1.25 and max(by_lateness) < min(by_rate) and min(by_latene
 #
 # </details>
 
-# %% exercise="pgcourse.checks.actor_critic.quiz_actor_or_critic"
+# %% exercise="pgcourse.exercises.actor_critic.quiz_actor_or_critic.quiz_actor_or_critic"
 
 # %% claim="explained_variance_misses_an_offset"
 # Values that are all too high by a constant explain as much variance as the right ones.
@@ -1333,6 +1345,34 @@ for trial in range(5):
     assert (
         explained_variance(torch.full((100,), 7.0), true_returns) == 0
     )  # and a constant explains nothing
+
+# %% [markdown]
+# ## With your own hands: bootstrapping (30 minutes more)
+#
+# Your `my_agent.py` still waits for whole episodes. Let it learn from rollouts of fixed length that may begin and end in the middle of an
+# episode, with TD targets or your `gae`. `train` returns `policy, value`, as before.
+#
+# <details><summary>Hint 1</summary>
+#
+# Keep five things of each step: the observation, the action, the reward, the observation that `step` *returned*, and both flags.
+# After the end of an episode, `reset()`: its observation belongs to the next step.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `terminated` decides whether the next value counts, and `terminated or truncated` whether the recursion goes on.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A whole one: `solutions/my_agent_04.py`.
+#
+# </details>
+#
+# The new world has a clock that stops its episodes at a bad moment. *About half a minute.*
+
+# %%
+check_agent(4)
 
 # %% [markdown]
 # ## Ask yourself
@@ -1390,5 +1430,5 @@ for trial in range(5):
 #   learning*](https://arxiv.org/abs/1712.00378).
 # - Baird (1995), *Residual algorithms*, and Sutton & Barto's answer to it in section 11.5.
 #
-# **Next:** A2C takes one gradient step on a batch and throws it away. Lesson 5 takes many, and shows what has
+# **Next:** A2C takes one gradient step on a batch and throws it away. [Lesson 5](05_ppo.ipynb) takes many, and shows what has
 # to be clipped so that this does not end in disaster.

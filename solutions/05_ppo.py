@@ -47,14 +47,16 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import clinic_ppo, fast, plots, ppo
+from pgcourse import clinic_ppo, fast, plots, ppo, simplex
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import softmax
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.mdp import MDP, action_values, expected_return, occupancy, state_values
 from pgcourse.optim import Adam, clip_grad_norm_
+from pgcourse.own_agent import check_agent
 from pgcourse.ppo import diagnose, minibatch_columns, summarize
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import masked_mean, same_shape
 
@@ -75,6 +77,9 @@ torch.set_num_threads(1)
 # | `minibatch_columns`, `diagnose`, `summarize` | parts of the update that are given; explained at the exercise |
 # | `ppo`, `clinic_ppo` | the training loop; runs with a planted bug each |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
+# | `check_agent(lesson)` | judges your own agent, a file `my_agent.py` beside this notebook, by what it does |
+# | `simplex` | a policy of three actions in a triangle: `panels` are pictures, `playground` has sliders |
 #
 # </details>
 #
@@ -82,6 +87,12 @@ torch.set_num_threads(1)
 
 # %%
 ask_again("05")
+
+# %% [markdown]
+# And three questions from lesson 3, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("05")
 
 # %% [markdown]
 # ## How far has the policy moved?
@@ -243,8 +254,11 @@ left.plot(shifts, [x for _, x in gains], "--", color=plots.RED, label="surrogate
 left.axhline(0, color="black", lw=0.6)
 left.set(xlabel="shift (logits)", ylabel="reward", title="What it is, and what the old data says")
 left.legend()
-changes = [true_and_surrogate(walk, lean_left, lean_left + s * to_the_right)[0] for s in range(4)]
-settle("05 cliff", changes, left)
+settle(
+    "05 cliff",
+    [true_and_surrogate(walk, lean_left, lean_left + k * to_the_right)[0] for k in range(4)],
+    left,
+)
 for s, color in ((0.0, plots.BLACK), (0.2, plots.BLUE), (2.0, plots.ORANGE)):
     visits = occupancy(walk, softmax(lean_left + s * to_the_right))
     right.semilogy(visits, "o-", color=color, label=f"shift {s:g}")
@@ -638,6 +652,32 @@ adv = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
 assert torch.allclose(of_ppo, of_a2c, atol=1e-7), (of_ppo - of_a2c).abs().max()
 
 # %% [markdown]
+# ## The clip in the triangle
+#
+# Lesson 1's playground for the last time: 200 agents draw 16 actions each and make steps on them, one or fifty. Without the clip, fifty steps carry nearly every agent
+# into a corner, as if sixteen actions were proof. With the clip they stop on the way.
+
+# %%
+simplex.panels(
+    {
+        "1 step": {"n": 16, "baseline": True},
+        "50 steps, no clip": {"n": 16, "baseline": True, "epochs": 50},
+        "50 steps, clip 0.2": {"n": 16, "baseline": True, "epochs": 50, "clip": 0.2},
+    }
+)
+plt.show()
+
+# %% claim="fifty_steps_without_the_clip_end_in_a_corner"
+# Five seeds: without the clip more than nine tenths of the agents end surer than .9 of one action; with it none gets beyond .6.
+for seed in range(5):
+    for clip in (None, 0.2):
+        dots = simplex.cloud(
+            simplex.START, simplex.PAYS, n=16, baseline=True, epochs=50, clip=clip, seed=seed
+        )
+        surest = softmax(dots).max(dim=1).values
+        assert surest.max() < 0.6 if clip else (surest > 0.9).float().mean() > 0.9, (seed, surest)
+
+# %% [markdown]
 # ## Is the clip optional polish?
 #
 # It looks like a detail. Take it away and see; and take half of it away: the clamp alone, without the minimum. Everything
@@ -714,7 +754,17 @@ def same_data(seed, steps, rounds):
 by_seed = [same_data(seed, fast(20_000, 4_000), fast(6, 2)) for seed in range(fast(5, 2))]
 seen = {name: [one[name] for one in by_seed] for name in losses}
 
+
 # %%
+def like_which(seen):
+    """Where the clamp alone ends: near the clip, near none, or in between (median KL, in orders of magnitude)."""
+    near, far, here = (torch.tensor(seen[name])[:, -1, 0].median().log() for name in losses)
+    share = (here - near) / (far - near)
+    if share < 1 / 3:
+        return "about as near as with the clip"
+    return "about as far as without" if share > 2 / 3 else "in the middle"
+
+
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
 for (name, runs), color in zip(seen.items(), (plots.BLUE, plots.RED, plots.ORANGE), strict=True):
     runs = torch.tensor(runs)  # [seeds, rounds + 1, 2]
@@ -732,16 +782,7 @@ right.set(xlabel="epochs on one rollout", ylabel="return (mean of 16 episodes)")
 left.set_title("Same data, same steps: how far?")
 right.set_title("...and how good?")
 left.legend()
-near, far, here = (torch.tensor(seen[name])[:, -1, 0].median().log() for name in losses)
-share = (
-    (here - near) / (far - near)
-).item()  # of the way from the clip to none, in orders of magnitude
-settle(
-    "05 clamp",
-    "about as near as with the clip"
-    if share < 1 / 3
-    else ("about as far as without" if share > 2 / 3 else "in the middle"),
-)
+settle("05 clamp", like_which(seen))
 plt.show()
 
 # %% [markdown]
@@ -1151,6 +1192,36 @@ axes[0].legend()
 plt.show()
 
 # %% [markdown]
+# ## With your own hands: the clip (25 minutes more)
+#
+# The last growth of `my_agent.py`: the log-probabilities of before the first step, several epochs on each rollout, the ratio, the clip. `train` gets one argument more,
+# `epochs=10`: how many steps of the optimizer (or passes over minibatches) each rollout is used for.
+#
+# <details><summary>Hint 1</summary>
+#
+# The old log-probabilities and the advantages are computed once, before the first epoch, under `torch.no_grad()`.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `torch.minimum(rho * adv, rho.clamp(1 - clip, 1 + clip) * adv)`; a learning rate of 0.003 or so, since there are many steps now.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# A whole one: `solutions/my_agent_05.py`.
+#
+# </details>
+#
+# The new test takes 200 epochs on one rollout, and looks how much of their probability the actions that do not pay have left. *Up to a minute.*
+
+# %%
+check_agent(5)
+
+# %% [markdown]
+# This is PPO, and it is all yours. `my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)` shows what it can do.
+
+# %% [markdown]
 # ## Check yourself
 #
 # Answer first, then unfold.
@@ -1208,3 +1279,5 @@ plt.show()
 # - Schulman 2020, [*Approximating KL Divergence*](http://joschu.net/blog/kl-approx.html)
 #
 # Next: lesson 6, where actions are numbers, data may be as old as you like, and entropy is part of the goal.
+#
+# **Next:** [lesson 6](06_sac.ipynb) lets the action be a number, or [lesson 7](07_rlhf.ipynb) makes the policy a language model.

@@ -51,6 +51,7 @@ from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.networks import TwinQ
 from pgcourse.optim import Adam
+from pgcourse.recall import recall
 from pgcourse.rollout import Collector, evaluate
 from pgcourse.tensors import same_shape
 
@@ -67,6 +68,7 @@ torch.set_num_threads(1)
 # | `Collector`, `evaluate` | lesson 3: experience from environments side by side, and tests |
 # | `sac`, `clinic_sac` | the training loop; runs with a planted bug each |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
 #
 # </details>
 #
@@ -74,6 +76,12 @@ torch.set_num_threads(1)
 
 # %%
 ask_again("06")
+
+# %% [markdown]
+# And three questions from lesson 4, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("06")
 
 # %% [markdown]
 # ## Why not simply take the best action?
@@ -589,18 +597,20 @@ assert abs(learn_value(time_limit, updates=2_000)[-1] - 1 / (1 - 0.98 * 0.95)) <
 #
 # ### Exercise: `sac_critic_loss` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint 1</summary>
 #
-# It is lesson 4's critic loss, twice. No minimum here: *both* have to learn.
+# Compute the loss of two transitions by hand, and compare. Then ask what `backward()` would do.
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `target.detach()` once, at the top: also if someone passes a target with a history.
+# Of the three arguments, which should get a gradient, and which do?
 #
 # </details>
 
-# %% exercise="pgcourse.losses.sac_critic_loss"
+# %% exercise="pgcourse.losses.sac_critic_loss" broken="second critic detached"
 
 # %% [markdown]
 # ## A slow copy
@@ -1235,7 +1245,7 @@ for key, curve in again.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.sac.quiz_sac_clinic"
+# %% exercise="pgcourse.exercises.sac.quiz_sac_clinic.quiz_sac_clinic"
 
 # %% [markdown]
 # ### Treat a patient
@@ -1259,7 +1269,7 @@ for key, curve in again.items():
 #
 # </details>
 
-# %% exercise="pgcourse.checks.sac.quiz_sac_treatment"
+# %% exercise="pgcourse.exercises.sac.quiz_sac_treatment.quiz_sac_treatment"
 
 # %% [markdown]
 # Treat one, with your own functions. *Up to a minute.*
@@ -1320,4 +1330,4 @@ plt.show()
 #   slow copy
 # - Pardo et al. 2018, [*Time Limits in Reinforcement Learning*](https://arxiv.org/abs/1712.00378)
 #
-# **Next:** lesson 7 returns to PPO, with a language model as the policy and a reward learned from people.
+# **Next:** [lesson 7](07_rlhf.ipynb) returns to PPO, with a language model as the policy and a reward learned from people.

@@ -59,6 +59,7 @@ from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
 from pgcourse.pretraining import load_language_model, train_language_model
+from pgcourse.recall import recall
 from pgcourse.reward_model import (
     best_of_n,
     calibration,
@@ -93,6 +94,7 @@ torch.set_num_threads(1)
 # | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
 # | `Adam`, `Collector`, `text_plots` | as in lesson 5; colored text and tables |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
+# | `ask_again`, `recall` | old bets and old questions |
 #
 # </details>
 #
@@ -100,6 +102,12 @@ torch.set_num_threads(1)
 
 # %%
 ask_again("07")
+
+# %% [markdown]
+# And three questions from lesson 5, to see what is still there. No points; answer before you look anything up.
+
+# %%
+recall("07")
 
 # %% [markdown]
 # ## The same table, filled in again
@@ -1427,13 +1435,16 @@ assert max(rows["k2 in the reward"][1], rows["k3 in the reward"][1]) < 0.5
 # %% [markdown]
 # ### Exercise: `grpo_advantages` (4 minutes, ●)
 #
+# This one is written already, and wrong in one place. Find it, say why, mend it.
+#
 # <details><summary>Hint</summary>
 #
-# Axis 0 runs over the answers to one prompt. What happens where all of them score the same?
+# Axis 0 runs over the answers to one prompt, axis 1 over the prompts. Give it an easy prompt and a hard one: may the one change the
+# advantages of the answers to the other?
 #
 # </details>
 
-# %% exercise="pgcourse.estimators.grpo_advantages"
+# %% exercise="pgcourse.estimators.grpo_advantages" broken="spread of the whole batch"
 
 # %% [markdown]
 # Between the two as published lie *two* differences: the division by the spread, and the KL, which RLOO has as k1 in the reward and GRPO as k3 in the loss.
@@ -1755,3 +1766,5 @@ assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends_)
 #
 # **This was the last lesson.** From a bandit with two arms to a language model, one formula has done the work: make more probable what
 # turned out better than expected.
+#
+# This was the last lesson. All of it on one page, with every symbol and paper: [the course on one page](../course/README.md).

@@ -184,6 +184,7 @@ CONSTRAINED = {
     "act",
     "actions",
     "tokens",
+    "log_alpha",  # a thousand times as large its exponential is beyond every number
 }  # no other numbers than these
 CHANGES = {
     "a thousand times as large": lambda x, g: 1000 * x if x.is_floating_point() else x,

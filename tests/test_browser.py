@@ -219,6 +219,21 @@ class Browser:
             lambda: f"the cell did not finish: {prompt()}",
         )
 
+    def run_folded(self):
+        """Run the title and then the folded cell below it, by keyboard (j would jump over it); returns that cell."""
+        from selenium.webdriver.common.keys import Keys
+
+        self.find(".jp-CodeCell .jp-Placeholder")
+        script = """return document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden)'
+            + ' .jp-CodeCell:has(.jp-Placeholder)')"""
+        cell = self.driver.execute_script(script)
+        self.press(Keys.ESCAPE)
+        for _ in range(100):
+            self.press("k")
+        for _ in range(2):
+            self.press(Keys.ENTER, held=Keys.SHIFT)
+        return cell
+
     def output(self, cell, text):
         """The cell's output, as soon as it holds the text."""
         return self.find(".jp-OutputArea", text, inside=cell).text
@@ -227,7 +242,7 @@ class Browser:
         """Press j until the active cell holds the text."""
         script = """return document.querySelector(
             '.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell.jp-mod-active').textContent"""
-        for _ in range(60):
+        for _ in range(100):
             if text in self.driver.execute_script(script):
                 return
             self.press("j")
@@ -274,8 +289,7 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
 
     exercise = get("softmax")
     check = browser.cell("check(softmax")
-    begin = browser.cell("begin(")
-    browser.run(begin)
+    begin = browser.run_folded()
     says = f"Lesson 1: 0 of {len(lesson_exercises(LESSON))} exercises pass"
     assert "○ softmax" in browser.output(begin, says)
     browser.run(check)  # too early
@@ -311,11 +325,7 @@ def test_the_keyboard_is_enough(lab, browser):
 
     folder, address = lab
     browser.open_notebook(address)
-    browser.press(Keys.ESCAPE)
-    for _ in range(60):
-        browser.press("k")
-    browser.down_to("begin(")
-    browser.press(Keys.ENTER, held=Keys.SHIFT)
+    browser.run_folded()
     browser.find("[role=status]", "Lesson 1: ")
     browser.down_to("Exercise: softmax")
     opened = "return document.activeElement.parentElement.matches('details[open]')"

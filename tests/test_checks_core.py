@@ -448,17 +448,27 @@ def log_of_a_little_more(logits, mask=None):
     return each.mean() if mask is None else each[mask].mean()
 
 
-def log_of_the_slope(mean, log_std, pre_tanh):
-    same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
-    gauss = torch.distributions.Normal(mean, log_std.exp()).log_prob(pre_tanh)
-    return (gauss - torch.log(1 - torch.tanh(pre_tanh) ** 2 + 1e-6)).sum(-1)
+def with_slope(slope):
+    def fn(mean, log_std, pre_tanh):
+        same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
+        gauss = torch.distributions.Normal(mean, log_std.exp()).log_prob(pre_tanh)
+        return (gauss - torch.log(slope(torch.tanh(pre_tanh)))).sum(-1)
+
+    return fn
+
+
+log_of_the_slope = with_slope(lambda a: 1 - a**2 + 1e-6)
+log_of_a_floor = with_slope(lambda a: (1 - a**2).clamp(min=1e-4))
+log_of_a_clamped_action = with_slope(lambda a: 1 - a.clamp(-1 + 1e-6, 1 - 1e-6) ** 2)
 
 
 @pytest.mark.parametrize(
     "fn, exercise, name",
     [
         (log_of_a_little_more, "entropy", "a tiny number in the log"),
-        (log_of_the_slope, "squashed_gaussian_logp", "epsilon or clamp"),
+        (log_of_the_slope, "squashed_gaussian_logp", "a small number in the log"),
+        (log_of_a_floor, "squashed_gaussian_logp", "a floor under the slope"),
+        (log_of_a_clamped_action, "squashed_gaussian_logp", "epsilon or clamp"),
     ],
 )
 def test_an_approximation_of_practice_has_a_name_and_most_of_the_points(fn, exercise, name):
@@ -483,3 +493,47 @@ def test_a_constant_that_is_not_detached_costs_a_share_and_not_all(exercise):
     exec(text, space)
     verdict = judge(space[exercise])
     assert 0 < verdict.points - verdict.score <= 0.2 * verdict.points, verdict
+
+
+def test_after_the_third_failure_in_a_row_the_card_says_what_helps(monkeypatch, capsys):
+    from pgcourse.checks import CheckFailed, check, core, get
+
+    monkeypatch.setattr(core, "FAILED", {})
+    right = get("softmax").reference
+
+    def softmax(theta):
+        return theta
+
+    def said():
+        try:
+            check(softmax)
+        except CheckFailed:
+            pass
+        return "Stuck? Unfold the next hint" in capsys.readouterr().out
+
+    assert [said() for _ in range(3)] == [False, False, True]
+    check(right)
+    capsys.readouterr()
+    assert not said()  # a right one in between: from the beginning
+    assert [said() for _ in range(2)] == [False, True]
+    monkeypatch.setenv("PGCOURSE_SEED", "secret")
+    assert not said()
+
+
+def test_the_stuck_card_links_to_the_solved_lesson(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from pgcourse.checks import core, get, judge
+
+    verdict = judge(lambda theta: theta, "softmax")
+    monkeypatch.setattr(core, "FAILED", {"softmax": 2})
+    (tmp_path / "course").mkdir()
+    monkeypatch.chdir(tmp_path / "course")
+    words = core.stuck(verdict, core.VISIBLE_SEED)
+    assert "solutions/" not in words and "ask somebody" in words  # a class without them
+    (tmp_path / "solutions").mkdir()
+    (tmp_path / "solutions" / "01_policy_gradient_theorem.ipynb").touch()
+    words = core.stuck(verdict, core.VISIBLE_SEED)
+    shown = replace(verdict, stuck=words)._repr_html_()
+    assert "<a href='../solutions/01_policy_gradient_theorem.ipynb'>" in shown
+    assert get("softmax").lesson == "01_policy_gradient_theorem"

@@ -93,3 +93,16 @@ def test_the_figures_are_those_of_claims_that_there_are():
     names = {path.stem: {c.name for c in claims.claims_of(path) if c.slow} for path in sources()}
     for lesson_name, entries in claims.kept().items():
         assert set(entries) <= names[lesson_name], json.dumps([*entries])
+
+
+def test_a_bet_changes_no_figure():
+    """What only shows a bet is not part of the code that a recording depends on; all else is."""
+    plain = "x = 1\nfor i in range(3):\n    x += i"
+    with_bet = (
+        plain.replace("x += i", "x += i\n    if i:\n        settle('a', x)") + "\nbet('a', '?')"
+    )
+    told = [
+        claims.Claim("01", "c", "# so\nassert x", before, True).fingerprint()
+        for before in (plain, with_bet, with_bet.replace("settle('a', x)", "x = settle('a', x)"))
+    ]
+    assert told[0] == told[1] != told[2]

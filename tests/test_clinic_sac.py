@@ -5,7 +5,8 @@ import pytest
 
 from pgcourse import clinic_sac
 from pgcourse.checks import judge
-from pgcourse.checks.sac import quiz_sac_clinic, quiz_sac_treatment
+from pgcourse.exercises.sac.quiz_sac_clinic import quiz_sac_clinic
+from pgcourse.exercises.sac.quiz_sac_treatment import quiz_sac_treatment
 
 NUMBERS = {  # the diagnoses of the quiz's docstring
     1: "no bug",

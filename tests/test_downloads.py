@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -153,6 +154,104 @@ def test_everybody_is_found(names, students, packed, room, tmp_path):
     assert accounted(found) == len(names)
     for student in students:
         assert (room / "submitted" / student / L / f"{L}.ipynb").is_file()
+
+
+@pytest.mark.parametrize(
+    "names, students",
+    [
+        # macOS takes ü apart; marks of direction and of no width; scripts with marks of their own
+        ([unicodedata.normalize("NFD", f"Zoë Müller_1_assignsubmission_file/{L}.ipynb")], ["Zoë_Müller"]),
+        ([f"\u202eJane\u200b Doe\u202c_1_assignsubmission_file/{L}.ipynb"], ["Jane_Doe"]),
+        ([f"सीता देवी_1_assignsubmission_file/{L}.ipynb"], ["सीता_देवी"]),
+        ([f"ja\nne_1_assignsubmission_file/{L}.ipynb"], ["ja_ne"]),
+        ([f"Jane%20Doe/{L}.ipynb", f"b/{L}.ipynb"], ["Jane_Doe", "b"]),
+        ([f"🦄_12_assignsubmission_file/{L}.ipynb"], ["student_12"]),
+        # two people of one name are two: neither is the other's older attempt
+        ([f"Jane Doe_{n}_assignsubmission_file/{L}.ipynb" for n in (1, 2)], ["Jane_Doe_1", "Jane_Doe_2"]),
+        ([f"{n}-9 - Jane Doe - Oct 3, 2023 158 PM - {L}.ipynb" for n in (1, 2)], ["Jane_Doe_1-9", "Jane_Doe_2-9"]),
+        # zeros in front are part of an id
+        ([f"007/{L}.ipynb", f"7/{L}.ipynb"], ["007", "7"]),
+        ([f"0012_{L}.ipynb", f"{L}_0013.ipynb"], ["0012", "0013"]),
+        # the lesson's name as people type it, and what browsers make of a notebook's ending
+        ([f"jdoe/{L.upper()}.IPYNB"], ["jdoe"]),
+        (["jdoe_05-PPO.ipynb", "bob_05 ppo.ipynb"], ["bob", "jdoe"]),
+        ([f"a/{L}.ipynb", f"b/{L}.ipynb.txt", f"c/{L}.ipynb.json", f"d/{L}.json"], ["a", "b", "c", "d"]),
+        # the lesson's own number is no student's
+        ([f"jdoe_{L}.ipynb", f"jdoe_{L} (1).ipynb"], ["jdoe"]),
+    ],
+)  # fmt: skip
+def test_names_are_read_as_they_are_meant(names, students, room, tmp_path):
+    found = collect(room, L, folder_of(tmp_path / "d", names))
+    assert sorted(found.students) == students and accounted(found) == len(names)
+
+
+def test_namesakes_are_said(room, tmp_path, capsys):
+    from rich.console import Console
+
+    names = [f"Jane Doe_{n}_assignsubmission_file/{L}.ipynb" for n in (1, 2)]
+    found = collect(room, L, folder_of(tmp_path / "d", names))
+    with (console := Console(width=300)).capture() as said:
+        console.print(downloads.table(found))
+    assert said.get().count("one of several of this name") == 2
+
+
+def zip_with(path, names):
+    """An archive whose names are these bytes, without the flag that says UTF-8."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, name in enumerate(names):
+            archive.writestr(f"{i:0{len(name)}}", b"x")
+    data = path.read_bytes()
+    for i, name in enumerate(names):
+        data = data.replace(f"{i:0{len(name)}}".encode(), name)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("code", ["utf-8", "cp437", "cp850", "cp1252"])
+def test_names_in_an_archive_of_any_age(code, room, tmp_path):
+    names = [
+        f"{who}_1_assignsubmission_file/{L}.ipynb".encode(code) for who in ("Müller Zoë", "André")
+    ]
+    found = collect(room, L, zip_with(tmp_path / "d.zip", names))
+    assert sorted(found.students) == ["André", "Müller_Zoë"]
+
+
+def test_an_archives_name_with_a_drive_is_a_trap(room, tmp_path):
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        for name in (f"C:\\x\\jdoe\\{L}.ipynb", f"ok\\{L}.ipynb"):
+            archive.writestr(name, "x")
+    found = collect(room, L, tmp_path / "d.zip")
+    assert [*found.students] == ["ok"] and len(found.unusable) == 1
+
+
+def test_what_a_mac_or_windows_adds_is_no_students(room, tmp_path):
+    names = [
+        f"jdoe/{L}.ipynb",
+        f"__MACOSX/jdoe/._{L}.ipynb",
+        "jdoe/.DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+    ]
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    found = collect(room, L, tmp_path / "d.zip")
+    assert [*found.students] == ["jdoe"] and not found.unusable and not found.older
+
+
+@pytest.mark.parametrize(
+    "text, encoding, names, student",
+    [
+        ("Username,First name,Last name\n0012,Zoë,Müller\n", "utf-8", ["0012", "12", "Zoë Müller"], "0012"),
+        ("Anmeldename;Vorname;Nachname\nzm;Zoë;Müller\n", "cp1252", ["zm", "Müller, Zoë"], "zm"),
+        ("Username\tLast name\tFirst name\nzm\tMüller\tZoë\n", "utf-16", ["Zoe Muller"], "zm"),
+        ("Username,Full name\nfp,François “Paco” Peña\n", "cp1252", ["Francois Paco Pena"], "fp"),
+    ],
+)  # fmt: skip
+def test_class_lists_of_other_countries_and_spreadsheets(text, encoding, names, student, tmp_path):
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    found = roster.read(tmp_path / "list.csv")
+    assert [found.find(name) for name in names] == [student] * len(names)
 
 
 def chosen(found):
@@ -351,3 +450,34 @@ def test_grades_are_exported_by_command(room, tmp_path, capsys):
     assert export("--to", "canvas", "--roster", str(path)) == 1  # =cmd is in no list
     assert "=cmd" in capsys.readouterr().err
     assert [*csv.DictReader(open(tmp_path / "out.csv"))][0]["05_ppo (881)"] == "0"
+
+
+def test_nbgraders_zip_collect_reads_the_same_names(room, tmp_path):
+    """Moodle's folders and a resubmission on Canvas, without a regular expression in the configuration."""
+    import subprocess
+    import sys
+
+    from pgcourse.classroom.classroom import environment
+
+    archive = room / "downloaded" / L / "archive"
+    archive.mkdir(parents=True)
+    with zipfile.ZipFile(archive / "PPO-2026.zip", "w") as file:
+        for name in (
+            f"Bob Smith_77_assignsubmission_file/{L}.ipynb",
+            f"Müller, Zoë_78_assignsubmission_file/{L}.ipynb",
+            f"Blackboard_jdoe_attempt_2024-01-30-20-30-10_{L}.ipynb",
+            f"Blackboard_jdoe_attempt_2024-01-31-20-30-10_{L}.ipynb",
+            "grades.csv",
+        ):
+            file.writestr(name, name)
+    (room / "release" / L).mkdir(parents=True)
+    (room / "release" / L / f"{L}.ipynb").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "zip_collect", L],
+        cwd=room, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {p.parts[-3]: p for p in (room / "submitted").glob(f"*/{L}/{L}.ipynb")}
+    assert set(found) == {"Bob_Smith", "Müller_Zoë", "jdoe"}
+    assert "2024-01-31" in found["jdoe"].read_text()
+    assert "2024-01-31" in (found["jdoe"].parent / "timestamp.txt").read_text()

@@ -113,6 +113,27 @@ def test_what_a_wrong_function_does_is_named(fn, name, says):
         assert says in verdict.message
 
 
+@torch.no_grad()
+def follow(x, step):
+    """A reference with a decorator: its globals are another module's."""
+    return step * x + 1
+
+
+def test_numbers_in_a_decorated_function_are_solved():
+    exercise = Exercise(
+        reference=follow,
+        parts={"all": 1, "clean": 1},
+        cases=[
+            Case(f"step {s}", lambda g, s=s: dict(x=torch.randn(4, generator=g), step=s), "all")
+            for s in (0.2, 0.7)
+        ],
+        mistakes=[mistake("fixed step", "The step is {s:.3g}.", edit("step * x", "{s=0.5} * x"))],
+        read="here",
+    )
+    verdict = judge(lambda x, step: 0.13 * x + 1, exercise)
+    assert verdict.pitfall == "fixed step" and "is 0.13." in verdict.message, verdict
+
+
 def test_an_edit_that_nobody_wrote_down_is_found_and_its_sentence_is_true():
     verdict = judge(lambda x, y, clip: wrong()(x, y, clip) - x.max() + x.mean(), EXERCISE)
     assert verdict.pitfall == "off"  # no one edit

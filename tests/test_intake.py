@@ -13,15 +13,19 @@ import nbformat
 import pytest
 
 from pgcourse.checks import get, lesson_exercises
-from pgcourse.checks.cells import STUB
-from pgcourse.classroom import intake
+from pgcourse.checks.cells import STUB, Cell, Unreadable, read_cells
+from pgcourse.checks.own import own
+from pgcourse.checks.submission import match
 from pgcourse.classroom.build import build_lesson
 from pgcourse.classroom.grade import ClassError, collect, grade_class
 from pgcourse.classroom.judge import grade_submission
+from pgcourse.classroom.progress import progress
 from pgcourse.classroom.students import text_of
+from pgcourse.notebook import passing
 from tests import classes
 from tests.classes import FULL, LESSON, MOST, notebook, to_bytes
 
+SOURCE_CELLS = read_cells(classes.SOURCE.encode())[0]
 WELL = [f"well-{i}" for i in range(6)]
 
 
@@ -183,6 +187,111 @@ REPAIRED = {
     "lists of lines": edited(as_lists),
 }
 
+RIGHT = classes.RIGHT["softmax"]  # def softmax(theta): return torch.exp(theta - torch.logsumexp(…))
+BODY = "torch.exp(theta - torch.logsumexp(theta, dim=-1, keepdim=True))"
+
+
+def code(source):
+    return {"cell_type": "code", "id": f"n{abs(hash(source))}", "metadata": {}, "source": source}
+
+
+def answer(text, *above, below=(), kind="code", label=True):
+    """A submission whose answer to `softmax` is this text, among cells that were added."""
+
+    def edit(nb):
+        cell = cells(nb)["softmax"]
+        at = nb["cells"].index(cell)
+        cell |= {"source": text, "cell_type": kind}
+        if not label:
+            cell |= {"metadata": {}, "id": "other"}
+        nb["cells"][at + 1 : at + 1] = map(code, below)
+        nb["cells"][at:at] = map(code, above)
+
+    return edited(edit)
+
+
+STUB_CELL = next(c["source"] for c in classes.RELEASE["cells"] if c["id"] == "softmax")
+CALLS_TOP = "def softmax(theta):\n    z = torch.exp(theta - top(theta))\n    return z / z.sum(-1, keepdim=True)"
+TOP = "def top(x):\n    return x.amax(-1, keepdim=True)"
+CALLS_TABLE = CALLS_TOP.replace("top(theta)", "TABLE['top'](theta)")
+
+# honest work in notebooks that are not quite as released: all of it is right
+HONEST = {
+    "own helper": answer(CALLS_TOP, TOP),
+    "answer in a new cell": answer(STUB_CELL, below=[RIGHT]),
+    "answer in a new cell above": answer(STUB_CELL, RIGHT),
+    "answer in a new cell, its own emptied": answer("", RIGHT),
+    "two answers in one new cell": edited(
+        lambda nb: [
+            nb["cells"].insert(3, code(RIGHT + "\n\n" + classes.RIGHT["score_step"])),
+            *(cells(nb)[n].update(source="") for n in ("softmax", "score_step")),
+        ]
+    ),
+    "timed": answer("%%time\n" + RIGHT),
+    "pip": answer("!pip list\n%matplotlib inline\n" + RIGHT),
+    "raw": answer(RIGHT, kind="raw"),
+    "raw, label lost": answer(RIGHT, kind="raw", label=False),
+    "lambda": answer(f"softmax = lambda theta: {BODY}"),
+    "lambda, label lost": answer(f"softmax = lambda theta: {BODY}", label=False),
+    "another name, label lost": answer(
+        RIGHT.replace("def s", "def my_s") + "\nsoftmax = my_softmax", label=False
+    ),
+    "tried below, label lost": answer(RIGHT + "\nprint(softmax(torch.ones(2)))", label=False),
+    "script": answer(
+        "@torch.jit.script\n" + CALLS_TOP.replace("top(theta)", "theta.amax(-1, keepdim=True)")
+    ),
+    "colab": answer("from google.colab import drive\ndrive.mount('/content')\n" + RIGHT),
+    "colab above": answer(RIGHT, "from google.colab import drive\ndrive.mount('/content')"),
+    "await": answer("import asyncio\nawait asyncio.sleep(0)\n" + RIGHT),
+    "helper by if": answer(
+        CALLS_TOP, "if torch.ones(1).ndim:\n" + "    " + TOP.replace("\n", "\n    ")
+    ),
+    "helper by try": answer(
+        CALLS_TOP,
+        "try:\n    from nowhere import top\nexcept ImportError:\n    top = lambda x: x.amax(-1, keepdim=True)",
+    ),
+    "helper by with": answer(
+        CALLS_TOP,
+        "with torch.no_grad():\n    AXIS = int(torch.tensor(-1))",
+        TOP.replace("-1", "AXIS"),
+    ),
+    "helper by for": answer(
+        CALLS_TABLE,
+        "TABLE = {}",
+        "for name in ('top', 'max'):\n    TABLE[name] = lambda x: x.amax(-1, keepdim=True)",
+    ),
+    "helper by item": answer(
+        CALLS_TABLE, "TABLE = dict()\nTABLE['top'] = lambda x: x.amax(-1, keepdim=True)"
+    ),
+    "helper by update": answer(
+        CALLS_TABLE, "TABLE = dict()", "TABLE.update(top=lambda x: x.amax(-1, keepdim=True))"
+    ),
+    "helper by attribute": answer(
+        CALLS_TOP.replace("top(theta)", "Tools.top(theta)"),
+        "class Tools:\n    pass",
+        "Tools.top = lambda x: x.amax(-1, keepdim=True)",
+    ),
+    "helper by setattr": answer(
+        CALLS_TOP.replace("top(theta)", "Tools.top(theta)"),
+        "class Tools:\n    pass",
+        "setattr(Tools, 'top', lambda x: x.amax(-1, keepdim=True))",
+    ),
+    "another function of the course": answer(
+        "from pgcourse.tensors import masked_mean\n"
+        + CALLS_TOP.replace("top(theta)", "masked_mean(theta, theta == theta)")
+    ),
+    "more of the course than it needs": answer(
+        "from pgcourse.networks import mlp\nfrom pgcourse.estimators import gae\n"
+        "from pgcourse.ppo import train\nfrom pgcourse import envs, replay\n" + RIGHT
+    ),
+    "helper by walrus": answer(CALLS_TOP, "(top := lambda x: x.amax(-1, keepdim=True))"),
+    "helper by a decorator": answer(
+        CALLS_TABLE,
+        "TABLE = {}\ndef keep(f):\n    TABLE[f.__name__] = f\n    return f",
+        "@keep\n" + TOP,
+    ),
+}
+
 # bytes that are named
 NAMED = {
     "empty": (b"", "empty file"),
@@ -221,7 +330,7 @@ def damaged(tmp_path_factory):
     root = classes.make(folder / "class")
     for name in WELL:
         classes.hand_in(root, name, to_bytes(notebook()))
-    for name, data in REPAIRED.items():
+    for name, data in (REPAIRED | HONEST).items():
         classes.hand_in(root, name, data)
     for name, (data, _) in NAMED.items():
         classes.hand_in(root, name, data)
@@ -264,11 +373,43 @@ def test_a_class_of_thirty_with_twenty_kinds_of_damage(damaged):
     assert len(REPAIRED) + len(NAMED) >= 20
 
 
-@pytest.mark.parametrize("name", [*WELL, *REPAIRED, *NAMES, "other name", "extra files", "a mac"])
+@pytest.mark.parametrize(
+    "name", [*WELL, *REPAIRED, *HONEST, *NAMES, "other name", "extra files", "a mac"]
+)
 def test_what_can_be_repaired_earns_its_points(damaged, name):
     _, scores, rows = damaged
     assert rows[name].status == "graded", rows[name].note
     assert scores[name] == FULL
+
+
+@pytest.mark.parametrize("name", [*REPAIRED, *HONEST])
+def test_self_study_says_the_same_as_the_grade(damaged, name, capsys):
+    """The first cell's line, `pgcourse progress` and `own`, of the very file that was graded."""
+    folder = damaged[0] / "submitted" / name / LESSON
+    assert passing(folder / f"{LESSON}.ipynb", LESSON) == dict.fromkeys(FULL, True)
+    rows = [r for r in progress(folder) if r.lesson == LESSON]
+    assert [r.exercise for r in rows if r.state == "passed"] == list(FULL)
+    own(LESSON, "softmax", folder=folder)
+    assert "softmax: yours" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from pgcourse.distributions import softmax",
+        "import pgcourse.distributions as d\ndef softmax(theta):\n    return d.softmax(theta)",
+        "import pgcourse.distributions\nsoftmax = pgcourse.distributions.softmax",
+    ],
+)
+def test_what_a_lesson_asks_for_cannot_be_borrowed(text, tmp_path):
+    """In a grade and in self-study; and the message says so."""
+    (tmp_path / f"{LESSON}.ipynb").write_bytes(answer(text))
+    found = grade_submission(answer(text), classes.SOURCE, "a secret")["exercises"]
+    assert found["softmax"]["pitfall"] == "borrowed" and found["softmax"]["score"] == 0
+    assert "write it yourself" in found["softmax"]["message"]
+    line = passing(tmp_path / f"{LESSON}.ipynb", LESSON)
+    assert line == {name: v["passed"] for name, v in found.items()}
+    assert line["softmax"] is False
 
 
 def test_repairs_are_told(damaged):
@@ -322,8 +463,8 @@ def test_again_nothing_is_left_to_do(damaged):
 
 def test_the_last_copy_that_was_written_in_counts():
     nb = notebook(edit=copy_answer)
-    found, _ = intake.read_cells(to_bytes(nb))
-    submission = intake.match(found, nbformat.reads(classes.SOURCE, as_version=4))
+    found, _ = read_cells(to_bytes(nb))
+    submission = match(found, SOURCE_CELLS)
     steps, checks = submission.steps()
     texts = [s["source"] for s in steps if s["name"] == "score_step"]
     assert texts == [classes.RIGHT["score_step"]]
@@ -339,8 +480,8 @@ def test_random_bytes_never_raise_anything_else():
             if data:
                 data[rng.randrange(len(data))] = rng.randrange(256)
         try:
-            found, _ = intake.read_cells(bytes(data))
-        except intake.Unreadable as error:
+            found, _ = read_cells(bytes(data))
+        except Unreadable as error:
             assert str(error)
         else:
             assert all(isinstance(c.source, str) for c in found)
@@ -489,16 +630,13 @@ SPLIT = {
 @pytest.mark.parametrize("parts, kept", SPLIT.values(), ids=SPLIT)
 def test_parts_of_a_split_cell_are_run_in_order(parts, kept):
     """The answer is the last part that defines the function; the others with work in them are the student's own."""
-    source = nbformat.reads(classes.SOURCE, as_version=4)
     stub = next(
         c
         for c in classes.RELEASE["cells"]
         if c["metadata"].get("nbgrader", {}).get("grade_id") == "softmax"
     )
-    cells = [
-        intake.Cell("code", stub["source"] if text is None else text, "softmax") for text in parts
-    ]
-    steps, checks = intake.match(cells, source).steps()
+    cells = [Cell("code", stub["source"] if text is None else text, "softmax") for text in parts]
+    steps, checks = match(cells, SOURCE_CELLS).steps()
     mine = [s for s in steps if s["source"] in [c.source for c in cells]]
     assert [s["source"] for s in mine] == [cells[i].source for i in sorted(kept)]
     (answer,) = [s["source"] for s in mine if s["kind"] == "answer"]
@@ -543,7 +681,7 @@ def to_mend(change=None):
         (lambda text: text.replace("-(clipped", "(clipped"), "no minimum", 0),
         (lambda text: text.replace("def ", "def not_"), "not a function", 0),
         (lambda text: text + ")", "syntax error", 0),
-        (lambda text: "", "not a function", 0),
+        (lambda text: "", "not written", 0),
         (
             lambda text: text.replace("(clipped * adv)", "torch.minimum(rho * adv, clipped * adv)"),
             None,
@@ -555,7 +693,8 @@ def test_what_is_to_be_mended_is_not_begun_until_it_is_changed(change, pitfall, 
     found = grade_submission(*to_mend(change), "0")["exercises"]
     verdict = found["ppo_clip_loss"]
     assert (verdict["pitfall"], verdict["score"]) == (pitfall, points), verdict["message"]
-    assert ("as it was given" in verdict["message"]) == (pitfall == "not written")
+    as_given = change is None or change("x").strip() == "x"
+    assert ("as it was given" in verdict["message"]) == as_given
     assert found["approx_kl"]["pitfall"] == "not written"
     assert "as it was given" not in found["approx_kl"]["message"]
 
@@ -569,9 +708,7 @@ def test_the_mistake_that_was_given_is_nobody_s(edit):
         cell["source"] = "".join(cell["source"])
     if edit:
         edit(nb)
-    submission = intake.match(
-        intake.read_cells(to_bytes(nb))[0], nbformat.reads(source, as_version=4)
-    )
+    submission = match(read_cells(to_bytes(nb))[0], read_cells(source.encode())[0])
     assert submission.still_to_mend() == ["ppo_clip_loss"]
     (step,) = [s for s in submission.steps()[0] if s["name"] == "ppo_clip_loss"]
     assert step["source"].endswith(STUB)

@@ -121,3 +121,49 @@ def test_somebody_elses_notebook_is_not_run_unasked(saved_lesson, monkeypatch, c
     monkeypatch.setattr(notebook.os, "getuid", lambda: -1)
     notebook.begin(LESSON, saved_lesson)
     assert "belongs to somebody else" in capsys.readouterr().out
+
+
+def test_the_last_cell_shows_all_lessons_and_the_next_step(saved_lesson, monkeypatch, capsys):
+    solved = saved_lesson.parent / "solutions" / f"{LESSON}.ipynb"
+    notebook.end(LESSON, saved_lesson)
+    assert "solved" not in capsys.readouterr().out  # there is no such file here
+    solved.parent.mkdir()
+    solved.touch()
+    notebook.end(LESSON, saved_lesson)
+    out = capsys.readouterr().out
+    of = len(notebook.passing(saved_lesson / f"{LESSON}.ipynb", LESSON))
+    assert f"lesson 1:  1 of {of} exercises pass" in out
+    assert "Still open in this lesson: grad_log_softmax." in out
+    assert "Next: lesson 2 (02_reinforce.ipynb)" in out
+    assert f"This lesson, solved (../solutions/{LESSON}.ipynb)" in out
+    notebook.end("07_rlhf", saved_lesson / "nothing here")
+    assert "That was the last lesson." in capsys.readouterr().out
+    monkeypatch.setattr(notebook, "somebody_elses", lambda path: True)
+    notebook.end(LESSON, saved_lesson)
+    assert "exercises pass" not in capsys.readouterr().out
+
+
+def test_the_way_on_is_links(saved_lesson):
+    way = notebook.Way("05_ppo", {"01_x": {"a": True, "b": None}}, ["01_x", "05_ppo", "06_sac"])
+    shown = way._repr_html_()
+    assert "<a href='06_sac.ipynb'>Next: lesson 6</a>" in shown
+    assert "<progress value='1' max='2' aria-label='lesson 1'>" in shown and "1 of 2" in shown
+
+
+def test_every_lesson_ends_with_it_and_its_first_cell_is_folded(root):
+    for path in [*(root / "course").glob("0*.ipynb"), *(root / "solutions").glob("0*.ipynb")]:
+        cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        assert cells[-1].source.endswith(f'end("{path.stem}")'), path
+        assert cells[0].metadata["jupyter"] == {"source_hidden": True}, path
+
+
+def test_in_jupyterlab_a_picture_carries_its_words(saved_lesson, monkeypatch):
+    nb = nbformat.read(saved_lesson / f"{LESSON}.ipynb", as_version=4)
+    setup = next(c for c in nb.cells if "setup" in c.metadata.get("tags", []))
+    picture = nbformat.v4.new_code_cell('plt.plot([1, 2]); plt.title("A < B"); plt.show()')
+    nb.cells = [setup, picture]
+    monkeypatch.setenv("JPY_SESSION_NAME", str(saved_lesson / f"{LESSON}.ipynb"))
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    Client(nb, timeout=120, resources={"metadata": {"path": saved_lesson}}).execute()
+    shown = next(o.data["text/html"] for o in picture.outputs if "image/png" in o.get("data", {}))
+    assert shown.startswith('<img alt="A &lt; B" src="data:image/png;base64,')

@@ -87,3 +87,13 @@ def test_a_folder_as_nbgrader_lays_it_is_judged_where_one_stands(
         monkeypatch.chdir(folder)
         assert CliRunner().invoke(app, []).exit_code == 0
     assert asked == [place.parent, place, room.ROOT / "course"]
+
+
+def test_an_installed_package_has_the_lessons_inside(saved_lesson, root, tmp_path):
+    (tmp_path / "site-packages" / "pgcourse").mkdir(parents=True)
+    inside = tmp_path / "site-packages" / "pgcourse" / "solutions"
+    inside.symlink_to(root / "solutions")  # where the wheel puts them
+    rows = progress(tmp_path / "nothing saved", tmp_path / "site-packages")
+    assert {row.state for row in rows} == {"not yet"}
+    with pytest.raises(FileNotFoundError):
+        progress(saved_lesson, tmp_path / "elsewhere")

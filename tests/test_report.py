@@ -5,6 +5,7 @@ import csv
 import hashlib
 import html
 import io
+import json
 import os
 import re
 import subprocess
@@ -167,7 +168,7 @@ def test_examples_say_nothing_of_their_author(tmp_path):
         cells = [
             {"cell_type": "code", "source": answer, "metadata": {"nbgrader": {"grade_id": "f"}}}
         ]
-        (tmp_path / name / "x.ipynb").write_text(page.json.dumps({"cells": cells}))
+        (tmp_path / name / "x.ipynb").write_text(json.dumps({"cells": cells}))
         people.append(person(name, {"f": "sign"}, folder=tmp_path / name))
     found = report.Report("x", {"f": 1}, people, [])
     texts = {text for _, text in page.examples(found.misconceptions()[0], found)}
@@ -339,3 +340,33 @@ def test_the_command(root):
 def test_an_unknown_lesson_is_named(root):
     with pytest.raises(ClassError, match="no lesson called 99"):
         report.read(root, "99_nothing")
+
+
+def test_similar_answers_are_looked_for_when_asked(root):
+    from pgcourse.classroom.similar import in_class
+
+    room, found = Classroom(root), report.read(root, LESSON)
+    assert "Similar answers" not in page.to_html(found)
+    assert in_class(room, found) == []  # four whose own answers all the class shares
+    own = "def softmax(theta):\n" + "".join(
+        f"    a{i} = theta * {i} + {i * i}\n" for i in range(60)
+    )
+    graded = {p.name: p.folder / f"{LESSON}.ipynb" for p in found.graded}
+    before = {name: path.read_text() for name, path in graded.items()}
+    try:
+        for name in ("ada", "ben"):
+            nb = json.loads(before[name])
+            cell = next(
+                c
+                for c in nb["cells"]
+                if c["metadata"].get("nbgrader", {}).get("grade_id") == "softmax"
+            )
+            cell["source"] = own + f"    # by {name}\n    return theta"
+            graded[name].write_text(json.dumps(nb))
+        (pair,) = in_class(room, found)
+        assert (pair.one, pair.other, [*pair.where]) == ("ada", "ben", ["softmax"])
+        text = page.to_html(found, [pair])
+        assert '<td class="text">softmax</td></tr>' in text and "No verdict" in text
+    finally:
+        for name, path in graded.items():
+            path.write_text(before[name])

@@ -1,6 +1,7 @@
 """The site: one lesson built for real; links lead somewhere, pictures have words, nothing is loaded."""
 
 import asyncio
+import html
 import json
 import re
 import textwrap
@@ -12,14 +13,14 @@ import pytest
 import zmq.asyncio
 from jupyter_client.session import Session
 
+from pgcourse.checks import LESSONS, get, lesson_exercises
+from pgcourse.classroom import gallery
 from pgcourse.classroom.site import (
     Client,
     build_site,
-    contents,
+    buttons,
     local_links,
     look_after_sending,
-    neighbors,
-    sections,
     still,
 )
 from tests.test_pages import text_outside_code
@@ -41,41 +42,95 @@ def anchors(page):
     return set(re.findall(r'\bid="([^"]+)"', page))
 
 
+def pages_of(site):
+    return {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+
+
 @pytest.mark.slow
 def test_every_link_leads_somewhere(site):
-    pages = {path.name: path.read_text(encoding="utf-8") for path in site.iterdir()}
-    assert set(pages) == {"index.html", f"{LESSON}.html"}
-    links = [
-        (name, link) for name, page in pages.items() for link in re.findall(r'href="([^"]+)"', page)
-    ]
-    assert any(link == f"{LESSON}.html" for _, link in links)
-    for name, link in links:
-        if not link.startswith(("https://", "http://")):
-            target, _, anchor = link.partition("#")
-            page = pages[target or name]
-            assert not anchor or anchor in anchors(page), f"{name}: {link}"
+    pages = pages_of(site)
+    assert {"index.html", f"{LESSON}.html", f"gallery_{LESSON}.html", "functions.html"} <= set(
+        pages
+    )
+    for name, page in pages.items():
+        for link in re.findall(r'\b(?:href|src)="([^"]+)"', page):
+            if not link.startswith(("https://", "http://", "mailto:", "data:")):
+                target, _, anchor = html.unescape(link).partition("#")
+                target = target.partition("?")[0]
+                assert not target or (site / target).exists(), f"{name}: {link}"
+                there = anchors(pages[target or name]) if (target or name) in pages else {anchor}
+                assert not anchor or anchor in there, f"{name}: {link}"
 
 
 @pytest.mark.slow
-def test_the_index_finds_sections_that_are_there(site):
-    index = (site / "index.html").read_text(encoding="utf-8")
-    entries = json.loads(re.search(r'id="index">(.*?)</script>', index, re.S)[1])
-    there = anchors((site / f"{LESSON}.html").read_text(encoding="utf-8"))
-    assert len(entries) > 8 and all(entry["anchor"] in there for entry in entries)
-    assert any("softmax" in entry["text"] for entry in entries)
+def test_words_are_found_with_the_page_that_they_are_on(site):
+    index = json.loads(
+        (site / "searchindex.js").read_text().removeprefix("Search.setIndex(").removesuffix(")")
+    )
+    for stem, page in (("prefer", LESSON), ("clamp", f"gallery_{LESSON}")):
+        found = index["terms"][stem]
+        names = [index["docnames"][i] for i in (found if isinstance(found, list) else [found])]
+        assert page in names
+    assert index["titles"][index["docnames"].index(LESSON)].startswith("1 · ")
 
 
 @pytest.mark.slow
-def test_a_page_needs_nothing_and_says_what_its_pictures_show(site):
-    for path in site.iterdir():
-        page = path.read_text(encoding="utf-8")
+def test_a_page_needs_no_network_and_says_what_its_pictures_show(site):
+    for name, page in pages_of(site).items():
         text, loaded = text_outside_code(page)
-        assert loaded == [] and "<math " in page
-        assert not re.search(r"\\(frac|pi|theta)", text)
-    pictures = re.findall(r'<img[^>]*?alt="([^"]*)"', page := (site / f"{LESSON}.html").read_text())
-    assert len(pictures) == page.count("<img ") >= 3
+        assert [address for address in loaded if "//" in address] == [], name
+        assert not re.search(r"\\(frac|pi|theta)", text), name
+    page = (site / f"{LESSON}.html").read_text(encoding="utf-8")
+    assert "<math " in page
+    main = re.search(r"<article.*?</article>", page, re.S)[0]
+    pictures = re.findall(r'<img[^>]*?alt="([^"]*)"', main)
+    assert len(pictures) == main.count("<img ") >= 3
     assert all("No description" not in words and len(words) > 10 for words in pictures)
     assert "SOLUTION" not in page and "✓ softmax" in page
+
+
+@pytest.mark.slow
+def test_of_the_setup_only_a_line_is_seen(site):
+    page = (site / f"{LESSON}.html").read_text(encoding="utf-8")
+    first = page.index("cell docutils container")
+    assert "tag_hide-cell" in page[first - 40 : first + 60]
+
+
+@pytest.mark.slow
+def test_the_gallery_shows_each_mistake_as_a_change(site):
+    page = (site / f"gallery_{LESSON}.html").read_text(encoding="utf-8")
+    for exercise in lesson_exercises(LESSON).values():
+        assert f">{exercise.name}<" in page
+        for mistake in exercise.pitfalls:
+            assert (
+                getattr(mistake, "symptom", False) or html.escape(mistake.name, quote=False) in page
+            )
+
+
+def test_a_mistake_is_a_change_of_the_text():
+    exercise = get("probability_ratio")
+    (upside,) = [m for m in exercise.pitfalls if m.name == "upside down"]
+    shown = gallery.entry(upside, exercise.reference)
+    assert shown.startswith("### upside down\n\nThe ratio is old over new, exp(logp\\_old - logp)")
+    assert "\n-    return torch.exp(logp - logp_old.detach())\n+" in shown
+    assert '"""' not in shown
+
+
+def test_the_readme_counts_no_more_mistakes_than_the_gallery_has(root):
+    said = re.findall(r"more than\s+1,(\d{3})", (root / "README.md").read_text(encoding="utf-8"))
+    shown = sum(
+        not getattr(mistake, "symptom", False)
+        for lesson in LESSONS
+        for exercise in lesson_exercises(lesson).values()
+        for mistake in exercise.pitfalls
+    )
+    assert len(said) == 2 and all(1000 + int(number) <= shown for number in said), shown
+
+
+def test_buttons_lead_to_a_repository_where_there_is_one():
+    assert "launch_buttons" not in buttons("")
+    about = buttons("https://example.org/course")
+    assert about["repository_url"] == "https://example.org/course" and about["launch_buttons"]
 
 
 def test_of_widgets_the_pictures_stay(monkeypatch):
@@ -95,31 +150,13 @@ def test_of_widgets_the_pictures_stay(monkeypatch):
     assert sliders[1]["data"] == {"text/plain": "picture of 3.0"}
 
 
-def test_links_between_notebooks_become_links_between_pages(root):
-    lessons = [root / "solutions" / "05_ppo.ipynb"]
-    body = (
-        '<a href="05_ppo.ipynb#clip">5</a> <a href="06_sac.ipynb">6</a> <a href="https://a.b">b</a>'
+def test_links_between_files_become_links_between_pages(tmp_path):
+    for name in ("05_ppo.ipynb", "instructors.md", "index.md"):
+        (tmp_path / name).touch()
+    text = "[5](05_ppo.ipynb#The-clip) [6](06_sac.ipynb) [b](https://a.b) [i](INSTRUCTORS.md) [r](../README.md)"
+    assert local_links(text, tmp_path) == (
+        "[5](05_ppo.ipynb#The-clip) 6 [b](https://a.b) [i](instructors.md) [r](index.md)"
     )
-    made = local_links(body, lessons)
-    assert made == '<a href="05_ppo.html">5</a> 6 <a href="https://a.b">b</a>'
-
-
-def test_a_page_leads_to_its_neighbors_and_its_sections(root):
-    one, two, three = (root / f"{name}.ipynb" for name in ("01_a_b", "02_c", "03_d"))
-    assert neighbors(two, [one, two, three]) == (
-        '<a href="01_a_b.html">← 01 a b</a> · <a href="03_d.html">→ 03 d</a>'
-    )
-    assert neighbors(one, [one]) == ""
-    listed = contents([{"anchor": "T", "title": "Title"}, {"anchor": "A-1", "title": "A < 1"}])
-    assert '<li><a href="#A-1">A &lt; 1</a></li>' in listed and "Title" not in listed
-
-
-def test_sections_are_headings_with_their_text():
-    body = '<h1 id="A">A <b>b</b><a class="anchor-link" href="#A">¶</a></h1><p>one <i>two</i></p><h2 id="C">C</h2>'
-    assert sections(body) == [
-        {"anchor": "A", "title": "A b", "text": "one two"},
-        {"anchor": "C", "title": "C", "text": ""},
-    ]
 
 
 def test_a_reply_that_comes_with_a_send_is_seen():

@@ -7,6 +7,13 @@ from pgcourse.checks import drivers, lesson_exercises
 from pgcourse.checks.verdict import CARRIED
 
 
+def is_better(other, verdict):
+    """Whether a verdict with right helpers is the one to give: more is earned, or something is said of what
+    seemed not to be written, since it calls what is not."""
+    empty = verdict.pitfall == "not written" != other.pitfall
+    return other.score > verdict.score or (empty and other.score == verdict.score)
+
+
 def carried(fn, exercise, seed, verdict):
     """The verdict with the reference's helpers in place of wrong ones of the learner's own.
 
@@ -22,7 +29,7 @@ def carried(fn, exercise, seed, verdict):
         return exercise.verdict(seed, exercise.observe(other, seed))
 
     best = judged(names) if names else verdict
-    if best.score <= verdict.score:
+    if not is_better(best, verdict):
         return verdict
     for name in names:  # which of them it takes
         fewer = [n for n in names if n != name]

@@ -1,10 +1,157 @@
-"""The cells of a lesson's notebook: what a learner was given in one, and what is still to be written."""
+"""Notebooks as learners save them, read whatever their state: repaired where that is possible, named where not.
 
+The one reader of all that judges a notebook: a lesson's first cell, `own`, `pgcourse progress`, `pgcourse grade`.
+"""
+
+import json
+import os
 import re
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+MOST_BYTES = 100 * 2**20  # of a notebook file (outputs included)
+MOST_PARTS = 5_000_000  # of its JSON: each number, text and bracket takes some 100 bytes of memory
+MOST_CELLS = 2_000
+MOST_TEXT = 200_000  # characters of one cell
+MOST_IN_ALL = 5_000_000
 
 STUB = 'raise NotImplementedError("Your turn: replace this line.")'
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 REGION = re.compile(rf"^([ \t]*){BEGIN}\n(.*?)\n[ \t]*{END}$", re.M | re.S)
+
+
+class Unreadable(Exception):
+    """A submission that cannot be graded; the message is the line in the report."""
+
+    def __init__(self, says):
+        super().__init__(shown(says))
+
+
+def shown(text):
+    """A line for a terminal, a page or a table: names of files and of people may hold escape sequences,
+    line breaks and marks that reverse what is read."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in str(text))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """kind: "code", "markdown" or "raw"; grade_id: nbgrader's, or ""; id: nbformat's, or "".
+
+    Of a lesson's own notebook also: whether it is a check, and what is given out in its place ("" = a stub).
+    """
+
+    kind: str
+    source: str
+    grade_id: str = ""
+    id: str = ""
+    graded: bool = False
+    to_mend: str = ""
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+def read_bytes(path):
+    """The bytes of a regular file. raises: Unreadable (a link, a pipe, too large, not readable)"""
+    try:
+        # no link is followed, and no pipe waited for
+        fd = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        )
+    except OSError as error:
+        link = Path(path).is_symlink()
+        reason = "the notebook is a symbolic link" if link else f"{error.strerror}"
+        raise Unreadable(reason) from None
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+        os.close(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("the notebook is not a file")
+        raise Unreadable(
+            f"the notebook has {status.st_size >> 20} MB; {MOST_BYTES >> 20} MB are allowed"
+        )
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+def read_cells(data):
+    """([Cell], [notes]) of a notebook's bytes. raises: Unreadable"""
+    text, notes = decode(data)
+    if sum(map(text.count, ",[{")) > MOST_PARTS:
+        raise Unreadable(f"the notebook has more than {MOST_PARTS:,} pieces of data")
+    try:
+        nb = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise Unreadable(f"the notebook is damaged: no valid JSON{where}") from None
+    if not isinstance(nb, dict):
+        raise Unreadable("the file is no notebook")
+    cells = nb.get("cells")
+    if cells is None and isinstance(nb.get("worksheets"), list):  # nbformat 3 and older
+        sheets = (s.get("cells") for s in nb["worksheets"] if isinstance(s, dict))
+        cells = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
+        notes.append("the notebook has an old format (nbformat 3)")
+    if not isinstance(cells, list):
+        raise Unreadable("the file is no notebook: it has no cells")
+    if len(cells) > MOST_CELLS:
+        raise Unreadable(f"the notebook has {len(cells)} cells; {MOST_CELLS} are read")
+    found = [read_cell(cell) for cell in cells if isinstance(cell, dict)]
+    if len(found) < len(cells):
+        notes.append("what is no cell was dropped")
+    if not any(cell.source.strip() for cell in found):
+        raise Unreadable("the notebook is empty")
+    if any(len(cell.source) > MOST_TEXT for cell in found):
+        notes.append(f"a cell of more than {MOST_TEXT} characters was cut")
+        found = [replace(c, source=c.source[:MOST_TEXT]) for c in found]
+    written = sum(len(cell.source) for cell in found)
+    if written > MOST_IN_ALL:
+        raise Unreadable(f"its cells hold {written} characters; {MOST_IN_ALL} are read")
+    return found, notes
+
+
+def decode(data):
+    """(text, notes): UTF-8, else what its byte order mark or its bytes suggest."""
+    if not data.strip(b" \t\r\n\0"):
+        raise Unreadable("the notebook is an empty file")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace"), ["the file is UTF-16, not UTF-8"]
+    if data.startswith(b"\xef\xbb\xbf"):
+        return data.decode("utf-8-sig", "replace"), ["the file starts with a byte order mark"]
+    try:
+        return data.decode("utf-8"), []
+    except UnicodeDecodeError:
+        return data.decode("latin-1"), ["the file is not UTF-8; it was read as Latin-1"]
+
+
+def read_cell(cell):
+    metadata = cell.get("metadata") if isinstance(cell.get("metadata"), dict) else {}
+    nbgrader = metadata.get("nbgrader") if isinstance(metadata.get("nbgrader"), dict) else {}
+    kind = cell.get("cell_type")
+    return Cell(
+        kind=kind if kind in ("code", "raw") else "markdown",
+        source=text_of(cell.get("source", cell.get("input", ""))),
+        grade_id=text_of(nbgrader.get("grade_id")),
+        id=text_of(cell.get("id")),
+        graded=nbgrader.get("grade") is True,
+        to_mend=text_of(metadata.get("given")),
+    )
+
+
+def text_of(value):
+    if isinstance(value, list):
+        value = "".join(part for part in value if isinstance(part, str))
+    return clean(value) if isinstance(value, str) else ""
+
+
+def clean(text):
+    """Text that can be stored and shown: no lone surrogates, no control characters (also none that
+    reverse what is read), \\n only."""
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "", text)
+
+
+# --------------------------------------------------------------------------- what was given
 
 
 def stub(solved):
@@ -12,9 +159,9 @@ def stub(solved):
     return REGION.sub(rf"\1{STUB}", solved)
 
 
-def given(solved, metadata):
-    """What a learner gets in place of a solved cell: a function to be mended, or its stub."""
-    return metadata.get("given") or stub(solved)
+def given(cell):
+    """What a learner gets in place of a solved cell: a function to be mended, or a stub."""
+    return cell.to_mend or stub(cell.source)
 
 
 def plain(text):

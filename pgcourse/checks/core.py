@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -31,6 +32,8 @@ from pgcourse.checks.signs import tells
 from pgcourse.checks.verdict import CheckFailed, Verdict, show_card
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
+FAILED = {}  # checks in a row of an exercise that did not pass
+PATIENCE = 3  # after so many, what helps is said
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 
 
@@ -219,7 +222,9 @@ class Exercise:
         if not found:  # an input that was changed tells more than a number that is off
             found = unclean[0] if unclean and (i is None or not faults[i].name) else faults[i]
         if getattr(found, "near", False):
-            earned = self.nearly_earned(failing, seen, expected, earned["clean"] is not False)
+            far = [j for j in failing if seen[j]["error"] or not nearly(seen[j], expected[j])]
+            earned = self.nearly_earned(far or failing[:1], earned["clean"] is not False)
+            i = self.smallest(far, seed) if far else i  # where it shows
             score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if name == "no ValueError" and self.guarded(i, seed):
@@ -235,10 +240,9 @@ class Exercise:
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
-    def nearly_earned(self, failing, seen, expected, clean):
+    def nearly_earned(self, far, clean):
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""
-        far = [i for i in failing if seen[i]["error"] or not nearly(seen[i], expected[i])]
-        wrong = {self.cases[i].part for i in far or failing[:1]}
+        wrong = {self.cases[i].part for i in far}
         return {part: part not in wrong for part in self.parts} | {"clean": clean}
 
     def convention(self, seen, seed):
@@ -353,6 +357,7 @@ def check(fn, exercise=None):
     raises : CheckFailed (an AssertionError with the verdict on it) if nothing was earned
     """
     verdict, seen, seed = judged(fn, exercise)
+    verdict = replace(verdict, stuck=stuck(verdict, seed))
     card = show_card(verdict)
     if str(seed) == VISIBLE_SEED:
         where = find(fn, verdict, seed, seen)
@@ -362,3 +367,22 @@ def check(fn, exercise=None):
     if verdict.score == 0:
         raise CheckFailed(verdict)
     return float(min(max(verdict.score, 0.0), verdict.points))
+
+
+def stuck(verdict, seed):
+    """What to do next, from the third check in a row on that does not pass; "" before."""
+    name = verdict.exercise.name
+    written = verdict.pitfall not in ("not written", "not a function")
+    FAILED[name] = 0 if verdict.passed else FAILED.get(name, 0) + written
+    if FAILED[name] < PATIENCE or not written or str(seed) != VISIBLE_SEED:
+        return ""
+    solved = f"solutions/{verdict.exercise.lesson}.ipynb"
+    last = (
+        f"read {name} in {solved}, close that, and write it from memory"
+        if Path("..", solved).is_file()
+        else "ask somebody to explain it"
+    )
+    return (
+        "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
+        f"function makes of it, line by line. If it stays dark, {last}."
+    )

@@ -89,6 +89,15 @@ class Mistake:
             self.sentence.format(**{**self.holes, **self.values}) if self.holes else self.sentence
         )
 
+    @property
+    def text(self):
+        """The reference's text with this mistake in it, or None where that takes more than its own text."""
+        edits = self.versions[0]
+        if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+            return None
+        filled = [fill(e, {**self.holes, **self.values}) for e in edits]
+        return edited_text(self.reference, filled).rstrip()
+
     @cached_property
     def functions(self):
         return [self.function(version) for version in self.versions]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pgcourse.checks import drivers
+from pgcourse.checks import drivers, showing
 from pgcourse.checks.compare import close, close_grad
 from pgcourse.checks.fit import vector
 
@@ -35,13 +35,18 @@ class Search:
             ran = sorted({*self.regular, *self.failing})
         elif 2 * len(ran) < len(self.regular):
             ran = self.regular
-        # A failing case with many numbers first: there nearly everything drops out at once.
-        self.ran = sorted(ran, key=lambda i: (i not in self.failing, -min(self.size(i), 12), i))
         self.inputs = {}
+        # A small failing case with some numbers first: there nearly everything drops out at once.
+        self.ran = sorted(
+            ran, key=lambda i: (i not in self.failing, -min(self.size(i), 3), self.cost(i), i)
+        )
 
     def size(self, i):
         numbers = vector(self.seen[i])
         return 0 if numbers is None else int(numbers.isfinite().sum())
+
+    def cost(self, i):
+        return showing.size(self.exercise.inputs(i, self.seed))
 
     def known(self, i, fn):
         return self.exercise.known_on(i, fn, self.seed)

@@ -154,6 +154,7 @@ def push_gradients(fn, args, grad):
             (p, g) for p, g in zip(local.parameters(), gradients, strict=True) if g is not None
         ]
         sum((p * g).sum() for p, g in reached).backward()
+        optimizer.pushed = [p.grad for p in local.parameters()]  # kept: nothing else may lie there
         fn(local, shared, optimizer)
         after.append(shared.values())
     grads = [p.grad for local in workers for p in local.parameters()]
@@ -175,11 +176,11 @@ class Watched(Descent):
 
     def __init__(self, params, lr, workers, separate):
         super().__init__(params, lr)
-        self.workers, self.separate, self.reached = workers, separate, 0
+        self.workers, self.separate, self.reached, self.pushed = workers, separate, 0, []
 
     def step(self):
         mine = {p.grad.data_ptr() for p in self.param_groups[0]["params"] if p.grad is not None}
-        theirs = (p.grad for local in self.workers for p in local.parameters())
+        theirs = [p.grad for local in self.workers for p in local.parameters()] + self.pushed
         self.separate.append(not any(g is not None and g.data_ptr() in mine for g in theirs))
         self.reached = sum(p.grad is not None for p in self.param_groups[0]["params"])
         super().step()
@@ -227,6 +228,8 @@ def follow(fn, args, grad):
                 x += args["move"] if x.is_floating_point() else 1
         if args["keep"] != "apart":
             kept.append([x.detach().clone() for x in getattr(target, args["keep"])()])
+        if args["keep"] == "buffers":
+            kept[-1] = {f"buffer {i + 1}": x for i, x in enumerate(kept[-1])}
     return kept or apart(target, online, written, moved, args["frozen"]), {}
 
 

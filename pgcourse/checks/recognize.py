@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import random
 import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,7 +24,7 @@ from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
-    "wrong type", "wrong shape", "wrong dtype",
+    "wrong type", "wrong shape", "wrong dtype", "borrowed",
 }  # fmt: skip
 
 
@@ -106,7 +107,9 @@ def with_a_factor(search):
                     more = (
                         "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
                     )
-                    says = f"{left_open(m).says} Besides, {more}."
+                    # One number is proven with the factor; of several, some may not matter here.
+                    m_says = m.says if len(holes(m) or ()) < 2 else left_open(m).says
+                    says = f"{m_says} Besides, {more}."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
 
@@ -150,9 +153,10 @@ def fitted(search):
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         for version in versions:
-            # Of several cases the numbers are sure; one alone may be smoother.
-            for n in (1,) if slow else (len(cases), 1):
-                found = fit(search, m, version, cases[:n])
+            # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
+            one = solved(search, m, version, cases[:1])
+            for found in (one,) if slow or not one else (solved(search, m, version, cases), one):
+                found = found and fit(search, m, version, *found)
                 if found:
                     return found, search.ran
     return None
@@ -163,8 +167,8 @@ def largest(seen):
     return 0 if numbers is None else numbers.nan_to_num(0, 0, 0).abs().max().item()
 
 
-def fit(search, m, version, cases):
-    """The mistake with its numbers solved from results (not gradients) of these cases, or None."""
+def solved(search, m, version, cases):
+    """(numbers, fn, put, run, wanted), solved from results (not gradients) of these cases, or None."""
     try:
         fn, put = with_holes(m, version)
     except (ValueError, SyntaxError):  # it does not go together with the convention
@@ -180,9 +184,12 @@ def fit(search, m, version, cases):
         return None if any(f is None for f in found) else torch.cat(found)
 
     h = solve(run, torch.cat(wanted), [*m.holes.values()])
-    if h is None:
-        return None
-    for rounded in roundings(run, torch.cat(wanted), h):
+    return None if h is None else (h, fn, put, run, torch.cat(wanted))
+
+
+def fit(search, m, version, h, fn, put, run, wanted):
+    """The mistake with its numbers, if it does with them what was seen in every case; or None."""
+    for rounded in roundings(run, wanted, h):
         put(rounded)
         if search.does(fn) and search.holds(fn):
             break
@@ -223,7 +230,9 @@ def generic_edits(exercise):
     if "generic" not in exercise.cached:
         reference = exercise.reference
         tree = function_tree(text_of(reference).head + text_of(reference).body)
-        few = itertools.islice(edits(tree), exercise.tries)
+        every = [*edits(tree)]
+        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little
+        few = sorted(every, key=lambda e: often[e.kind])[: exercise.tries]
         exercise.cached["generic"] = [
             (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
         ]

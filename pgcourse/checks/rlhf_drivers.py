@@ -42,10 +42,10 @@ class TinyLanguageModel(nn.Module):
     def __init__(self, embedding, head):
         super().__init__()
         self.body, self.head = Reader(embedding), nn.Parameter(head.clone())
+        self.never = torch.zeros(head.shape[1]).index_fill(0, torch.tensor(PAD), -1e4)
 
     def forward(self, tokens, cache=None):
-        never = torch.zeros(self.head.shape[1]).index_fill(0, torch.tensor(PAD), -1e4)
-        return self.body(tokens) @ self.head + never
+        return self.body(tokens) @ self.head + self.never
 
 
 class TinyCritic(nn.Module):

@@ -237,6 +237,8 @@ def place(driver, path):
         *call, i = path
         after = f" after call {call[0] + 1}" if call else ""
         return f"{('weight', 'bias')[i % 2]} of layer {i // 2 + 1}{after}"
+    if driver == "follow" and len(path) == 2:
+        return f"{path[1]} after call {path[0] + 1}"
     if path and driver == "train_actor_critic":
         return f"{path[-1]!r} of call {path[0] + 1}"
     if path and isinstance(path[0], str) and "'" in path[0]:  # a name in words
@@ -286,8 +288,12 @@ def actor_critic_words(args):
 
 
 def networks(args, *names):
-    """Networks by their sizes: their weights tell a reader nothing."""
+    """Networks by their sizes: their weights tell a reader nothing, unless there is only one."""
     for name in names:
+        (weight, bias), *more = args[name]
+        if weight.numel() == 1 and not more:
+            yield name, Plain(f"one weight, {weight.item():.4g}, and one bias, {bias.item():.4g}")
+            continue
         sizes = [args[name][0][0].shape[1], *(len(bias) for _, bias in args[name])]
         yield name, Plain(" → ".join(map(str, sizes)) + " units")
 

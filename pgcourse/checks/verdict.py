@@ -18,6 +18,7 @@ class Verdict:
     earned  : {part: True, False, or None where it was not counted: the first part is wrong}
     example : the smallest case that shows it; "" in a graded run, whose inputs are secret
     where   : the line in the learner's own text (checks.where.Located), None if not looked for or found
+    stuck   : what to do after several checks that did not pass
     """
 
     exercise: object
@@ -30,6 +31,7 @@ class Verdict:
     why: str = ""
     traceback: str = ""
     where: object = None
+    stuck: str = ""
 
     @property
     def points(self):
@@ -51,7 +53,8 @@ class Verdict:
             return f"{self.headline}\n{self.message}" if self.carried else self.headline
         parts = "  ".join(f"{MARKS[ok]} {part}" for part, ok in self.earned.items())
         where = str(self.where) if self.where else ""
-        lines = [self.headline, self.message, self.example, self.why, where, f"Parts: {parts}"]
+        lines = [self.headline, self.message, self.example, self.why, where, self.stuck]
+        lines.append(f"Parts: {parts}")
         return "\n".join([line for line in lines if line] + [f"Read: {self.exercise.read}"])
 
     __repr__ = __str__
@@ -69,6 +72,12 @@ class Verdict:
                 rows.append(f"<i>{html.escape(self.why)}</i>")
             if self.where:
                 rows.append(self.where._repr_html_())
+            if self.stuck:
+                solved = f"solutions/{self.exercise.lesson}.ipynb"
+                text = html.escape(self.stuck).replace(
+                    solved, f"<a href='../{solved}'>{solved}</a>"
+                )
+                rows.append(f"<b>{text[:6]}</b>{text[6:]}")
             parts = " &nbsp; ".join(
                 f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
             )

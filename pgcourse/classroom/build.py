@@ -28,8 +28,7 @@ from typing import Annotated
 
 import typer
 
-from pgcourse.checks import cells
-from pgcourse.checks.cells import BEGIN, END, REGION
+from pgcourse.checks.cells import BEGIN, END, REGION, stub
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST = """\
@@ -47,6 +46,12 @@ LAST = """
 from pgcourse.notebook import begin
 
 begin("{name}")
+"""
+END_OF_LESSON = """\
+# how far you are in all lessons, as saved, and where to go from here (a few seconds)
+from pgcourse.notebook import end
+
+end("{name}")
 """
 NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -120,7 +125,7 @@ def build_lesson(source, name, get=None, claims=()):
             if "broken" in cell.metadata:
                 more = {"given": broken(exercise, cell.metadata["broken"], where)}
             solved.append(code_cell(marked, grade_id, metadata | more, solution=True))
-            given = cells.given(marked, more)
+            given = more.get("given") or stub(marked)
             learner.append(code_cell(given, grade_id, metadata, solution=True))
             call = f'check({grade_id}, "{grade_id}")'  # named, so that an alias is judged as what it claims
             test = code_cell(call, f"check_{grade_id}", {}, points=exercise.points)
@@ -128,18 +133,25 @@ def build_lesson(source, name, get=None, claims=()):
             learner.append(test)
         elif "solution" in options:
             grade_id = options["solution"]
-            stub, answers[grade_id] = cut_solution(cell.source, where)
+            left, answers[grade_id] = cut_solution(cell.source, where)
             solved.append(code_cell(cell.source, grade_id, metadata, solution=True))
-            learner.append(code_cell(stub, grade_id, metadata, solution=True))
+            learner.append(code_cell(left, grade_id, metadata, solution=True))
         elif "BEGIN SOLUTION" in cell.source:
             raise BuildError(f'{where}: BEGIN SOLUTION needs a name: # %% solution="plot_clip".')
         else:
             text = cell.source
             if "setup" in metadata.get("tags", ()):
                 text = f"{FIRST}\n{text}{LAST.format(name=name)}".rstrip()
+                metadata = metadata | {
+                    "jupyter": {"source_hidden": True}
+                }  # folded: it is not to be read
             given = plain_cell(cell.cell_type, text, metadata)
             solved.append(given)
             learner.append(given)
+    if any("setup" in cell.metadata.get("tags", ()) for cell in solved):
+        last = plain_cell("code", END_OF_LESSON.format(name=name).rstrip(), {})
+        solved.append(last)
+        learner.append(last)
     duplicates = {i for i in grade_ids(solved) if grade_ids(solved).count(i) > 1}
     if duplicates:
         raise BuildError(f"{name}: used twice as grade_id: {', '.join(sorted(duplicates))}.")
@@ -183,16 +195,16 @@ def split_function(fn):
 
 def broken(exercise, name, where):
     """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
-    from pgcourse.checks.edits import Mistake, edited_text, fill
+    from pgcourse.checks.edits import Mistake
 
     mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
-    edits = mistakes[name].versions[0] if name in mistakes else None
-    if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
+    text = mistakes[name].text if name in mistakes else None
+    if text is None:
         raise BuildError(
             f'{where}: broken="{name}" is no mistake of {exercise.name} that is made of edits of its '
             f"own text; there are: {', '.join(mistakes)}."
         )
-    return edited_text(exercise.reference, [fill(e, mistakes[name].holes) for e in edits]).rstrip()
+    return text
 
 
 def cut_solution(source, where):
@@ -202,7 +214,7 @@ def cut_solution(source, where):
         "END SOLUTION"
     ):
         raise BuildError(f'{where}: needs lines "{BEGIN}" … "{END}" around what is to be written.')
-    return cells.stub(source), "\n".join(answer for _, answer in answers)
+    return stub(source), "\n".join(answer for _, answer in answers)
 
 
 def code_cell(source, grade_id, metadata, solution=False, points=None):

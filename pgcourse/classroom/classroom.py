@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from pgcourse.checks.cells import STUB
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 
 CONFIG = '''"""nbgrader's configuration of this classroom, made by `pgcourse classroom new`.
@@ -76,9 +77,7 @@ def new(directory, lessons=None, report=print):
         )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ClassroomError(f"{directory} is not empty; choose a new directory.")
-    # of the clone; of an installed package they lie inside it
-    places = (ROOT / "solutions", ROOT / "pgcourse" / "solutions")
-    place = next((place for place in places if place.is_dir()), places[0])
+    place = solved_notebooks(ROOT)
     solved = {path.stem: path for path in sorted(place.glob("[0-9][0-9]_*.ipynb"))}
     missing = [name for name in lessons or () if name not in solved]
     if not solved or missing:

@@ -14,15 +14,18 @@ import re
 import shutil
 import tarfile
 import tempfile
+import unicodedata
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
+from pgcourse.checks import cells
 from pgcourse.classroom import intake
 from pgcourse.classroom.gradebook import ClassError, write_whole
-from pgcourse.classroom.roster import safe
+from pgcourse.classroom.roster import composed, safe
 
 MOST_FILES, MOST_BYTES, MOST_DEPTH = 100_000, 4 * 2**30, 3  # in all archives; archives in archives
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -57,6 +60,9 @@ class Survey:
     beside: list = field(default_factory=list)
     unusable: list = field(default_factory=list)
     strangers: list = field(default_factory=list)  # not in the class list
+    namesakes: list = field(
+        default_factory=list
+    )  # told apart by a number that is of this lesson alone
     numbers: dict = field(default_factory=dict)  # {"smith/11": "smith_11"}: for the next lesson
 
     def __iter__(self):
@@ -71,7 +77,7 @@ class Survey:
 BLACKBOARD = re.compile(r"(?P<before>.+)_attempt_(?P<when>\d{4}(?:-\d\d){5})(?:_.*)?")
 MOODLE = re.compile(r"(?P<who>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)_?.*")
 BRIGHTSPACE = re.compile(
-    r"\d+-\d+ - (?P<who>.+?) - (?P<when>[A-Z][a-z]{2} \d{1,2}, \d{4} \d{3,4} [AP]M)(?: - .*)?"
+    r"(?P<number>\d+-\d+) - (?P<who>.+?) - (?P<when>[A-Z][a-z]{2} \d{1,2}, \d{4} \d{3,4} [AP]M)(?: - .*)?"
 )
 CANVAS = re.compile(r"(?P<who>[^_]+)(?P<late>_LATE)?_(?P<number>\d+)_(?:\d+_)?.*", re.I)
 SAKAI = re.compile(r"(?P<full>[^,()]+,[^()]+)\((?P<who>[^()]+)\)")
@@ -106,7 +112,7 @@ def read_names(items, lesson, about):
             elif m := MOODLE.fullmatch(part):
                 item.who, item.number = m["who"], m["number"]
             elif m := BRIGHTSPACE.fullmatch(part):
-                item.who, item.when = m["who"], time_of(m["when"])
+                item.who, item.number, item.when = m["who"], m["number"], time_of(m["when"])
             elif folder and (m := SAKAI.fullmatch(part)):
                 item.who = m["who"]
             elif folder and (m := GRADESCOPE.fullmatch(part)):
@@ -117,7 +123,7 @@ def read_names(items, lesson, about):
                 continue
             break
         if not item.who:
-            read_plain_name(item, item.inside.parts[wrapped:], lesson)
+            read_plain_name(item, parts(item)[wrapped:], lesson)
         if item.when is None and (m := STAMP.fullmatch(item.inside.stem)):
             item.when = time_of(m[1])
         if item.when is None:
@@ -125,8 +131,26 @@ def read_names(items, lesson, about):
 
 
 def parts(item):
-    """The folders of a file's name, and the name without its ending."""
-    return [*item.inside.parts[:-1], item.inside.stem]
+    """The folders of a file's name, and the name without its ending, as they are meant to be read."""
+    return [readable(part) for part in (*item.inside.parts[:-1], stem_of(item.inside.name))]
+
+
+def readable(text):
+    text = unquote(text) if re.search("%[0-9A-Fa-f]{2}", text) else text
+    return "".join(c if c.isprintable() else " " for c in composed(text))
+
+
+NOTEBOOKS = (".ipynb.json", ".ipynb.txt", ".ipynb", ".json")  # the first two as browsers save them
+
+
+def stem_of(name):
+    ending = next((e for e in NOTEBOOKS if name.lower().endswith(e)), PurePosixPath(name).suffix)
+    return name[: len(name) - len(ending)]
+
+
+def pattern(lesson):
+    """What a lesson's name looks like in the name of a file: 05_ppo, 05-PPO, "05 ppo"."""
+    return re.compile("[ _-]*".join(map(re.escape, lesson.split("_"))), re.I)
 
 
 def read_plain_name(item, rest, lesson):
@@ -141,15 +165,14 @@ def read_plain_name(item, rest, lesson):
         if m := re.fullmatch(r"(.+?)_LATE", rest[0], re.I):
             item.who, item.late = m[1], True
         return
-    stem = re.sub(
-        r"( ?\(\d+\)|-\d+)$", "", Path(rest[0]).stem
-    )  # a second download, Canvas's second try
-    if " - " in stem and lesson in stem:  # Google Classroom
-        names = [part.strip() for part in stem.split(" - ") if lesson not in part]
+    # a second download, Canvas's second try
+    stem, title = re.sub(r"( ?\(\d+\)|-\d+)$", "", rest[0]), pattern(lesson)
+    if " - " in stem and title.search(stem):  # Google Classroom
+        names = [part.strip() for part in stem.split(" - ") if not title.search(part)]
         item.who = names[0] if names else ""
         return
-    before, _, after = stem.partition(lesson)
-    if (m := CANVAS.fullmatch(stem)) and before:
+    before, after = [*title.split(stem, maxsplit=1), ""][:2]
+    if (m := CANVAS.fullmatch(stem)) and m.end("number") <= len(before):
         item.who, item.number, item.lasts = m["who"], m["number"], True
         item.late = bool(m["late"])
         return
@@ -170,13 +193,13 @@ PLATFORMS = (BLACKBOARD, MOODLE, BRIGHTSPACE, SAKAI, GRADESCOPE, ILIAS)
 
 def wrappers(items, lesson):
     """How many folders are around the whole download, or around groups of students."""
-    works = [i for i in items if i.inside.suffix.lower() == ".ipynb"] or items
+    works = [i for i in items if i.inside.name.lower().endswith(NOTEBOOKS)] or items
     n = 0
     while works and all(len(i.inside.parts) > n + 1 for i in works):
-        heads = {i.inside.parts[n] for i in works}
+        heads = {parts(i)[n] for i in works}
         if any(p.fullmatch(h) for p in PLATFORMS for h in heads):
             break
-        alone = len(heads) == 1 and all(named(i.inside.parts[n + 1 :], lesson) for i in works)
+        alone = len(heads) == 1 and all(named(parts(i)[n + 1 :], lesson) for i in works)
         if not alone and not groups(works, n, lesson):
             break
         n += 1
@@ -194,10 +217,11 @@ def groups(works, n, lesson):
     """Whether the folders here are sections of a class: each with lesson files in several folders, none directly."""
     inside = {}
     for item in works:
-        rest = item.inside.parts[n:]
+        rest = parts(item)[n:]
         inside.setdefault(rest[0], []).append(rest)
+    title = pattern(lesson)
     return all(
-        len({r[1] for r in rests if len(r) > 2 and lesson in r[-1]}) > 1
+        len({r[1] for r in rests if len(r) > 2 and title.search(r[-1])}) > 1
         and all(len(r) > 2 for r in rests)
         for rests in inside.values()
     )
@@ -278,13 +302,13 @@ def unpack(item, target, used, unusable):
     try:
         for name, size, read in members(item.path):
             place = PurePosixPath(name.replace("\\", "/"))
-            trap = place.is_absolute() or ".." in place.parts
+            trap = place.is_absolute() or ".." in place.parts or re.match("[A-Za-z]:", name)
             if not trap and not intake.is_work(place):
                 continue
             used[0], used[1] = used[0] + 1, used[1] + size
             if used[0] > MOST_FILES or used[1] > MOST_BYTES:
                 raise ValueError("it unpacks to too much")
-            if trap or size > intake.MOST_BYTES:
+            if trap or size > cells.MOST_BYTES:
                 unusable.append(
                     (Item(item.path, inside / place.name), "not taken out of its archive")
                 )
@@ -305,14 +329,37 @@ def members(path):
     """(name, bytes, function that opens it) of each regular file of an archive."""
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
+            for info, name in names_in(archive).items():
                 if not info.is_dir() and (info.external_attr >> 28) != 0xA:  # no link
-                    yield info.filename, info.file_size, lambda info=info: archive.open(info)
+                    yield name, info.file_size, lambda info=info: archive.open(info)
     else:
         with tarfile.open(path) as archive:
             for info in archive:
                 if info.isreg():
                     yield info.name, info.size, lambda info=info: archive.extractfile(info)
+
+
+UTF_8_FLAG = 0x800
+
+
+def names_in(archive):
+    """{member: name} of a ZIP archive. Names that do not say UTF-8 may be that all the same (macOS), or in a code page
+    of DOS or of Windows, for which zipfile takes them all: the one that makes them look most like names is believed."""
+    infos = archive.infolist()
+    plain = [i for i in infos if not i.flag_bits & UTF_8_FLAG and not i.filename.isascii()]
+    read, data = {}, "\n".join(i.filename for i in plain).encode("cp437")
+    for code in ("utf-8", "cp437", "cp850", "cp1252"):
+        with contextlib.suppress(UnicodeDecodeError):
+            read[code] = data.decode(code)
+    code = "utf-8" if "utf-8" in read else min(read, key=lambda code: oddities(read[code]))
+    names = read[code].split("\n")
+    return {i: i.filename for i in infos} | dict(zip(plain, names, strict=False))
+
+
+def oddities(text):
+    """How little a text looks like names: letters that are not Latin, other signs, capitals inside of words."""
+    strange = sum(not c.isascii() and "LATIN" not in unicodedata.name(c, "") for c in text)
+    return strange + len(re.findall(r"(?<=[^\W\d_])[^\W\d_a-zß-ÿ]", text))
 
 
 # ------------------------------------------------------------------------------- in order
@@ -329,9 +376,7 @@ def survey(items, unusable, about, lesson, lessons=(), roster=None, numbers=None
     found = Survey(unusable=list(unusable), numbers=dict(numbers or {}))
     read_names(items, lesson, about)
     works, rest = {}, []
-    people = Counter(
-        who for who, _ in {(safe(i.who).casefold(), i.number if i.lasts else "") for i in items}
-    )
+    people = Counter(who for who, _ in {(safe(i.who).casefold(), i.number) for i in items})
     for item in items:
         reason = unfit(item, lesson, lessons)
         name = name_in_class(item, people, roster, found) if item.who else ""
@@ -357,7 +402,9 @@ def survey(items, unusable, about, lesson, lessons=(), roster=None, numbers=None
     return found
 
 
+# of platforms, of Windows
 THEIRS = {"index.html", "submission_metadata.yml", "timestamp.txt", "grades.csv", "grades.xls"}
+THEIRS |= {"thumbs.db", "desktop.ini"}
 
 
 def unfit(item, lesson, lessons):
@@ -367,18 +414,22 @@ def unfit(item, lesson, lessons):
         return "not a regular file"
     if name.lower().endswith(CLOSED):
         return "an archive of a kind that is not opened here; unpack it, or ask for a .zip"
-    if item.inside.suffix.lower() not in (".ipynb", ".json"):
+    if not name.lower().endswith(NOTEBOOKS):
         return "no notebook"
-    other = next((x for x in lessons if x != lesson and x in name and lesson not in name), "")
+    mine = pattern(lesson).search(name)
+    other = next((x for x in lessons if x != lesson and not mine and pattern(x).search(name)), "")
     return f"the notebook of another lesson, {other}" if other else ""
 
 
 def rank(item, lesson):
     """Of several files of a student: the lesson's own, then the latest attempt, then the newest."""
     versions = [int(m[1]) for part in item.inside.parts if (m := VERSION.fullmatch(part))]
-    again = re.search(r"(?:-| \()(\d+)\)?$", item.inside.stem)
+    again = re.search(r"(?:-| \()(\d+)\)?$", stem_of(item.inside.name))
     stamp = item.when.timestamp() if item.when else 0.0
-    mine = lesson in item.inside.stem and "working files" not in str(item.inside).casefold()
+    mine = (
+        bool(pattern(lesson).search(item.inside.name))
+        and "working files" not in str(item.inside).casefold()
+    )
     return (mine, stamp, max(versions, default=0), int(again[1]) if again else 0,
             item.path.stat().st_mtime, item.inside.name)  # fmt: skip
 
@@ -387,15 +438,19 @@ def name_in_class(item, people, roster, found):
     """The one name that a student has in the class: the list's; else the platform's, with its number for namesakes."""
     if roster and (identity := roster.find(item.who, item.number)):
         return identity
-    name = safe(item.who)
+    name = safe(item.who) or (f"student_{item.number}" if item.number else "")
     known = f"{name}/{item.number}"
     if item.lasts and known in found.numbers:
         return found.numbers[known]
     others = (k for k in found.numbers if k != known)
-    namesake = people[name.casefold()] > 1 or any(k.rpartition("/")[0] == name for k in others)
-    chosen = f"{name}_{item.number}" if item.number and item.lasts and namesake else name
+    namesake = people[name.casefold()] > 1
+    if item.lasts:
+        namesake = namesake or any(k.rpartition("/")[0] == name for k in others)
+    chosen = f"{name}_{item.number}" if item.number and namesake else name
     if item.lasts:
         found.numbers[known] = chosen
+    elif chosen != name and chosen not in found.namesakes:
+        found.namesakes.append(chosen)
     return chosen
 
 
@@ -421,10 +476,20 @@ def collect(room, lesson, source, roster=None, look_only=False):
                 stamp = target / "timestamp.txt"
                 stamp.unlink(missing_ok=True)
                 if item.when:
-                    stamp.write_text(f"{item.when:%Y-%m-%d %H:%M:%S %z}", encoding="utf-8")
-            memory.parent.mkdir(exist_ok=True)
-            write_whole(memory, json.dumps(found.numbers, indent=1, ensure_ascii=False))
+                    stamp.write_text(stamp_of(item), encoding="utf-8")
+            remember(room, found)
     return found
+
+
+def remember(room, found):
+    """Keep the names of this lesson's students for the next lesson."""
+    names = json.dumps(found.numbers, indent=1, ensure_ascii=False)
+    write_whole(room.root / ".pgcourse" / "names.json", names)
+
+
+def stamp_of(item):
+    """When it was handed in, as nbgrader's timestamp.txt has it."""
+    return f"{item.when:%Y-%m-%d %H:%M:%S %z}"
 
 
 def table(found):
@@ -444,10 +509,13 @@ def table(found):
             if item.late
             else "–"
         )
-        result.add_row(escape(name), escape(intake.clean(str(item.inside))), when, escape(says))
+        result.add_row(escape(name), escape(cells.clean(str(item.inside))), when, escape(says))
 
     for name, item in found.students.items():
-        row(name, item, "not in the class list" if name in found.strangers else "")
+        says = ["not in the class list"] if name in found.strangers else []
+        if name in found.namesakes:
+            says.append("one of several of this name; the number is of this download alone")
+        row(name, item, "; ".join(says))
     for name, item in found.older:
         row(name, item, "older attempt")
     for name, item in found.beside:

@@ -31,9 +31,9 @@ def grades(room, lesson):
     if not path.exists():
         raise ClassError(f"{room.root} has no gradebook yet: pgcourse grade makes it.")
     with Gradebook(f"sqlite:///{path}") as book:
-        entries, most = in_the_book(book).get(lesson), sum(graded_cells(book, lesson).values())
-    if not entries:
-        raise ClassError(f"Nothing of {lesson} is graded yet.")
+        if lesson not in [assignment.name for assignment in book.assignments]:
+            raise ClassError(f"Nothing of {lesson} is graded yet.")
+        entries, most = in_the_book(book).get(lesson, {}), sum(graded_cells(book, lesson).values())
     return sorted((n, counts(e), most, str(e["when"] or "")) for n, e in entries.items())
 
 

@@ -20,10 +20,11 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
+from pgcourse.checks import cells
+from pgcourse.checks.cells import shown
 from pgcourse.classroom import downloads, intake, secrecy
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
-from pgcourse.classroom.intake import shown
 from pgcourse.classroom.judge import grade_submission
 from pgcourse.classroom.warm import DEFAULT, Limits, NoIsolation
 
@@ -117,10 +118,10 @@ def prepare(room, student, lesson, source, seed, limits, store, force, done):
         return None
     try:
         path, notes = intake.find_notebook(folder, lesson)
-        data = intake.read_bytes(path)
-        intake.read_cells(data)
+        data = cells.read_bytes(path)
+        cells.read_cells(data)
         timestamp, more = read_timestamp(folder / "timestamp.txt")
-    except intake.Unreadable as error:
+    except cells.Unreadable as error:
         store.write(student, {"unreadable": str(error)})
         done(Row(student, "not graded", note=str(error)))
         return None
@@ -141,7 +142,7 @@ def finish(room, lesson, job, result, store, stamps, limits):
     """Store a result and have nbgrader write it down. returns: Row"""
     if isinstance(result, BaseException):
         says = f"the judge failed on it ({type(result).__name__}: {result})"
-        says = str(result) if isinstance(result, intake.Unreadable) else says
+        says = str(result) if isinstance(result, cells.Unreadable) else says
         store.write(job.student, {"unreadable": says})
         return Row(job.student, "not graded", note=says)
     if result is not job.result:
@@ -183,7 +184,7 @@ def read_timestamp(path):
     if not os.path.lexists(path):
         return "", []
     try:
-        text = intake.read_bytes(path)[:200].decode("utf-8", "replace").strip()
+        text = cells.read_bytes(path)[:200].decode("utf-8", "replace").strip()
         when = parse_utc(text) if text else None
     except Exception:
         return "", ["the file timestamp.txt does not hold a time"]

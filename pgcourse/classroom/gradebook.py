@@ -33,10 +33,12 @@ from nbgrader.preprocessors import (
 from sqlalchemy import create_engine
 from traitlets import Bool, Integer, Unicode
 
-from pgcourse.checks.verdict import MARKS
+from pgcourse.checks import cells
+from pgcourse.checks.submission import match
+from pgcourse.checks.verdict import CARRIED, MARKS
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
-from pgcourse.classroom.judge import fingerprint, grade_submission
+from pgcourse.classroom.judge import fingerprint, grade_submission, source_cells
 from pgcourse.classroom.warm import Limits
 
 # nbgrader calls alembic by name when it makes a gradebook
@@ -63,6 +65,7 @@ def configure(c, seed):
     c.OverwriteCells.add_missing_cells = True
     steps = GenerateAssignment.class_traits()["preprocessors"].default()
     c.GenerateAssignment.preprocessors = [GiveOut if s is ClearSolutions else s for s in steps]
+    c.ZipCollectApp.collector_plugin = "pgcourse.classroom.collector.Collector"
     c.ExportApp.plugin_class = "pgcourse.classroom.tables.HarmlessCsv"
 
 
@@ -96,12 +99,12 @@ class SubmissionExporter(NotebookExporter):
             return super().from_filename(filename, resources, **kw)
         about, coursedir = resources["nbgrader"], self.parent.coursedir
         refuse_links(Path(filename).parent)
-        data = intake.read_bytes(filename)
+        data = cells.read_bytes(filename)
         source = source_text(coursedir, about["assignment"], about["notebook"])
         limits = Limits(self.seconds, self.memory, self.unsafe)
         store = Store(coursedir.root, about["assignment"])
         result = store.result(about["student"], data, source, self.seed, limits)
-        nb = as_notebook(data, nbformat.reads(source, as_version=4), result)
+        nb = as_notebook(data, source, result)
         return self.from_notebook_node(nb, resources, **kw)
 
 
@@ -116,23 +119,24 @@ def refuse_links(directory):
     for folder, folders, files in os.walk(directory):
         for name in (*folders, *files):
             if os.path.islink(os.path.join(folder, name)):
-                raise intake.Unreadable(f"{name} in the submission is a symbolic link")
+                raise cells.Unreadable(f"{name} in the submission is a symbolic link")
 
 
 def as_notebook(data, source, result):
     """The autograded notebook: the submission's cells, the source's metadata, nothing that can act."""
-    cells, _ = intake.read_cells(data)
+    about = {intake.id_of(c): c.metadata for c in nbformat.reads(source, as_version=4).cells}
+    submitted, _ = cells.read_cells(data)
     made, left = [], MOST_MARKDOWN
-    for i, (cell, origin) in enumerate(intake.match(cells, source).cells):
+    for i, (cell, origin) in enumerate(match(submitted, source_cells(source)).cells):
         new = new_code_cell if cell.kind == "code" else new_markdown_cell
         text = cell.source
-        if cell.kind != "code" and (origin is None or intake.id_of(origin)):  # by the student
+        if cell.kind != "code" and (origin is None or origin.grade_id):  # by the student
             text = text[: min(left, MOST_MARKDOWN // 5)]
             left -= len(text)
             text = inert(text) + ("" if text == cell.source else "\n\n[cut]")
         made.append(new(text, id=origin.id if origin is not None else f"own-{i}"))
-        if intake.id_of(origin):
-            made[-1].metadata["nbgrader"] = dict(origin.metadata["nbgrader"])
+        if origin is not None and origin.grade_id:
+            made[-1].metadata["nbgrader"] = dict(about[origin.grade_id]["nbgrader"])
     ids = set()
     for i, cell in enumerate(made):  # the same given cell may have been handed in twice
         cell["id"] = f"copy-{i}" if cell.id in ids else cell.id
@@ -228,9 +232,13 @@ def parts(v):
     return [f"{MARKS[ok]} {part}" for part, ok in v["parts"]]
 
 
+def is_carried(v):
+    return v["message"].endswith(CARRIED)
+
+
 def card_text(name, v):
     if v["passed"]:
-        return headline(name, v)
+        return headline(name, v) + (f"\n{v['message']}" if is_carried(v) else "")
     lines = [headline(name, v), v["message"], v["why"], "  ".join(parts(v)), f"Read: {v['read']}"]
     return "\n".join(line for line in lines if line)
 
@@ -239,8 +247,9 @@ def card_html(name, v):
     """The card of the notebook's own check; every text in it is escaped."""
     color = "#009E73" if v["passed"] else "#E69F00" if v["score"] else "#D55E00"
     rows = [f"<b>{html.escape(headline(name, v))}</b>"]
-    if not v["passed"]:
+    if is_carried(v) or not v["passed"]:
         rows.append(html.escape(v["message"]))
+    if not v["passed"]:
         if v["why"]:
             rows.append(f"<i>{html.escape(v['why'])}</i>")
         earned = " &nbsp; ".join(map(html.escape, parts(v)))
@@ -444,8 +453,8 @@ SECRET = "submission_secret.txt"
 def secret_of(folder):
     """What `nbgrader submit` put beside a submission; for one that came another way, one that nobody knows."""
     try:
-        text = intake.read_bytes(folder / SECRET)[:1000].decode("ascii").strip()
-    except (intake.Unreadable, UnicodeDecodeError):
+        text = cells.read_bytes(folder / SECRET)[:1000].decode("ascii").strip()
+    except (cells.Unreadable, UnicodeDecodeError):
         text = ""
     return text if re.fullmatch(r"[0-9a-f]{32,256}", text) else secrets.token_hex(64)
 

@@ -19,16 +19,17 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import nbformat
-
 import pgcourse
 from pgcourse.checks import drivers, get
+from pgcourse.checks.cells import clean, read_cells
 from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Verdict
+from pgcourse.checks.statements import CELL_SECONDS
+from pgcourse.checks.submission import is_check, match
 from pgcourse.classroom import intake, wire
+from pgcourse.classroom.carried import carried, said
 from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
-CELL_SECONDS = 10.0  # for a cell at top level
 MOST_REPLY = (2**19, 2**22)  # bytes; a verdict holds the replies of all cases at once
 GRACE = 3.0  # beyond its own limit before a call is ended from outside
 
@@ -44,7 +45,7 @@ def grade_submission(data, source, seed, limits=DEFAULT):
     seed    : str, the class's secret
     returns : dict of plain data: exercises {name: {score, points, passed, pitfall, message, why, parts,
               traceback, read}}, notes [str], isolation, seconds
-    raises  : intake.Unreadable, NoIsolation
+    raises  : cells.Unreadable, NoIsolation
     """
     with ONE_AT_A_TIME:
         return grade_one(data, source, seed, limits)
@@ -52,21 +53,25 @@ def grade_submission(data, source, seed, limits=DEFAULT):
 
 def grade_one(data, source, seed, limits):
     started = time.monotonic()
-    cells, notes = intake.read_cells(data)
+    cells, notes = read_cells(data)
     asked = exercises_in(source)
     secret = own_seed(seed, source, data)
-    submission = intake.match(cells, nbformat.reads(source, as_version=4))
+    submission = match(cells, source_cells(source))
     steps, checks = submission.steps()
     exercises = {name: asked[name] for name in checks if name in asked}
-    modules = intake.imports(nbformat.reads(source, as_version=4))
+    modules = intake.imports(source_cells(source))
     worker = warm_worker(tuple(asked), tuple(modules), limits, source)
     try:
         # words first: what runs for them comes before every secret number of this submission
-        spoken = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, VISIBLE_SEED)
-        verdicts = spoken
+        run = Run(worker, steps, checks, limits.seconds)
+        points = verdicts = spoken = run.judge_fairly(exercises, VISIBLE_SEED)
         if secret != VISIBLE_SEED:
-            points = Run(worker, steps, checks, limits.seconds).judge_fairly(exercises, secret)
+            run = Run(worker, steps, checks, limits.seconds)
+            points = run.judge_fairly(exercises, secret)
             verdicts = {name: in_words(v, spoken[name]) for name, v in points.items()}
+        for name, (verdict, spared) in carried(run, exercises, points, secret).items():
+            fixed = secret == VISIBLE_SEED or is_fixed(verdict)
+            verdicts[name] = said(verdicts[name], verdict, spared, fixed)
     finally:
         for known in [known for known in KNOWN if known[2] == secret != VISIBLE_SEED]:
             del KNOWN[known]  # nobody else gets these numbers
@@ -91,12 +96,18 @@ def own_seed(seed, source, data):
 
 
 @cache
+def source_cells(source):
+    """The cells of the instructor's notebook (its text)."""
+    return read_cells(source.encode())[0]
+
+
+@cache
 def exercises_in(source):
     """{name: Exercise} of the checks in a source notebook (its text), as far as there are any."""
     found = {}
-    for cell in nbformat.reads(source, as_version=4).cells:
-        if intake.is_check(cell):
-            name = intake.id_of(cell).removeprefix("check_")
+    for cell in source_cells(source):
+        if is_check(cell):
+            name = cell.grade_id.removeprefix("check_")
             with contextlib.suppress(KeyError):
                 found[name] = get(name)
     return found
@@ -108,8 +119,7 @@ def in_words(secret, visible):
     What a submission writes, and how it dies, may tell what it saw: of the secret run only the names of
     pitfalls and the sentences of SAYS are kept.
     """
-    fixed = (secret.pitfall, secret.message) in {(p.name, p.says) for p in secret.exercise.pitfalls}
-    if secret.passed or fixed or secret.pitfall in ("endless loop", "not written"):
+    if secret.passed or is_fixed(secret) or secret.pitfall in ("endless loop", "not written"):
         return replace(secret, traceback="", example="")
     if visible.passed or visible.score > secret.score:
         if secret.pitfall in SAYS:
@@ -125,16 +135,20 @@ def in_words(secret, visible):
     return replace(secret, pitfall=name, message=says, why=why, traceback=traceback, example="")
 
 
+def is_fixed(v):
+    return (v.pitfall, v.message) in {(p.name, p.says) for p in v.exercise.pitfalls}
+
+
 def as_plain(v):
     return {
         "score": float(min(max(v.score, 0.0), v.points)),
         "points": v.points,
         "passed": v.passed,
         "pitfall": v.pitfall,
-        "message": intake.clean(v.message)[:2000],
+        "message": clean(v.message)[:2000],
         "why": v.why,
         "parts": [[part, ok] for part, ok in v.earned.items()],
-        "traceback": intake.clean(v.traceback)[-4000:],
+        "traceback": clean(v.traceback)[-4000:],
         "read": v.exercise.read,
     }
 
@@ -189,7 +203,16 @@ class Run:
             self.hang_up()
         return verdicts
 
-    def judge_one(self, exercise, seed):
+    def judge_alone(self, exercise, seed, helpers):
+        """The Verdict in a session that hears of no other answer, with right ones of these names: texts."""
+        self.hang_up()
+        self.alone, self.broken = exercise.name, {}
+        try:
+            return self.judge_one(exercise, seed, helpers)
+        finally:
+            self.hang_up()
+
+    def judge_one(self, exercise, seed, helpers=()):
         fault, seen, cell_error = None, [], None
         try:
             cell_error = self.prepare(exercise.name)
@@ -206,6 +229,7 @@ class Run:
                     args=args,
                     grad=list(case.grad),
                     seconds=exercise.seconds,
+                    helpers=dict(helpers),
                 )
                 if isinstance(reply, dict) and "nothing" in reply:
                     fault = ("not a function", "")
@@ -374,7 +398,11 @@ def checked_error(error):
     return error
 
 
-JUDGES = ("judge", "warm", "package", "worker", "wire", "intake", "sandbox", "system_calls")
+JUDGES = (
+    *(f"classroom/{name}" for name in ("judge", "warm", "package", "worker", "wire", "intake")),
+    *("classroom/sandbox", "classroom/system_calls", "classroom/carried"),
+    *("checks/cells", "checks/submission", "checks/statements"),
+)
 
 
 @cache
@@ -385,5 +413,5 @@ def fingerprint(source):
     modules |= {case.inputs.__module__ for e in exercises_in(source).values() for case in e.cases}
     files = {Path(sys.modules[name].__file__) for name in modules}
     files |= set(root.glob("checks/*drivers.py")) | {root / "checks" / "core.py"}
-    files |= {root / "classroom" / f"{name}.py" for name in JUDGES}
+    files |= {root / f"{name}.py" for name in JUDGES}
     return f"{zlib.crc32(b''.join(p.read_bytes() for p in sorted(files))):08x}"

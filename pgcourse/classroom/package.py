@@ -1,21 +1,23 @@
 """The worker's own pgcourse: what the lesson's given cells import, and nothing that it asks for.
 
-A function that is asked for raises and says so. Of the rest only that is there which the notebook (and the
-way in which functions are called) names, with what it uses in turn: what no lesson needs may hold an answer
-under another name. What is named and holds one, is in HOLDS_AN_ANSWER.
+A function that is asked for, here or in a later lesson, raises and says so; so does what gives an answer under
+another name (HOLDS_AN_ANSWER). Whole algorithms, and what shows mistakes on purpose (APART), are there only as far
+as the notebook names them.
 """
 
 import ast
 import contextlib
+import inspect
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
-import nbformat
-
 import pgcourse
-from pgcourse.checks import drivers, get
-from pgcourse.classroom.worker import is_definition, needed_names, targets
+from pgcourse.checks import LESSONS, drivers, get, lesson_exercises, statements
+from pgcourse.checks.cells import read_cells
+from pgcourse.checks.compare import BORROWED
+from pgcourse.checks.statements import is_definition, is_import, needed_names, targets
 
 ROOT = Path(pgcourse.__file__).parent
 
@@ -34,8 +36,16 @@ def __getattr__(name):
     raise AttributeError(f"{name}: this lesson does not need it; in a graded run, pgcourse does not have it.")
 """
 STUB = "raise NotImplementedError({!r})"
-# {what is asked for: what a notebook names that gives the same}
-HOLDS_AN_ANSWER = {}
+# {what is asked for: names of what gives the same}
+HOLDS_AN_ANSWER = {
+    "policy_gradient_loss": ("reinforce_loss",),
+    "actor_loss": ("policy_gradient_loss", "reinforce_loss"),
+    "critic_loss": ("value_regression_loss",),
+}
+APART = {
+    "a2c", "a3c", "cli", "clinic_ppo", "clinic_sac", "doctor", "fingerprint", "notebook", "ppo", "pretraining",
+    "reinforce", "reward_model", "rlhf", "rlhf_checkpoints", "runs", "sac", "tiny_language",
+}  # fmt: skip
 
 
 def drivers_for(asked):
@@ -56,33 +66,80 @@ def write_package(target, asked, source=""):
     """A copy of pgcourse for a worker. source: text of the instructor's notebook"""
     (target / "pgcourse" / "checks").mkdir(parents=True)
     (target / "pgcourse" / "classroom").mkdir()
-    absent = {name for one in asked for name in HOLDS_AN_ANSWER.get(one, ())}
-    for stem, text in modules(asked, absent, source).items():
+    parts, names, stubs = contents(asked, source)
+    for stem, module in parts.items():
+        text = module.text(names[stem], stubs)
         (target / "pgcourse" / f"{stem}.py").write_text(text, encoding="utf-8")
     (target / "pgcourse" / "checks" / "__init__.py").write_text(CHECKS, encoding="utf-8")
     (target / "pgcourse" / "classroom" / "__init__.py").write_text("", encoding="utf-8")
-    for name in drivers_for(asked):
+    for name in (*drivers_for(asked), statements.__name__):
         shutil.copy(sys.modules[name].__file__, target / "pgcourse" / "checks")
     for name in ("worker", "wire", "sandbox", "system_calls", "leftovers"):
         shutil.copy(ROOT / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
 
 
-def modules(asked, absent, source):
-    """{module: text} of the parts that are there."""
-    parts = {p.stem: Module(p.stem, p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
-    stubs = {*asked, *absent}
-    more = {("__init__", name) for name in parts["__init__"].definitions} | named_in(source)
+@cache
+def contents(asked, source):
+    """What a graded run has of the package.
+
+    returns : {module: Module}, {module: names that are there}, the names of which only a stub is
+    """
+    parts = all_parts()
+    needed = {("__init__", name) for name in parts["__init__"].definitions} | named_in(source)
     for name in drivers_for(asked):
         text = Path(sys.modules[name].__file__).read_text(encoding="utf-8")
-        more |= set(imported(ast.parse(text).body).values())
-    more |= {(stem, name) for stem in parts for name in parts[stem].definitions if name in stubs}
+        needed |= set(imported(ast.parse(text).body).values())
+    needed |= {(s, name) for s in parts for name in parts[s].definitions if name in asked}
+    stubs = {*asked}.union(*(HOLDS_AN_ANSWER.get(one, ()) for one in asked))
+    needed = reached(needed, parts, stubs)
+    stubs |= asked_later(asked) - {name for _, name in needed}
+    others = {(s, name) for s in parts if s not in APART for name in parts[s].definitions}
+    kept = reached(needed | others, parts, stubs)
+    names = {stem: {name for where, name in kept if where == stem} for stem in parts}
+    return parts, names, frozenset(stubs)
+
+
+def reached(more, parts, stubs):
+    """{(module, name)} with all that they use in turn."""
     kept = set()
     while more:
         kept |= more
         uses = (parts[stem].uses(name, stubs) for stem, name in more if stem in parts)
         more = set().union(*uses) - kept
-    names = {stem: {name for where, name in kept if where == stem} for stem in parts}
-    return {stem: module.text(names[stem], stubs) for stem, module in parts.items()}
+    return kept
+
+
+def asked_later(asked):
+    """What the lessons after this one ask for: it is theirs to give, and may hold an answer to this one's."""
+    lessons = [lesson_exercises(lesson) for lesson in LESSONS]
+    here = max((i for i, found in enumerate(lessons) if found.keys() & {*asked}), default=-1)
+    return {name for found in lessons[here + 1 :] for name in found}
+
+
+def bundle(name):
+    """A reference function as a text that can be run where pgcourse has no answers.
+
+    returns : (text, names of all functions in it); ("", set()) where that cannot be
+    """
+    reference = get(name).reference
+    stem = reference.__module__.removeprefix("pgcourse.")
+    parts = all_parts()
+    if stem not in parts or not inspect.isfunction(reference):
+        return "", set()
+    used = reached({(stem, name)}, parts, set())
+    names = [n for s, n in used if s in parts and n in parts[s].definitions]
+    if len(names) > len(set(names)):
+        return "", set()
+    texts = [
+        parts[s].text({n for t, n in used if t == s}, set(), whole=False)
+        for s in sorted({s for s, _ in used} & parts.keys())
+    ]
+    return "\n".join(texts), set(names)
+
+
+@cache
+def all_parts():
+    return {p.stem: Module(p.stem, p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
 
 
 class Module:
@@ -113,8 +170,11 @@ class Module:
                 found |= set(imported([node]).values())
         return found
 
-    def text(self, names, stubs):
-        """The module with these names only, and without the bodies of the stubs."""
+    def text(self, names, stubs, whole=True):
+        """The module with these names only, and without the bodies of the stubs.
+
+        whole : as a module by itself; else what comes from pgcourse is not imported
+        """
         used = {n for name in names for n in self.words(name, stubs)}
         parts = []
         for i, statement in enumerate(self.body):
@@ -123,7 +183,7 @@ class Module:
             )
             lines = self.lines[first - 1 : statement.end_lineno]
             if is_import(statement):
-                parts += [line for line in lines_of(statement, used)]
+                parts += lines_of(statement, used) if whole or not imported([statement]) else []
             elif i == 0 and isinstance(statement, ast.Expr):
                 parts += lines
             elif made(statement) & names:
@@ -131,7 +191,7 @@ class Module:
                 if made(statement) & stubs and not stub:
                     continue
                 parts += ["", "", *(stubbed(statement, first, lines) if stub else lines)]
-        return "\n".join(parts) + ABSENT
+        return "\n".join(parts) + ABSENT * whole
 
     def words(self, name, stubs):
         statement = self.definitions.get(name)
@@ -147,10 +207,6 @@ class Module:
 
 
 MODULE = ""  # of an import: the name is a module itself
-
-
-def is_import(node):
-    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def imported(body):
@@ -191,7 +247,7 @@ def lines_of(statement, used):
 
 def stubbed(statement, first, lines):
     """The lines of a function with one that raises for a body."""
-    says = f"{statement.name} is what this lesson asks for: in a graded run, pgcourse does not have it."
+    says = BORROWED.format(statement.name)
     head = lines[: statement.body[0].lineno - first]
     return [*head, " " * statement.body[0].col_offset + STUB.format(says)]
 
@@ -200,13 +256,14 @@ def named_in(source):
     """{(module, name)} of pgcourse that the cells of a source notebook import, or that what they define
     reads of a module."""
     trees = []
-    for cell in nbformat.reads(source, as_version=4).cells if source else ():
-        if cell.cell_type == "code":
+    for cell in read_cells(source.encode())[0] if source else ():
+        if cell.kind == "code":
             with contextlib.suppress(SyntaxError):
                 trees.append(ast.parse(cell.source))
     imports = imported(node for tree in trees for node in ast.walk(tree))
-    wanted = needed_names(trees)
-    read = [s for tree in trees for s in tree.body if is_definition(s) or targets(s) & wanted]
+    made = [(s, targets(s)) for tree in trees for s in tree.body]
+    wanted = needed_names(made)
+    read = [s for s, names in made if is_definition(s) or names & wanted]
     found = {(stem, name) for stem, name in imports.values() if name != MODULE}
     for node in (node for statement in read for node in ast.walk(statement)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import nbformat
 import typer
 
 from pgcourse.checks import LESSONS, lesson_exercises
+from pgcourse.checks.cells import Unreadable, read_bytes, read_cells
 from pgcourse.checks.core import VISIBLE_SEED
-from pgcourse.classroom import intake
+from pgcourse.checks.submission import match
+from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
 from pgcourse.notebook import somebody_elses
 
@@ -44,7 +45,7 @@ def progress(folder, root=ROOT, tell=None, warn=None):
     rows = []
     for lesson in LESSONS:
         path, found = notebook_in(folder, lesson), {}
-        source = (root / "solutions" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+        source = (solved_notebooks(root) / f"{lesson}.ipynb").read_text(encoding="utf-8")
         data = read(path, source)
         if data:
             if tell:
@@ -80,11 +81,11 @@ def read(path, source):
     """The bytes of a saved notebook in which something was written; None where there is none, or where it
     is as it was given and need not be run."""
     try:
-        data = intake.read_bytes(path)
-        cells, _ = intake.read_cells(data)
-    except intake.Unreadable:
+        data = read_bytes(path)
+        submission = match(read_cells(data)[0], read_cells(source.encode())[0])
+    except Unreadable:
         return None
-    return data if intake.match(cells, nbformat.reads(source, as_version=4)).is_begun() else None
+    return data if submission.is_begun() else None
 
 
 def judged(data, source):

@@ -305,22 +305,29 @@ def to_csv(report):
 def command(
     directory: Annotated[Path, typer.Argument(help="The classroom.")],
     lesson: Annotated[str, typer.Argument(help="For example 05_ppo.")],
+    similar: Annotated[
+        bool, typer.Option("--similar", help="List pairs whose answers are alike: no verdict.")
+    ] = False,
 ):
     """Scores and mistakes of a class: a table here; a page and a CSV file in the classroom's report/."""
     from rich.console import Console
 
     from pgcourse.classroom.report_page import to_html
+    from pgcourse.classroom.similar import in_class
 
     try:
         report = read(directory, lesson)
+        pairs = in_class(Classroom(directory), report) if similar else None
     except ClassError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     folder = Path(directory).expanduser().resolve() / "report"
-    write_whole(folder / f"{lesson}.html", to_html(report))
+    write_whole(folder / f"{lesson}.html", to_html(report, pairs))
     write_whole(folder / f"{lesson}.csv", to_csv(report))
     console = Console()
     console.print(table(report))
+    if similar:
+        console.print(f"{len(pairs)} similar pairs: see the page. No verdict, a reason to ask.")
     console.print(f"{folder / lesson}.html and .csv", soft_wrap=True)
 
 

@@ -4,22 +4,19 @@ Names and texts are a student's and hostile: Jinja escapes whatever it puts in, 
 script run but the one that sorts tables (templates/report/sortable.js, in the public domain), by its hash.
 """
 
-import ast
 import base64
 import hashlib
 import io
-import json
 import re
-from contextlib import suppress
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pgcourse.classroom.intake import clean
+from pgcourse.classroom.answers import without_author, written
 from pgcourse.classroom.pages import TEMPLATES
 from pgcourse.classroom.report import FALL, LOW, NOT_WRITTEN
 
-EXAMPLES, MOST_TRIES, MOST_LINES, MOST_TEXT = 2, 40, 30, 20_000
+EXAMPLES, MOST_TRIES, MOST_LINES = 2, 40, 30
 FIRST = 10  # rows that are shown before the rest is folded away
 
 # what stands in the pictures for the page's own colors, which differ in the light and in the dark
@@ -38,8 +35,8 @@ KINDS = {
 }
 
 
-def to_html(report):
-    """The page: self-contained, to be opened without a network."""
+def to_html(report, pairs=None):
+    """The page: self-contained, to be opened without a network. pairs: similar.Pair, where they were looked for"""
     env = Environment(
         loader=FileSystemLoader(TEMPLATES / "report"),
         autoescape=True,
@@ -59,6 +56,7 @@ def to_html(report):
         distribution=distribution_plot(kinds) if kinds else "",
         over_time=over_time_plot(report) if len(report.lessons) > 1 else "",
         mean=sum(p.total for p in report.graded) / max(1, len(report.graded)),
+        pairs=pairs,
         low=LOW,
         fall=FALL,
         first=FIRST,
@@ -83,46 +81,18 @@ def examples(misconception, report):
     made.sort(key=lambda pair: hashlib.sha256(pair[1].name.encode()).digest())
     found = {}
     for exercise, p in made[:MOST_TRIES]:
-        text = without_author(written(p, report.lesson, exercise))
+        text = without_author(written(p.folder, report.lesson).get(exercise, ""))
         said = text.casefold()
         if text and text not in found and not any(name in said for name in names):
             found[text] = exercise
         if len(found) == EXAMPLES:
             break
-    return [(exercise, text) for text, exercise in found.items()]
+    return [(exercise, beginning(text)) for text, exercise in found.items()]
 
 
-def written(person, lesson, exercise):
-    """A student's answer as it was graded, "" where it is not kept."""
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        nb = json.loads((person.folder / f"{lesson}.ipynb").read_text(encoding="utf-8"))
-        for cell in nb["cells"]:
-            if cell["metadata"].get("nbgrader", {}).get("grade_id") == exercise:
-                return "".join(cell["source"])
-    return ""
-
-
-def without_author(text):
-    """Code without comments and docstrings, where a name may stand; "" for what is no Python."""
-    try:
-        tree = ast.parse(text) if len(text) <= MOST_TEXT else ast.Module([], [])
-        for node in ast.walk(tree):
-            if isinstance(getattr(node, "body", None), list):
-                node.body = [x for x in node.body if not is_text(x)]
-                if not node.body and not isinstance(node, ast.Module):
-                    node.body = [ast.Pass()]
-        lines = ast.unparse(tree).splitlines()
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    return clean("\n".join(lines[:MOST_LINES] + ["…"] * (len(lines) > MOST_LINES)))
-
-
-def is_text(node):
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def beginning(text):
+    lines = text.splitlines()
+    return "\n".join(lines[:MOST_LINES] + ["…"] * (len(lines) > MOST_LINES))
 
 
 # ------------------------------------------------------------------------------------- pictures

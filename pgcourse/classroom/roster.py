@@ -7,19 +7,26 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pgcourse.checks.cells import shown
 from pgcourse.classroom.gradebook import ClassError
-from pgcourse.classroom.intake import shown
 
 # columns by what they hold, in the platforms' own words; of several the first one counts
 COLUMNS = {
     "id": (
         "username", "user name", "login", "login id", "sis login id", "student_id", "student id",
-        "orgdefinedid", "sid", "user id", "netid", "id",
+        "orgdefinedid", "sid", "user id", "netid", "id", "anmeldename", "benutzername",
+        "matrikelnummer", "nom d’utilisateur", "nombre de usuario", "nome utente",
     ),
-    "first": ("first name", "first_name", "firstname", "given name"),
-    "last": ("last name", "last_name", "lastname", "surname", "family name"),
-    "name": ("full name", "name", "student", "student name"),
-    "email": ("email address", "email", "e-mail", "mail"),
+    "first": ("first name", "first_name", "firstname", "given name", "vorname", "prénom", "nombre", "nome"),
+    "last": (
+        "last name", "last_name", "lastname", "surname", "family name", "nachname", "nom", "apellido(s)",
+        "apellidos", "cognome",
+    ),
+    "name": ("full name", "name", "student", "student name", "vollständiger name", "nom complet", "nombre completo"),
+    "email": (
+        "email address", "email", "e-mail", "mail", "e-mail-adresse", "adresse de courriel",
+        "dirección de correo",
+    ),
 }  # fmt: skip
 NUMBERS = ("id", "sis user id", "user id", "orgdefinedid", "id number", "identifier", "sid")
 
@@ -45,8 +52,9 @@ class Roster:
     known: dict = field(default_factory=dict)
 
     def find(self, *texts):
-        """The id of the student that one of the texts means, or ""."""
-        return next((self.known[key(t)] for t in texts if t and key(t) in self.known), "")
+        """The id of the student that one of the texts means, or "". A spreadsheet drops zeros in front."""
+        keys = [k for t in texts if t for k in (key(t), key(t).lstrip("0"))]
+        return next((self.known[k] for k in keys if k in self.known), "")
 
 
 def read(path):
@@ -56,8 +64,8 @@ def read(path):
     except OSError as error:
         raise ClassError(f"The class list {path} cannot be read: {error.strerror}.") from None
     text = decode(data)
-    dialect = ";" if text.split("\n")[0].count(";") > text.split("\n")[0].count(",") else ","
-    reader = csv.DictReader(io.StringIO(text), delimiter=dialect)
+    delimiter = max(",;\t", key=text.split("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     header = [name for name in reader.fieldnames or [] if name is not None]
     rows = [{k: (v or "").strip() for k, v in row.items() if k in header} for row in reader]
     names = {h.strip().casefold(): h for h in header}
@@ -86,9 +94,8 @@ def read(path):
         words = turned(name).split()
         if len(words) > 1:
             said += [words[-1] + "".join(words[:-1])]  # Canvas writes doejane
-        for text in said:
-            if key(text):
-                means.setdefault(key(text), set()).add(identity)
+        for k in {k for text in said for k in (key(text), key(text).lstrip("0")) if k}:
+            means.setdefault(k, set()).add(identity)
     roster.known = {k: next(iter(ids)) for k, ids in means.items() if len(ids) == 1}
     return roster
 
@@ -99,7 +106,7 @@ def decode(data):
             return data.decode(encoding)
         except UnicodeDecodeError:
             break
-    return data.decode("latin-1")
+    return data.decode("cp1252", errors="replace")
 
 
 def turned(name):
@@ -109,8 +116,18 @@ def turned(name):
 
 
 def safe(name):
-    """A name as it can be a folder's and nbgrader's: letters, digits, _ . @ -"""
-    return re.sub(r"[^\w.@-]+", "_", name.strip()).strip("_-.")
+    """A name as it can be a folder's and nbgrader's: letters with their marks, digits, _ . @ -"""
+    return re.sub("_+", "_", "".join(map(kept, composed(name).strip()))).strip("_-.")
+
+
+def composed(text):
+    """A text as most write it (NFC: macOS takes ü apart), without what no eye sees: marks of direction, joiners."""
+    text = unicodedata.normalize("NFC", text)
+    return "".join(c for c in text if unicodedata.category(c) != "Cf")
+
+
+def kept(c):
+    return c if c.isalnum() or c in "_.@-" or unicodedata.category(c)[0] == "M" else "_"
 
 
 # -------------------------------------------------------------------------------- grades back

@@ -1,12 +1,13 @@
-"""The solved lessons, executed, as a folder of pages that need nothing but a browser.
+"""The course as a site: the executed lessons, the gallery of mistakes, the guides, the functions; made by Sphinx.
 
-pgcourse site        site/index.html and a page a lesson; search, mathematics and pictures inside
+pgcourse site        site/index.html and a page for each; search, mathematics and pictures inside, no network
 """
 
-import html
-import json
+import inspect
+import pkgutil
 import re
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -15,40 +16,186 @@ import typer
 import zmq
 from nbclient import NotebookClient
 
+import pgcourse
 from pgcourse.classroom.build import ROOT
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
+CONFIG = {
+    "project": "Policy gradients",
+    "html_title": "Policy gradients",
+    "extensions": ["myst_nb", "sphinx_copybutton", "pgcourse.classroom.site"],
+    "root_doc": "index",
+    "html_theme": "sphinx_book_theme",
+    "html_math_renderer": "mathml",
+    "smartquotes": False,
+    "html_show_copyright": False,
+    "html_copy_source": False,
+    "html_show_search_summary": False,  # it is fetched, which a browser refuses where there is no server
+    "html_static_path": ["_static"],
+    "html_css_files": ["course.css"],
+    "nb_execution_mode": "off",
+    "nb_merge_streams": True,
+    "nb_ipywidgets_js": {},
+    "myst_enable_extensions": ["dollarmath", "amsmath"],
+    "myst_heading_anchors": 4,
+    "myst_heading_slug_func": "pgcourse.classroom.site.anchor",
+    "suppress_warnings": ["mystnb.unknown_mime_type", "misc.highlighting_failure"],
+}
+# Pages beside the lessons: name on the site, file in the clone.
+GUIDES = {"instructors": "course/INSTRUCTORS.md", "benchmark": "bench/results.md"}
+# On a phone nothing but a formula or code is wider than the page.
+STYLE = """
+h1, h2, h3 { overflow-wrap: anywhere; }
+div.formula { overflow: auto hidden; padding: .3em 0; }
+@media (max-width: 600px) {
+  span.formula { display: inline-block; max-width: 100%; overflow: auto hidden; vertical-align: middle; }
+}
+"""
+CONTENTS = """
 
-def build_site(target, lessons=None, root=ROOT, tell=None):
-    """Execute the solved notebooks and write the site.
+```{{toctree}}
+:hidden:
+:caption: {caption}
 
-    target  : a folder, made if it is not there; pages in it are overwritten
-    lessons : names like "05_ppo"; by default all
-    tell    : called with a line for each step
-    raises  : nbclient.exceptions.CellExecutionError where a lesson does not run
+{pages}
+```
+"""
+
+
+def build_site(target, lessons=None, root=ROOT, repository="", tell=None):
+    """Execute the solved notebooks and have Sphinx write the site.
+
+    target     : a folder, made if it is not there; pages in it are overwritten
+    lessons    : names like "05_ppo"; by default all
+    repository : address of the public repository, for the buttons to Colab, Binder and the source
+    tell       : called with a line for each step
+    raises     : nbclient.exceptions.CellExecutionError where a lesson does not run
     """
-    notebooks = sorted((root / "solutions").glob("[0-9][0-9]_*.ipynb"))
-    notebooks = [path for path in notebooks if not lessons or path.stem in lessons]
-    target = Path(target)
-    target.mkdir(parents=True, exist_ok=True)
-    index = []
-    for path in notebooks:
-        if tell:
-            tell(f"running {path.stem}")
-        body = lesson_body(path)
-        headings = sections(body)
-        index += [{"page": f"{path.stem}.html", **section} for section in headings]
-        lesson = contents(headings) + local_links(body, notebooks)
-        (target / f"{path.stem}.html").write_text(
-            page(headings[0]["title"], lesson, neighbors(path, notebooks)), encoding="utf-8"
-        )
-    from pgcourse.classroom.pages import own_markdown2html
+    from sphinx.application import Sphinx
 
-    welcome = own_markdown2html((root / "course" / "README.md").read_text(encoding="utf-8"))
-    found = json.dumps(index, ensure_ascii=False).replace("</", "<\\/")
-    body = SEARCH.format(index=found) + local_links(welcome, notebooks)
-    (target / "index.html").write_text(page("Policy gradients", body), encoding="utf-8")
+    paths = sorted((root / "solutions").glob("[0-9][0-9]_*.ipynb"))
+    paths = [path for path in paths if not lessons or path.stem in lessons]
+    with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
+        pages = Path(folder)
+        for path in paths:
+            if tell:
+                tell(f"running {path.stem}")
+            nbformat.write(executed(path), pages / path.name)
+        write_pages(pages, [path.stem for path in paths], root)
+        for page in [*pages.glob("*.md"), *pages.glob("*.ipynb")]:
+            page.write_text(local_links(page.read_text(encoding="utf-8"), pages), encoding="utf-8")
+        Sphinx(
+            pages,
+            None,
+            target,
+            pages / ".doctrees",
+            "html",
+            CONFIG | {"html_theme_options": buttons(repository)},
+            status=None,
+        ).build()
+
+
+def write_pages(pages, lessons, root):
+    """All pages but the lessons, as Markdown."""
+    from pgcourse.classroom.gallery import lesson_page
+
+    gallery = {f"gallery_{lesson}": lesson for lesson in lessons}
+    for name, lesson in gallery.items():
+        title = f"Mistakes of lesson {int(lesson[:2])}"
+        (pages / f"{name}.md").write_text(lesson_page(lesson, title), encoding="utf-8")
+    (pages / "functions.md").write_text(functions_page(), encoding="utf-8")
+    for name, path in GUIDES.items():
+        (pages / f"{name}.md").write_text(
+            (root / path).read_text(encoding="utf-8"), encoding="utf-8"
+        )
+    front = (root / "course" / "README.md").read_text(encoding="utf-8")
+    for caption, names in (
+        ("Lessons", lessons),
+        ("Gallery of mistakes", gallery),
+        ("More", ["functions", *GUIDES]),
+    ):
+        front += CONTENTS.format(caption=caption, pages="\n".join(names))
+    (pages / "index.md").write_text(front, encoding="utf-8")
+    (pages / "_static").mkdir()
+    (pages / "_static" / "course.css").write_text(STYLE, encoding="utf-8")
+    for picture in (root / "course").glob("*.png"):
+        (pages / picture.name).write_bytes(picture.read_bytes())
+
+
+def functions_page():
+    """The package's public functions and classes with their docstrings, as they are."""
+    parts = ["# Functions"]
+    for module in sorted(m.name for m in pkgutil.iter_modules(pgcourse.__path__) if not m.ispkg):
+        found = vars(import_module(f"pgcourse.{module}"))
+        own = [
+            (name, what)
+            for name, what in found.items()
+            if getattr(what, "__module__", "") == f"pgcourse.{module}"
+            and (inspect.isfunction(what) or inspect.isclass(what))
+            and not name.startswith("_")
+            and what.__doc__
+        ]
+        if own:
+            parts.append(f"## pgcourse.{module}")
+        for name, what in own:
+            signature = f"{name}{inspect.signature(what)}"
+            parts.append(f"### {name}\n\n```text\n{signature}\n\n{inspect.getdoc(what)}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def local_links(text, pages):
+    """Links between files become links between pages; what is not on the site is only text."""
+    names = {Path(path).name: f"{name}.md" for name, path in GUIDES.items()}
+
+    def change(match):
+        words, target = match[1], match[2]
+        if target.startswith(("http:", "https:", "#", "mailto:")):
+            return match[0]
+        path, _, section = target.partition("#")
+        name = names.get(Path(path).name, Path(path).name)
+        name = "index.md" if path.endswith("README.md") else name
+        return f"[{words}]({name}{section and '#' + section})" if (pages / name).exists() else words
+
+    return re.sub(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)", change, text)
+
+
+def anchor(title):
+    """A heading's anchor as JupyterLab makes it, so that links work in both."""
+    return title.strip().replace(" ", "-")
+
+
+def buttons(repository):
+    """The theme's buttons; those that lead to a repository only where there is one."""
+    about = {"use_download_button": True, "show_toc_level": 2, "home_page_in_toc": True}
+    if repository:
+        launch = {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        }
+        about |= {"repository_url": repository, "use_repository_button": True}
+        about |= {"path_to_docs": "solutions", "launch_buttons": launch}
+    return about
+
+
+def setup(app):
+    """Sphinx: formulas as MathML, which needs neither a network nor a script."""
+    from docutils import nodes
+
+    from pgcourse.classroom.pages import mathml
+
+    def writes(display):
+        tag = "div" if display == "block" else "span"
+
+        def visit(self, node):
+            formula = mathml(node.astext(), display)
+            self.body.append(f'<{tag} class="formula">{formula}</{tag}>')
+            raise nodes.SkipNode
+
+        return visit, None
+
+    app.add_html_math_renderer("mathml", writes("inline"), writes("block"))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class Client(NotebookClient):
@@ -75,28 +222,21 @@ def look_after_sending(channel):
     channel.send = send_and_look
 
 
-def lesson_body(path):
-    """A notebook, executed in an empty folder, as HTML."""
-    from nbconvert import HTMLExporter
-    from traitlets.config import Config
-
-    from pgcourse.classroom import pages
-
+def executed(path):
+    """A solved notebook, executed in an empty folder; its first cell folded, widgets as they look without a kernel."""
     nb = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
         resources = {"metadata": {"path": folder}}
         quiet = ["--log-level=ERROR"]  # the kernel warns that nothing on this machine is encrypted
         client = Client(nb, timeout=3600, resources=resources, extra_arguments=quiet)
         client.execute()
-    for cell in nb.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [o for output in cell.outputs for o in still(output, client)]
-            cell.source = re.sub(r"\n? *### (BEGIN|END) SOLUTION", "", cell.source)
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    for cell in code:
+        cell.outputs = [o for output in cell.outputs for o in still(output, client)]
+        cell.source = re.sub(r"\n? *### (BEGIN|END) SOLUTION", "", cell.source)
+    code[0].metadata.setdefault("tags", []).append("hide-cell")
     nb.metadata.pop("widgets", None)
-    config = Config()
-    pages.configure(config, own=True)
-    body, _ = HTMLExporter(config=config, template_name="basic").from_notebook_node(nb)
-    return body
+    return nb
 
 
 def still(output, client):
@@ -104,7 +244,7 @@ def still(output, client):
     if WIDGET not in output.get("data", {}):
         return [output]
     words = output["data"].get("text/plain", "")
-    if "Slider" not in words or words.startswith("BetForm"):
+    if "Slider" not in words or words.startswith(("BetForm", "RecallForm")):
         return []
     says = "<p><em>Sliders: they move in the notebook, where a kernel answers.</em></p>"
     view = client.widget_state[output["data"][WIDGET]["model_id"]]
@@ -113,145 +253,21 @@ def still(output, client):
     return [nbformat.v4.new_output("display_data", {"text/html": says}), *below]
 
 
-def sections(body):
-    """What is searched: each heading with its anchor and the text below it."""
-    parts = re.split(r"<h[1-4][^>]*?id=\"([^\"]*)\"[^>]*>(.*?)</h[1-4]>", body, flags=re.S)
-    found = []
-    for anchor, title, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        title = plain(re.sub(r'<a class="anchor-link".*?</a>', "", title, flags=re.S))
-        found.append({"anchor": anchor, "title": title, "text": plain(text)})
-    return found
-
-
-def contents(headings):
-    """The sections of a lesson, folded: what a reader may want to go to."""
-    items = "".join(
-        f'<li><a href="#{section["anchor"]}">{html.escape(section["title"])}</a></li>'
-        for section in headings[1:]
-    )
-    return f"<details><summary>On this page</summary><ul>{items}</ul></details>"
-
-
-def neighbors(path, notebooks):
-    """Links to the lessons before and after."""
-    i = notebooks.index(path)
-    around = (("← ", notebooks[max(0, i - 1) : i]), ("→ ", notebooks[i + 1 : i + 2]))
-    return " · ".join(
-        f'<a href="{other.stem}.html">{arrow}{other.stem.replace("_", " ")}</a>'
-        for arrow, others in around
-        for other in others
-    )
-
-
-def plain(text):
-    """The words of a piece of HTML, without pictures and styles."""
-    text = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", text, flags=re.S)
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
-
-
-def local_links(body, notebooks):
-    """Links between notebooks become links between pages; what is not on the site is only text."""
-    here = {path.stem for path in notebooks}
-
-    def change(match):
-        target, text = match[1], match[2]
-        name = Path(target.split("#")[0]).stem
-        if target.startswith(("http:", "https:", "#", "mailto:")):
-            return match[0]
-        return f'<a href="{name}.html">{text}</a>' if name in here else text
-
-    return re.sub(r'<a href="([^"]*)"[^>]*>(.*?)</a>', change, body, flags=re.S)
-
-
-def page(title, body, links=""):
-    from pygments.formatters import HtmlFormatter
-
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in CODE)
-    style = f"{STYLE}{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
-    return PAGE.format(title=html.escape(title), style=style, body=body, links=links)
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<nav><a href="index.html">All lessons and search</a> &nbsp; {links}</nav>
-<main>{body}</main>
-<nav>{links}</nav>
-</body>
-</html>
-"""
-
-CODE = ("default", "github-dark")  # pygments' styles for light and dark
-
-STYLE = """
-:root { color-scheme: light dark; --code: #f5f5f5; --line: #ccc; }
-@media (prefers-color-scheme: dark) { :root { --code: #1e2127; --line: #555; } }
-body { font: 17px/1.5 system-ui, sans-serif; margin: 0; }
-nav, main { max-width: 52rem; margin: auto; padding: .6rem 1rem; }
-pre, code { font: 14px/1.4 ui-monospace, monospace; }
-pre, div.highlight { background: var(--code); }
-pre { padding: .6rem .8rem; margin: .6rem 0; overflow-x: auto; }
-img { max-width: 100%; height: auto; background: #fff; }
-figure { margin: .6rem 0; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-td, th { border: 1px solid var(--line); padding: .2rem .6rem; }
-math { font-family: "Latin Modern Math", "STIX Two Math", "Cambria Math", math; }
-math[display=block] { margin: .8em 0; padding: .3em 0; overflow: auto hidden; }
-.prompt, .anchor-link { display: none; }
-input { font: inherit; width: 100%; padding: .3rem; box-sizing: border-box; }
-:focus-visible { outline: 3px solid #0072B2; }
-"""
-
-SEARCH = """
-<label>Search the lessons <input id="search" type="search" autocomplete="off"></label>
-<ol id="found" aria-live="polite"></ol>
-<script type="application/json" id="index">{index}</script>
-<script>
-const sections = JSON.parse(document.getElementById("index").textContent);
-const found = document.getElementById("found");
-document.getElementById("search").addEventListener("input", event => {{
-  const words = event.target.value.toLowerCase().split(/\\s+/).filter(Boolean);
-  found.replaceChildren();
-  if (!words.length) return;
-  const hits = sections
-    .map(s => {{
-      const title = s.title.toLowerCase(), text = s.text.toLowerCase();
-      const all = words.every(w => title.includes(w) || text.includes(w));
-      return all ? [words.filter(w => title.includes(w)).length, s, text.indexOf(words[0])] : null;
-    }})
-    .filter(Boolean)
-    .sort((a, b) => b[0] - a[0]);
-  for (const [, s, at] of hits.slice(0, 20)) {{
-    const item = document.createElement("li"), link = document.createElement("a");
-    link.href = s.page + "#" + s.anchor;
-    link.textContent = s.title;
-    const start = Math.max(0, at - 60);
-    item.append(link, " … " + s.text.slice(start, start + 160) + " …");
-    found.append(item);
-  }}
-  if (!hits.length) found.textContent = "Nothing found.";
-}});
-</script>
-"""
-
-
 def command(
     target: Annotated[Path, typer.Argument(help="Where the pages go.")] = ROOT / "site",
     lesson: Annotated[
         list[str] | None, typer.Option(help="Only this lesson (may be repeated).")
     ] = None,
+    repository: Annotated[
+        str,
+        typer.Option(help="Address of the public repository: buttons to Colab, Binder, source."),
+    ] = "",
 ):
-    """Write the solved lessons, executed, as pages to read without Jupyter or a network."""
+    """Write the course as pages to read without Jupyter or a network."""
     from nbclient.exceptions import CellExecutionError
 
     try:
-        build_site(target, lesson, tell=typer.echo)
+        build_site(target, lesson, repository=repository, tell=typer.echo)
     except CellExecutionError as error:
         typer.echo(f"A lesson does not run:\n{error}", err=True)
         raise typer.Exit(1) from None

@@ -10,15 +10,12 @@ itself in (`sandbox.lock_down`) before it sees a line of the submission, and the
 Every message may be a lie; the judge knows.
 """
 
-import ast
 import builtins
 import contextlib
 import gc
 import importlib
-import inspect
 import linecache
 import os
-import re
 import signal
 import socket
 import sys
@@ -29,174 +26,39 @@ import types
 import torch
 
 from pgcourse.checks import drivers
+from pgcourse.checks.statements import Namespace, no_input
 from pgcourse.classroom import leftovers, sandbox, wire
 
 # ------------------------------------------------------------------------- one submission
 
 
-class Session:
-    """A submission's namespace and cells. A cell is {"kind", "name", "source"}; its kind is
-
-    given  : the instructor's; definitions and imports are run, assignments where they are needed
-    own    : added by the student; the same
-    answer : a solution cell; run as it is
-    """
+class Session(Namespace):
+    """A submission's namespace and cells, in a process of its own."""
 
     def __init__(self):
-        self.cells, self.module = [], types.ModuleType("__main__")
-        self.space = vars(self.module)
+        self.module = types.ModuleType("__main__")
         sys.modules["__main__"] = self.module
-        # what a notebook has and a bare Python has not
-        self.space |= {"display": lambda *_, **__: None, "get_ipython": lambda: None}
         builtins.input = no_input
+        super().__init__(vars(self.module))
 
-    def load(self, cells, alone):
-        """alone: name of the only answer that matters, with what it uses; "" = all of them"""
-        self.cells = [dict(cell, tree=parse(cell)) for cell in cells]
-        if alone:
-            self.keep_only(alone)
-        trees = [cell["tree"] for cell in self.cells if not isinstance(cell["tree"], Exception)]
-        wanted = needed_names(trees)
-        for cell in self.cells:
-            if cell["kind"] != "answer" and not isinstance(cell["tree"], Exception):
-                kept = [s for s in cell["tree"].body if is_definition(s) or targets(s) & wanted]
-                cell["tree"].body = kept
-        return {}
+    def call(self, name, driver, args, grad, seconds, helpers):
+        """What the function called `name` does with args: an observation, or what is there instead.
 
-    def keep_only(self, name):
-        """Of the other answers and of own cells, keep what this answer uses."""
-        whole = [c for c in self.cells if not isinstance(c["tree"], Exception)]
-        statements = [s for c in whole for s in c["tree"].body]
-        reached, more = set(), {name}
-        while more:
-            reached |= more
-            used = (outer_names(s) for s in statements if made(s) & more)
-            more = set().union(*used) - reached
-        for cell in self.cells:
-            if cell["kind"] == "given" or cell["name"] == name:
-                continue
-            body = [] if isinstance(cell["tree"], Exception) else cell["tree"].body
-            body = [s for s in body if made(s) & (reached | {"*"})]
-            cell["tree"] = ast.Module(body, [])
-
-    def run(self, cell, seconds):
-        """Run one cell. Returns {"error": None or what stopped it}."""
-        cell = self.cells[cell]
-        before = drivers.settings()
-        try:
-            if isinstance(cell["tree"], Exception):
-                raise cell["tree"]
-            with drivers.time_limit(seconds):
-                if cell["kind"] == "answer":
-                    exec(code_of(cell), self.space)
-                else:
-                    self.run_one_by_one(cell)
-        except drivers.TimeLimit:
-            return {"error": {"type": "endless loop", "message": "", "line": "", "traceback": ""}}
-        except BaseException as error:  # SystemExit and all that a student may raise
-            return {"error": drivers.describe_error(error)}
-        finally:
-            drivers.restore(before)
-        return {"error": None}
-
-    def run_one_by_one(self, cell):
-        """Each statement by itself: one that fails does not take the rest with it."""
-        for statement in cell["tree"].body:
-            with contextlib.suppress(Exception, SystemExit):
-                part = ast.Module([statement], [])
-                exec(compile(part, filename(cell), "exec"), self.space)
-
-    def call(self, name, driver, args, grad, seconds):
-        """What the function called `name` does with args: an observation, or what is there instead."""
+        helpers : {name: text} of right functions that it is to call in place of the student's
+        """
         fn = self.space.get(name)
         if not callable(fn):
             return {"nothing": "nothing" if fn is None else type(fn).__name__}
+        if helpers and isinstance(fn, types.FunctionType):
+            fn = drivers.with_helpers(fn, {n: function(n, text) for n, text in helpers.items()})
         return drivers.observe(driver, fn, args, tuple(grad), seconds)
 
 
-def no_input(prompt=""):
-    raise RuntimeError("input() waits for somebody to type; a graded function must not ask.")
-
-
-def filename(cell):
-    return f"<{cell['name']}>"
-
-
-IPYTHON = re.compile(  # %matplotlib inline, !pip …, files = !ls, torch.tensor?
-    r"^([ \t]*)(?:[%!?].*|[\w., \t]+=[ \t]*[%!].*|[^#\n]*\?[ \t]*)$", re.M
-)
-CELL_MAGIC = re.compile(r"\s*%%(?!(?:time|capture)\b)\w+")  # %%bash and the like: not in Python
-
-
-def parse(cell):
-    """The syntax tree of a cell, or the exception that says why there is none."""
-    text = cell["source"]
-    linecache.cache[filename(cell)] = (len(text), None, text.splitlines(True), filename(cell))
-    try:
-        return ast.parse(text, filename(cell))
-    except Exception as error:
-        if CELL_MAGIC.match(text):
-            return error
-        try:  # without the lines of IPython's own
-            return ast.parse(IPYTHON.sub(r"\1pass", text), filename(cell))
-        except Exception:
-            return error
-
-
-def code_of(cell):
-    """A cell's code, without statements that await: a notebook may, here there is nothing to wait for."""
-    tree, name, flags = cell["tree"], filename(cell), ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    try:
-        return compile(tree, name, "exec")
-    except SyntaxError:
-        parts = [(s, compile(ast.Module([s], []), name, "exec", flags)) for s in tree.body]
-        body = [s for s, code in parts if not code.co_flags & inspect.CO_COROUTINE]
-        return compile(ast.Module(body, []), name, "exec")
-
-
-def is_definition(statement):
-    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return isinstance(statement, kinds)
-
-
-def made(statement):
-    """Names that a statement at top level may define, whatever its kind."""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    nodes = [*ast.walk(statement)]
-    found = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    found |= {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    return found | {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
-
-
-def targets(statement):
-    """Names that an assignment at top level makes."""
-    if not isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
-        return set()
-    stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
-    return {n.id for n in stored if isinstance(n.ctx, ast.Store)}
-
-
-def needed_names(trees):
-    """Names that the definitions read from outside, and what the assignments to these read in turn."""
-    statements = [s for tree in trees for s in tree.body]
-    wanted = set().union(*(outer_names(s) for s in statements if is_definition(s)))
-    assignments = [(targets(s), outer_names(s)) for s in statements if targets(s)]
-    while True:
-        more = set().union(*(read for made, read in assignments if made & wanted)) - wanted
-        if not more:
-            return wanted
-        wanted |= more
-
-
-def outer_names(statement):
-    """Names that a statement reads; of a function, without its arguments and local variables."""
-    names = [n for n in ast.walk(statement) if isinstance(n, ast.Name)]
-    read = {n.id for n in names if isinstance(n.ctx, ast.Load)}
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-        read -= {n.id for n in names if isinstance(n.ctx, ast.Store)}
-        read -= {n.arg for n in ast.walk(statement) if isinstance(n, ast.arg)}
-    return read
+def function(name, text):
+    """The function that a text defines, in a namespace of its own."""
+    space = {}
+    exec(compile(text, f"<a right {name}>", "exec"), space)
+    return space[name]
 
 
 def serve(sock):

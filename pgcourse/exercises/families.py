@@ -279,13 +279,13 @@ def standardized(x, correction=1, eps=1e-8, axis=None):
 # --- symptoms of a function of steps ---
 
 
-def one_environment_only(because, wrong, *flat):
-    """flat: names of the cases that are [T]; there is one with "time and environments"."""
+def one_environment_only(because, wrong, *flat, table="time and environments"):
+    """flat: names of the cases that are [T]; table: of the one that is [T, B]."""
     return symptom(
         "right for one environment only",
         f"All is right for [T] and not for [T, B]: {because}",
         wrong,
-        lambda at: at.right_in(*flat) and not at.right_in("time and environments"),
+        lambda at: at.right_in(*flat) and not at.right_in(table),
     )
 
 
@@ -310,4 +310,22 @@ def leak(constant, wrong):
         f"The result is off, and a gradient flows into `{constant}` besides, which is a constant here.",
         wrong,
         leaks,
+    )
+
+
+def few_digits(wrong):
+    """Every number is right to half a percent, and no better."""
+
+    def rough(at):
+        regular = [case.name for case in at.cases if not case.raises]
+        pairs = [(at[name]["out"], at.right(name)["out"]) for name in regular]
+        return all(
+            ((out - right).abs() <= 0.005 * right.abs() + 1e-3).all() for out, right in pairs
+        )
+
+    return symptom(
+        "right to a few digits only",
+        "It is right to two or three digits and no more: rounded, or in half precision?",
+        wrong,
+        rough,
     )

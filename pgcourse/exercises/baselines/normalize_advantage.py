@@ -90,7 +90,7 @@ ROWS = [
     *(edit(RETURN, f"return scaled if mask is None else each_row(adv, mask, {c})", use=(each_row,)) for c in (1, 0)),
 ]  # fmt: skip
 N_MINUS_1 = edit("correction=0", "correction=1")
-STRETCHED = "if mask is not None: adv = adv.expand(torch.broadcast_shapes(adv.shape, mask.shape))"
+STRETCHED = "if mask is not None: adv = torch.broadcast_tensors(adv, mask)[0]"
 
 
 def written_bare(m):

@@ -59,6 +59,8 @@ EXERCISE = Exercise(
                 weight("scores.sum(1)")),
         mistake("sizes of the entries", "It weighs with the sum of |score| over the parameters; |score|^2 sums their squares.",
                 weight("scores.abs().sum(1)")),
+        mistake("largest entry", "It weighs with each score's largest entry alone; |score|^2 sums the squares of all.",
+                weight("scores.abs().amax(1)")),
         mistake("inverse weights", "It weighs with 1 / |score|^2, as if long scores were unreliable: the opposite.",
                 weight(f"1 / {WEIGHT}")),
         mistake("scores centered",

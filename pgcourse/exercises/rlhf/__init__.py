@@ -5,5 +5,5 @@ from pgcourse.exercises import in_order
 EXERCISES = in_order(
     __name__,
     "quiz_mapping token_logp bradley_terry_loss sequence_score kl_shaped_rewards rlhf_advantages "
-    "rloo_advantages grpo_advantages dpo_loss",
+    "rlhf_step rloo_advantages grpo_advantages dpo_loss",
 )

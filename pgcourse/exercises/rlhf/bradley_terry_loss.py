@@ -69,6 +69,8 @@ EXERCISE = Exercise(
         mistake("votes smoothed", "A share of {share:.3g} of every vote is counted the other way round; a vote counts as it is.",
                 loss("-((1 - {share=0.1}) * F.logsigmoid(m) + {share=0.1} * F.logsigmoid(-m)).mean()")),
         mistake("first pair only", "Only the first pair enters; the mean runs over all of them.", loss("-F.logsigmoid(m[0])")),
+        mistake("worst pair only", "Only the pair with the largest loss enters; the mean runs over all of them.", loss("-F.logsigmoid(m).min()")),
+        mistake("scores added", "It adds the two scores; a vote is about their difference.", margin("r_chosen + r_rejected")),
         mistake("softmax over the batch",
                 "The softmax runs over the batch; each pair is a contest of its own, between its two answers.",
                 loss("-F.log_softmax(torch.stack([r_chosen, r_rejected]), dim=1)[0].mean()"),

@@ -72,6 +72,8 @@ EXERCISE = Exercise(
         mistake("reference missing", "The reference's log-probabilities are not used: nothing holds the policy near it.",
                 margin("logp_chosen - logp_rejected")),
         mistake("chosen only", "Only the chosen answer's log-ratio enters: that is imitation, not a preference.", margin(CHOSEN)),
+        mistake("rejected only", "Only the rejected answer's log-ratio enters: what to say in its place is not learned.",
+                margin(f"-({REJECTED})")),
         mistake("sign of the reference",
                 "The reference's log-probabilities are added, or those of chosen and rejected exchanged: "
                 "it is (c - ref_c) - (r - ref_r).",

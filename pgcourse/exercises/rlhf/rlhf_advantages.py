@@ -97,6 +97,7 @@ def large_values(g):
 EXERCISE = Exercise(
     reference=rlhf_advantages,
     parts={"values": 3, "padding": 1, "shapes": 1, "clean": 1},
+    tries=650,
     cases=[
         Case("two answers", hand_values, "values", ("val",)),
         Case("a batch", lambda g: answer_values(g, 5, 8), "values", ("val",)),
@@ -129,6 +130,8 @@ EXERCISE = Exercise(
         mistake("next value missing",
                 "It is reward minus value; what the critic expects AFTER the token is missing, and so are the later deltas.",
                 result("rew - val.detach()")),
+        mistake("no look ahead", "The error delta is reward minus value: gamma times the value AFTER the token is missing.",
+                next_val("torch.zeros_like(val)")),
         mistake("next value is the previous one", "V_{t+1} is taken from the column before; it stands in the column after.",
                 next_val("torch.cat([torch.zeros_like(val[:, :1]), val[:, :-1]], dim=1)")),
         mistake("next value is the value", "V_{t+1} is val[:, t] itself; it stands one column later.", next_val("val")),
@@ -146,8 +149,10 @@ EXERCISE = Exercise(
         mistake("lambda = 1", "lam is not used: it sums all later deltas in full.", edit("gamma, lam).T", "gamma, 1.0).T")),
         mistake("gamma ignored", "gamma is not used.", edit("gamma, lam).T", "1.0, lam).T")),
         mistake("wrong discount", "The sum over later deltas is discounted by gamma * lam, a delta's look ahead by gamma.",
-                carried("lam"), also=(edit("rew + gamma", "rew + lam", of="gae"), edit("rew + gamma", "rew + gamma * lam", of="gae"),
+                carried("lam"), also=(edit("rew + gamma", "rew + lam", of="gae"), edit("rew + gamma", "rew + gamma * lam", of="gae"), edit("rew + gamma *", "rew +", of="gae"),
                                       carried("(gamma + lam - 1)"))),
+        mistake("lam of its own", "lam is {lam:.3g}, whatever is passed.", edit("gamma, lam).T", "gamma, {lam=0.9}).T")),
+        mistake("gamma of its own", "gamma is {gamma:.3g}, whatever is passed.", edit("gamma, lam).T", "{gamma=0.9}, lam).T")),
         mistake("a discount of its own", "The sum over later deltas is discounted by {carry:.3g}, whatever gamma and lam are.", carried("{carry=0.9}")),
         mistake("no mask", "The recursion runs through prompt and padding as if they were actions.",
                 selected("rew", "val"), UNCUT, UNKEPT),

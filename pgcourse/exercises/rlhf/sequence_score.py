@@ -109,6 +109,8 @@ EXERCISE = Exercise(
                 score(f"{KEPT}.sum(1)"), why="Sum pooling is a real alternative, but then the head must be trained and read that way."),
         mistake("largest token", "It takes the largest value of the answer.",
                 score("torch.where(mask, values, -torch.inf).max(1).values")),
+        mistake("smallest token", "It takes the smallest value of the answer.",
+                score("torch.where(mask, values, torch.inf).min(1).values")),
         mistake("first token", "It reads the answer's first token, where the model has seen nothing of the answer yet.",
                 last("mask.int().argmax(dim=1)")),
         mistake("before the first gap",

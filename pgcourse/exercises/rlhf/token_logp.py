@@ -110,6 +110,8 @@ EXERCISE = Exercise(
                 result("torch.cat([categorical_logp(logits[:, :1], tokens[:, :1]), taken], 1)"),
                 also=(result("F.pad(taken, (1, 0), value=-math.inf)"),
                       result("F.pad(taken, (1, 0), value=-math.log(logits.shape[-1]))"))),
+        mistake("first entry not 0", "The first entry is {first:.3g}; nothing predicts the first token: it is 0.",
+                result("F.pad(taken, (1, 0), value={first=1})")),
         mistake("padding zeroed", "Where the token is number 0 it returns 0; which tokens count is the mask's business, later.",
                 result(f"torch.where(tokens == 0, 0.0, {PADDED})")),
         mistake("normalizer without gradient",

@@ -1,13 +1,15 @@
 """Mistakes in the logarithm of a sigmoid: those of a loss on votes, whatever its margin is."""
 
+import re
+
 from pgcourse.checks.edits import edit, mistake
 
 WRONG_PAIR = "The pair that the model gets most wrong is the one that should move it most."
 
 
 def on(returned, margin):
-    """new -> the edit that returns `new`, where `m` is the margin."""
-    return lambda new: edit(returned, f"m = {margin}\nreturn {new}")
+    """new -> the edit that returns `new`, in which `m` stands for the margin."""
+    return lambda new: edit(returned, "return " + re.sub(r"\bm\b", f"({margin})", new))
 
 
 # fmt: off

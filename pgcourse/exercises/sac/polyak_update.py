@@ -45,9 +45,10 @@ def following(
     )
 
 
-def one_number(g):
-    one, other = ([(torch.tensor([[w]]), torch.tensor([b]))] for w, b in ((1.0, 0.0), (3.0, -10.0)))
-    return following(g) | dict(target=one, online=other)
+def one_layer(target, online):
+    """Networks of one weight and one bias."""
+    one, other = ([(torch.tensor([[w]]), torch.tensor([b]))] for w, b in (target, online))
+    return lambda g: following(g) | dict(target=one, online=other)
 
 
 still = fixed(following)
@@ -159,7 +160,8 @@ EXERCISE = Exercise(
     driver="follow",
     parts={"one update": 2, "many updates": 1, "apart": 1, "buffers": 1, "clean": 1},
     cases=[
-        Case(ONE, one_number, "one update"),
+        Case(ONE, one_layer((1.0, 0.0), (3.0, -10.0)), "one update"),
+        Case("numbers in the thousands", one_layer((1000.0, -3000.0), (-5000.0, 7000.0)), "one update"),
         Case(SAME, still, "one update"),
         Case(SLOWLY, lambda g: following(g, taus=(0.02,)), "one update"),
         Case(KEEPS, lambda g: following(g, taus=(0.0,), dtype=F64), "one update"),
@@ -287,7 +289,7 @@ EXERCISE = Exercise(
         partly_right("numbers mixed",
                      "It is right for a weight that is a single number, and wrong for a matrix: each number follows its own "
                      "counterpart.",
-                     step("old.lerp_(new.mean().expand_as(old), tau)"), (ONE,), (SAME, SLOWLY)),
+                     step("old.lerp_(0.5 * new + 0.5 * new.mean(), tau)"), (ONE,), (SAME, SLOWLY)),
         fact("tau = 0 moves it", "With tau = 0 the target should stay as it is; here it changes.",
              step(f"{LERP}\nold.div_(old.norm())"), lambda at: not close(*outs(at, KEEPS)[0])),
         partly_right("buffers off", "The parameters are right, the buffers are not: average them, or copy them.",

@@ -1,0 +1,52 @@
+"""The agent after lesson 2: the loop, and REINFORCE. Plain Gymnasium and torch."""
+
+import torch
+
+
+def network(n_in, n_out):
+    return torch.nn.Sequential(
+        torch.nn.Linear(n_in, 32), torch.nn.Tanh(), torch.nn.Linear(32, n_out)
+    )
+
+
+def draw(probabilities):
+    return torch.multinomial(probabilities, 1).item()
+
+
+def train(env, steps, gamma=0.99, seed=0):
+    """Learn for at least `steps` steps of the environment; returns the policy, obs -> probabilities."""
+    torch.manual_seed(seed)
+    actor = network(env.observation_space.shape[0], env.action_space.n)
+    optimizer = torch.optim.Adam(actor.parameters(), lr=0.01)
+
+    def policy(obs):
+        with torch.no_grad():
+            return torch.softmax(actor(torch.as_tensor(obs, dtype=torch.float32)), dim=-1)
+
+    played = 0
+    env.reset(seed=seed)
+    while played < steps:
+        observations, actions, returns = [], [], []
+        while len(actions) < 64:  # a batch: whole episodes, one after another
+            rewards, over = [], False
+            obs, _ = env.reset()
+            while not over:
+                act = draw(policy(obs))
+                observations.append(torch.as_tensor(obs, dtype=torch.float32))
+                actions.append(act)
+                obs, rew, terminated, truncated, _ = env.step(act)
+                rewards.append(float(rew))
+                over = terminated or truncated
+            to_go, ahead = [], 0.0
+            for rew in reversed(rewards):
+                ahead = rew + gamma * ahead
+                to_go.append(ahead)
+            returns += reversed(to_go)
+            played += len(rewards)
+        logp = torch.log_softmax(actor(torch.stack(observations)), dim=-1)
+        logp = logp[torch.arange(len(actions)), torch.tensor(actions)]
+        loss = -(logp * torch.tensor(returns)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return policy
