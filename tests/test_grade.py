@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from pgcourse.checks import all_exercises, drivers, get, lesson_exercises
@@ -725,3 +726,30 @@ def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
     command = [sys.executable, "-m", "interrupted"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
+
+
+# ------------------------------------------------------------------- points of the instructor's
+
+
+@pytest.mark.parametrize("points, earned", [(10, 10.0), (0, 0.0), (4, 4.0)])
+def test_a_right_answer_is_no_failure_whatever_it_is_worth(points, earned):
+    """The card says the points that nbgrader counts, and an exercise worth nothing is not a wrong one."""
+    from nbgrader.utils import determine_grade
+
+    verdict = {"score": 4.0, "points": 4.0, "passed": True, "pitfall": None, "message": "right"}
+    verdict |= {"why": "", "parts": [["value", True]], "traceback": "", "read": "§1"}
+    made = gradebook.outputs("softmax", verdict, points)
+    assert [o.output_type for o in made] == ["display_data", "execute_result"]
+    assert f"{points:g} of {points:g} points" in made[0].data["text/plain"]
+    about = {"grade": True, "solution": False, "grade_id": "check_softmax", "points": points}
+    cell = nbformat.v4.new_code_cell("check(softmax)", outputs=made, metadata={"nbgrader": about})
+    assert determine_grade(cell) == (earned, points)
+
+
+def test_a_wrong_answer_is_a_failure_also_where_it_is_worth_nothing():
+    verdict = {"score": 0.0, "points": 4.0, "passed": False, "pitfall": "sign", "message": "wrong"}
+    verdict |= {"why": "", "parts": [["value", False]], "traceback": "", "read": "§1"}
+    for points in (0, 10):
+        made = gradebook.outputs("softmax", verdict, points)
+        assert [o.output_type for o in made] == ["display_data", "error"]
+        assert f"0 of {points} points" in made[1].evalue

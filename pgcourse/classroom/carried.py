@@ -93,10 +93,8 @@ def said(before, verdict, spared, fixed):
         message = f"{verdict.exercise.name} is right; but {says}"
         return replace(verdict, message=message, pitfall=None, why="", traceback="", example="")
     first = verdict.message if fixed else "It is not right yet."
-    named = (
-        None if before.pitfall == "not written" else before.pitfall
-    )  # it was: what it calls was not
-    pitfall = verdict.pitfall if fixed else named
+    known = before.pitfall if before.pitfall != "not written" else None
+    pitfall = verdict.pitfall if fixed else known
     why = verdict.why if fixed else ""
     message = f"{first} Besides, {says}"
     return replace(verdict, message=message, pitfall=pitfall, why=why, traceback="", example="")

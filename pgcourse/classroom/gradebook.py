@@ -209,12 +209,16 @@ def outputs(name, verdict, points):
     if verdict is None:  # without an output, nbgrader would give full marks
         says = f"pgcourse has no exercise called {name}; grade this by hand."
         return [new_output("error", ename=NOT_GRADED, evalue=says, traceback=[says])]
+    right, earned = verdict["score"] > 0, round(verdict["score"] / verdict["points"] * points, 6)
+    verdict = verdict | {
+        "score": earned,
+        "points": points,
+    }  # nbgrader's, as the instructor set them
     card = new_output(
         "display_data",
         data={"text/html": card_html(name, verdict), "text/plain": card_text(name, verdict)},
     )
-    earned = round(verdict["score"] / verdict["points"] * points, 6)
-    if earned <= 0:
+    if not right:  # whatever the instructor gives for it
         line = headline(name, verdict)
         return [card, new_output("error", ename="CheckFailed", evalue=line, traceback=[line])]
     return [
