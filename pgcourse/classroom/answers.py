@@ -4,7 +4,7 @@ import ast
 import json
 from contextlib import suppress
 
-from pgcourse.classroom.intake import clean
+from pgcourse.checks.cells import clean
 
 MOST_TEXT = 20_000
 

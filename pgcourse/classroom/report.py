@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import typer
 
+from pgcourse.checks.cells import shown
 from pgcourse.classroom.books import graded_cells, in_the_book, over_time
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, write_whole
-from pgcourse.classroom.intake import shown
 from pgcourse.classroom.roster import harmless
 
 NOT_WRITTEN = "not written"
