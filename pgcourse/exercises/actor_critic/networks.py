@@ -39,15 +39,15 @@ def training(g, keep, B=6, D=3, A=4, hidden=(), steps=1, dtype=torch.float32, le
     )
 
 
-def hand_training(keep, terminated):
-    """One observation number, two actions, two steps."""
+def hand_training(keep, terminated, large=False):
+    """One observation number, two actions, two steps; or with large numbers, where the actor's loss is below 0."""
 
     def make(g):
         batch = dict(
-            obs=torch.tensor([[1.0], [2.0]]),
+            obs=torch.tensor([[150.0], [200.0]] if large else [[1.0], [2.0]]),
             act=torch.tensor([0, 1]),
-            rew=torch.tensor([3.0, 1.0]),
-            next_obs=torch.tensor([[2.0], [4.0]]),
+            rew=torch.tensor([-3000.0, 2000.0] if large else [3.0, 1.0]),
+            next_obs=torch.tensor([[250.0], [400.0]] if large else [[2.0], [4.0]]),
             terminated=torch.tensor(terminated),
             ended=torch.tensor([terminated[0], True]),
         )
