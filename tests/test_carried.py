@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from pgcourse.checks import LESSONS, drivers, judge, lesson_exercises
+from pgcourse.checks.package import bundle
 from pgcourse.classroom import gradebook, warm
 from pgcourse.classroom import judge as judging
-from pgcourse.classroom.package import bundle
 from tests.classes import FULL, LESSON, SOURCE, notebook, to_bytes
 
 GRADIENT = "def grad_log_softmax(theta, action):\n    g = -softmax(theta)\n    g[action] += 1\n    return g"

@@ -10,7 +10,8 @@ import re
 
 import pytest
 
-from pgcourse.classroom import judge, package, proofs, sandbox, warm
+from pgcourse.checks import package
+from pgcourse.classroom import judge, proofs, sandbox, warm
 from tests.classes import FULL
 from tests.test_leftovers import KINDS, deep
 

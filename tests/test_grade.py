@@ -14,13 +14,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from pgcourse.checks import all_exercises, drivers, get, lesson_exercises
+from pgcourse.checks import all_exercises, drivers, get, lesson_exercises, package
 from pgcourse.classroom import (
     classroom,
     gradebook,
     intake,
     judge,
-    package,
     proofs,
     sandbox,
     warm,

@@ -14,7 +14,7 @@ ROWS = (
     "reinforce a2c a3c ppo sac pretraining reward_model",
     "rlhf tiny_language rlhf_checkpoints",
     "plots text_plots runs simplex clinic_ppo clinic_sac",
-    "checks exercises notebook bets recall own_agent",
+    "checks exercises notebook bets recall own_agent drill",
     "classroom doctor",
     "bench",
     "cli",

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pgcourse.checks import lesson_exercises
-from pgcourse.classroom import package, wire
+from pgcourse.checks import lesson_exercises, package
+from pgcourse.classroom import wire
 from pgcourse.classroom.build import ROOT
 
 LESSONS = sorted(ROOT.glob("solutions/[0-9]*.ipynb"))

@@ -21,7 +21,8 @@ NOT_PINNED = {"setuptools"}  # torch limits it, differently from Python to Pytho
 def everything_needed(project):
     """(who asks, Requirement) for all that `make` installs on this Python, from our own lines down."""
     groups = project["optional-dependencies"]
-    lines = project["dependencies"] + groups["lab"] + groups["test"] + groups["dask"]
+    extras = re.fullmatch(r"pgcourse\[(.*)\]", groups["dev"][0])[1].split(",")
+    lines = sum((groups[extra] for extra in extras), project["dependencies"])
     todo, seen = [("pgcourse", Requirement(line)) for line in lines], set()
     while todo:
         who, need = todo.pop()

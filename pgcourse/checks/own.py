@@ -111,7 +111,7 @@ class Run:
 def as_graded(lesson):
     """An `__import__` by which pgcourse has what it has in a graded run of a lesson, and no more."""
     from pgcourse.checks import lesson_exercises
-    from pgcourse.classroom.package import contents
+    from pgcourse.checks.package import contents
 
     source = solved(lesson).read_text(encoding="utf-8")
     parts, names, stubs = contents(tuple(lesson_exercises(lesson)), source)
@@ -133,8 +133,9 @@ def as_graded(lesson):
                 value = twin(value)
             elif name in stubs and isinstance(value, types.FunctionType):
                 value = stub(name)
-            if name not in definitions or name in names[stem]:
-                setattr(made, name, value)
+            elif name in definitions and name not in names[stem]:
+                value = stub(name)
+            setattr(made, name, value)
         return made
 
     def imported(name, globals=None, locals=None, fromlist=(), level=0):

@@ -155,7 +155,7 @@ def fitted(search):
         for version in versions:
             # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
             one = solved(search, m, version, cases[:1])
-            for found in (one,) if slow or not one else (solved(search, m, version, cases), one):
+            for found in (one,) if slow else (solved(search, m, version, cases), one):
                 found = found and fit(search, m, version, *found)
                 if found:
                     return found, search.ran

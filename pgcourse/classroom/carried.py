@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from pgcourse.checks.carried import is_better
 from pgcourse.checks.cells import STUB
+from pgcourse.checks.package import bundle
 from pgcourse.checks.verdict import CARRIED
-from pgcourse.classroom.package import bundle
 
 MOST_HELPERS = 4
 NO_USE = {"syntax error", "no time left", "not a function", "too much", "not an answer"}

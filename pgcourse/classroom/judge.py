@@ -399,9 +399,9 @@ def checked_error(error):
 
 
 JUDGES = (
-    *(f"classroom/{name}" for name in ("judge", "warm", "package", "worker", "wire", "intake")),
+    *(f"classroom/{name}" for name in ("judge", "warm", "worker", "wire", "intake")),
     *("classroom/sandbox", "classroom/system_calls", "classroom/carried"),
-    *("checks/cells", "checks/submission", "checks/statements"),
+    *("checks/cells", "checks/package", "checks/submission", "checks/statements"),
 )
 
 

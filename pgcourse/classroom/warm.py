@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+from pgcourse.checks.package import drivers_for, write_package
 from pgcourse.classroom import leftovers, proofs, sandbox, wire
-from pgcourse.classroom.package import drivers_for, write_package
 
 
 @dataclass(frozen=True)

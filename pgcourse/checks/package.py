@@ -1,8 +1,8 @@
 """The worker's own pgcourse: what the lesson's given cells import, and nothing that it asks for.
 
-A function that is asked for, here or in a later lesson, raises and says so; so does what gives an answer under
-another name (HOLDS_AN_ANSWER). Whole algorithms, and what shows mistakes on purpose (APART), are there only as far
-as the notebook names them.
+A function that is asked for raises and says so. Of the rest only that is there which the notebook (and the
+way in which functions are called) names, with what it uses in turn: what no lesson needs may hold an answer
+under another name. What is named and holds one, is in HOLDS_AN_ANSWER.
 """
 
 import ast
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pgcourse
-from pgcourse.checks import LESSONS, drivers, get, lesson_exercises, statements
+from pgcourse.checks import drivers, get, statements
 from pgcourse.checks.cells import read_cells
 from pgcourse.checks.compare import BORROWED
 from pgcourse.checks.statements import is_definition, is_import, needed_names, targets
@@ -33,7 +33,13 @@ judge = check
 ABSENT = """
 
 def __getattr__(name):
-    raise AttributeError(f"{name}: this lesson does not need it; in a graded run, pgcourse does not have it.")
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def absent(*args, **more):
+        raise NotImplementedError(f"{name}: this lesson does not need it; in a graded run, pgcourse does not have it.")
+
+    return absent
 """
 STUB = "raise NotImplementedError({!r})"
 # {what is asked for: names of what gives the same}
@@ -42,10 +48,6 @@ HOLDS_AN_ANSWER = {
     "actor_loss": ("policy_gradient_loss", "reinforce_loss"),
     "critic_loss": ("value_regression_loss",),
 }
-APART = {
-    "a2c", "a3c", "cli", "clinic_ppo", "clinic_sac", "doctor", "fingerprint", "notebook", "ppo", "pretraining",
-    "reinforce", "reward_model", "rlhf", "rlhf_checkpoints", "runs", "sac", "tiny_language",
-}  # fmt: skip
 
 
 def drivers_for(asked):
@@ -89,12 +91,11 @@ def contents(asked, source):
     for name in drivers_for(asked):
         text = Path(sys.modules[name].__file__).read_text(encoding="utf-8")
         needed |= set(imported(ast.parse(text).body).values())
-    needed |= {(s, name) for s in parts for name in parts[s].definitions if name in asked}
+    needed |= {
+        (s, name) for s in parts for name in parts[s].definitions if name in asked or s == "tensors"
+    }
     stubs = {*asked}.union(*(HOLDS_AN_ANSWER.get(one, ()) for one in asked))
-    needed = reached(needed, parts, stubs)
-    stubs |= asked_later(asked) - {name for _, name in needed}
-    others = {(s, name) for s in parts if s not in APART for name in parts[s].definitions}
-    kept = reached(needed | others, parts, stubs)
+    kept = reached(needed, parts, stubs)
     names = {stem: {name for where, name in kept if where == stem} for stem in parts}
     return parts, names, frozenset(stubs)
 
@@ -107,13 +108,6 @@ def reached(more, parts, stubs):
         uses = (parts[stem].uses(name, stubs) for stem, name in more if stem in parts)
         more = set().union(*uses) - kept
     return kept
-
-
-def asked_later(asked):
-    """What the lessons after this one ask for: it is theirs to give, and may hold an answer to this one's."""
-    lessons = [lesson_exercises(lesson) for lesson in LESSONS]
-    here = max((i for i, found in enumerate(lessons) if found.keys() & {*asked}), default=-1)
-    return {name for found in lessons[here + 1 :] for name in found}
 
 
 def bundle(name):
