@@ -14,6 +14,7 @@ from pgcourse.checks import get, judge, lesson_exercises
 from pgcourse.classroom import build, classroom
 from pgcourse.classroom.classroom import EXAMPLE_LESSONS, ClassroomError
 from pgcourse.classroom.students import OTHER_STYLE, STUDENTS
+from pgcourse.tensors import same_shape
 from tests.test_build import SOURCE, cell
 
 
@@ -158,7 +159,7 @@ def test_what_a_student_writes_is_what_is_meant(student):
     """The text alone, in a notebook's namespace, behaves like the function it was taken from."""
     for lesson in EXAMPLE_LESSONS:
         exercises = lesson_exercises(lesson)
-        space = {"torch": torch}
+        space = {"torch": torch, "same_shape": same_shape}  # which the notebooks import
         for name, text in student.answers(list(exercises.values())).items():
             if name not in student.broken:
                 exec(text, space)
