@@ -33,7 +33,7 @@ judge = check
 ABSENT = """
 
 def __getattr__(name):
-    if name.startswith("__"):
+    if name.startswith("__") or __name__ == "pgcourse":  # whose names are modules, to be imported
         raise AttributeError(name)
 
     def absent(*args, **more):
@@ -41,6 +41,7 @@ def __getattr__(name):
 
     return absent
 """
+FOLDERS = ("own_agent",)  # whose names the notebooks import, and no exercise uses
 STUB = "raise NotImplementedError({!r})"
 # {what is asked for: names of what gives the same}
 HOLDS_AN_ANSWER = {
@@ -72,6 +73,8 @@ def write_package(target, asked, source=""):
     for stem, module in parts.items():
         text = module.text(names[stem], stubs)
         (target / "pgcourse" / f"{stem}.py").write_text(text, encoding="utf-8")
+    for name in FOLDERS:
+        (target / "pgcourse" / f"{name}.py").write_text(ABSENT, encoding="utf-8")
     (target / "pgcourse" / "checks" / "__init__.py").write_text(CHECKS, encoding="utf-8")
     (target / "pgcourse" / "classroom" / "__init__.py").write_text("", encoding="utf-8")
     for name in (*drivers_for(asked), statements.__name__):

@@ -34,12 +34,10 @@ class Namespace:
         if alone:
             self.keep_only(alone)
         whole = [cell for cell in self.cells if not isinstance(cell["tree"], Exception)]
-        modules = set().union(*(made(s) for c in whole for s in c["tree"].body if is_import(s)))
+        modules = imported_names(whole)
 
         def makes(statement, kind):
-            if kind == "given":
-                return targets(statement)
-            return made(statement) - (modules if isinstance(statement, ast.Expr) else set())
+            return targets(statement) if kind == "given" else made(statement, modules)
 
         wanted = needed_names([(s, makes(s, c["kind"])) for c in whole for s in c["tree"].body])
         for cell in whole:
@@ -52,17 +50,17 @@ class Namespace:
     def keep_only(self, name):
         """Of the other answers and of own cells, keep what this answer uses."""
         whole = [c for c in self.cells if not isinstance(c["tree"], Exception)]
-        statements = [s for c in whole for s in c["tree"].body]
+        modules, statements = imported_names(whole), [s for c in whole for s in c["tree"].body]
         reached, more = set(), {name}
         while more:
             reached |= more
-            used = (outer_names(s) for s in statements if made(s) & more)
+            used = (outer_names(s) for s in statements if made(s, modules) & more)
             more = set().union(*used) - reached
         for cell in self.cells:
             if cell["kind"] == "given" or cell["name"] == name:
                 continue
             body = [] if isinstance(cell["tree"], Exception) else cell["tree"].body
-            body = [s for s in body if made(s) & (reached | {"*"})]
+            body = [s for s in body if made(s, modules) & (reached | {"*"})]
             cell["tree"] = ast.Module(body, [])
 
     def run(self, cell, seconds=CELL_SECONDS):
@@ -198,8 +196,15 @@ def functions_of(statement):
     return []
 
 
-def made(statement):
-    """Names that a statement at top level may define or change, whatever its kind."""
+def imported_names(cells):
+    return set().union(*(made(s) for cell in cells for s in cell["tree"].body if is_import(s)))
+
+
+def made(statement, modules=frozenset()):
+    """Names that a statement at top level may define or change, whatever its kind.
+
+    modules : names of imports; what is changed inside of one (torch.exp = …) is none of the notebook's own
+    """
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     nodes = [*ast.walk(statement)]
@@ -209,7 +214,8 @@ def made(statement):
     calls = [n for n in nodes if isinstance(n, ast.Call)]
     changed = [c.func for c in calls if not is_name(c.func)]  # table.update(…)
     changed += [c.args[0] for c in calls if is_name(c.func) and c.func.id == "setattr" and c.args]
-    return found | {root(n) for n in [*stored, *changed]} - {""}
+    found |= {n.id for n in stored if is_name(n)}
+    return found | {root(n) for n in [*stored, *changed]} - {"", *modules}
 
 
 def is_name(node):
