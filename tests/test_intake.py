@@ -278,7 +278,9 @@ HONEST = {
     ),
     "another function of the course": answer(
         "from pgcourse.tensors import masked_mean\n"
-        + CALLS_TOP.replace("top(theta)", "masked_mean(theta, theta == theta)")
+        + CALLS_TOP.replace(
+            "top(theta)", "theta.amax(-1, keepdim=True) - masked_mean(torch.zeros(2), None)"
+        )
     ),
     "more of the course than it needs": answer(
         "from pgcourse.networks import mlp\nfrom pgcourse.estimators import gae\n"
