@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pgcourse.checks import cells
 from pgcourse.checks.cells import shown
-from pgcourse.classroom import downloads, intake, secrecy
+from pgcourse.classroom import downloads, intake, secrecy, start
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
 from pgcourse.classroom.judge import grade_submission
@@ -326,7 +326,7 @@ def executor(scheduler, jobs):
     context = get_context("spawn")
     pool = Pool(
         lambda: ProcessPoolExecutor(
-            jobs, context, initializer=start_judge, initargs=(os.getpid(),)
+            jobs, context, initializer=start.judge, initargs=(os.getpid(),)
         ),
         jobs + 1,
     )
@@ -343,24 +343,6 @@ def workers_of(client, scheduler):
     except (OSError, TimeoutError):
         raise ClassError(f"The Dask scheduler at {scheduler} has no worker.") from None
     return sum(client.nthreads().values())
-
-
-def start_judge(parent):
-    """In each process of the pool: one thread, and no life after the main process."""
-    import sys
-    import warnings
-
-    import torch
-
-    from pgcourse.classroom import sandbox
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # pitfalls make them on purpose
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        sandbox.prctl(sandbox.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 # ------------------------------------------------------------------------------------ collecting
