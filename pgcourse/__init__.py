@@ -24,8 +24,8 @@ A map of the house. Each row may import the rows above it, never one below
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
     notebook bets recall        the first cell of a lesson: how far you are, which cell was left out; bets on its pictures; old questions
-    drill                       functions of the lessons done come back with one mistake in them
     own_agent                   a learner's whole agent, judged by what it does in worlds that expose one fault each
+    drill                       functions of the lessons done come back with one mistake in them
     classroom doctor            authoring (build) and instruction (a class, grading, reports)
     bench                       side by side with the peers: `make bench`
     cli                         the command `pgcourse`

@@ -70,7 +70,7 @@ class Way:
 
     def __init__(self, lesson, found, lessons, folder="."):
         self.lesson, self.found, self.folder = lesson, found, folder
-        after = lessons[lessons.index(lesson) + 1 :]
+        after = lessons[lessons.index(lesson) + 1 :] if lesson in lessons else []
         self.next = after[0] if after else None
 
     @staticmethod

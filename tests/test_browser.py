@@ -353,7 +353,8 @@ def test_a_slider_moves_the_plot(lab, browser):
 
     folder, address = lab
     browser.open_notebook(address.replace(f"course/{LESSON}", "solutions/06_sac"))
-    for text in ("plots.style()", "def squashed_gaussian_logp(", "def density("):
+    browser.run_folded()
+    for text in ("def squashed_gaussian_logp(", "def density("):
         browser.run(browser.cell(text))
     cell = browser.cell("def squashed_slider(")
     browser.run(cell)

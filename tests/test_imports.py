@@ -14,8 +14,8 @@ ROWS = (
     "reinforce a2c a3c ppo sac pretraining reward_model",
     "rlhf tiny_language rlhf_checkpoints",
     "plots text_plots runs simplex clinic_ppo clinic_sac",
-    "checks exercises notebook bets recall own_agent drill",
-    "classroom doctor",
+    "checks exercises notebook bets recall own_agent",
+    "classroom doctor drill",
     "bench",
     "cli",
 )

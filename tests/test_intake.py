@@ -695,7 +695,8 @@ def test_what_is_to_be_mended_is_not_begun_until_it_is_changed(change, pitfall, 
     found = grade_submission(*to_mend(change), "0")["exercises"]
     verdict = found["ppo_clip_loss"]
     assert (verdict["pitfall"], verdict["score"]) == (pitfall, points), verdict["message"]
-    as_given = change is None or change("x").strip() == "x"
+    text = "def f(x):\n    return -(clipped * adv)"
+    as_given = change is None or change(text).strip() == text
     assert ("as it was given" in verdict["message"]) == as_given
     assert found["approx_kl"]["pitfall"] == "not written"
     assert "as it was given" not in found["approx_kl"]["message"]

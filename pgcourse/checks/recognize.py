@@ -231,8 +231,9 @@ def generic_edits(exercise):
         reference = exercise.reference
         tree = function_tree(text_of(reference).head + text_of(reference).body)
         every = [*edits(tree)]
-        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little
-        few = sorted(every, key=lambda e: often[e.kind])[: exercise.tries]
+        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little,
+        few = sorted(every, key=lambda e: (e.kind == "a constant", often[e.kind]))  # a number less
+        few = few[: exercise.tries]
         exercise.cached["generic"] = [
             (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
         ]
