@@ -278,7 +278,9 @@ def in_one_part(search, earned):
             continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
-            return left_open(least), cases
+            least = left_open(least)
+            says = f"{least.says} That explains “{part}”; elsewhere something else is wrong, too."
+            return Found(least.name, says, least.why, least.wrong), cases
     return None, []
 
 
