@@ -124,8 +124,9 @@ class Returns(ast.NodeTransformer):
     def visit_Return(self, node):
         if node.value is None:
             return node
-        parts = ast.parse(f"result_ = None\nreturn_ = {self.code.format(x='result_')}").body
-        return [with_(parts[0], value=node.value), with_(node, value=parts[1].value)]
+        kept, form = ast.parse(f"result_ = None\nreturn_ = {self.code.format(x='result_')}").body
+        kept.value = node.value
+        return [ast.copy_location(kept, node), ast.copy_location(ast.Return(form.value), node)]
 
 
 def other_results(tree):

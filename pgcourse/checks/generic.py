@@ -18,7 +18,7 @@ ON_TOP = {  # kinds that say something beside a written mistake
 
 def generic(search):
     """One edit of the reference that nobody wrote down; its sentence comes with the operator."""
-    return one_of(search, generic_edits(search.exercise)) or another_form(search)
+    return one_of(search, generic_edits(search.exercise))
 
 
 def one_of(search, candidates):
@@ -46,23 +46,24 @@ def generic_edits(exercise):
     if "generic" not in exercise.cached:
         every = [*edits(tree_of(exercise))]
         often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little,
-        few = sorted(every, key=lambda e: (e.kind == "a constant", often[e.kind]))  # a number less
-        few = few[: exercise.tries] if slow(exercise) else few
+        every.sort(key=lambda e: (e.kind == "a constant", often[e.kind]))  # a number less
+        few, exercise.cached["rest"] = every[: exercise.tries], every[exercise.tries :]
         exercise.cached["generic"] = [
             (fn, e) for e in few if (fn := runs(exercise.reference, e.tree)) is not None
         ]
     return exercise.cached["generic"]
 
 
-def another_form(search):
-    """Another form of an argument or of the result, other rounds of a loop (`checks.forms`)."""
+def further(search):
+    """The edits that are many; another form of an argument or of the result, other rounds of a loop."""
     from pgcourse.checks.forms import forms
 
     exercise = search.exercise
     if slow(exercise):
         return None
     if "forms" not in exercise.cached:
-        exercise.cached["forms"] = [*forms(tree_of(exercise))]
+        generic_edits(exercise)
+        exercise.cached["forms"] = [*exercise.cached["rest"], *forms(tree_of(exercise))]
     made = ((runs(exercise.reference, e.tree), e) for e in exercise.cached["forms"])
     return one_of(search, within(SECONDS, ((fn, e) for fn, e in made if fn is not None)))
 

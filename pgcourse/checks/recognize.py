@@ -16,7 +16,7 @@ from pgcourse.checks.compare import Fault, alike, factor
 from pgcourse.checks.edits import HOLE, Mistake, Unknown, compiled, holes, left_open
 from pgcourse.checks.evidence import Found
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
-from pgcourse.checks.generic import generic, on_top
+from pgcourse.checks.generic import further, generic, on_top
 from pgcourse.checks.pairs import both, edit_versions, two_mistakes
 from pgcourse.checks.signs import tells
 
@@ -31,8 +31,20 @@ def name(search):
     before = drivers.settings()
     try:
         with warnings.catch_warnings(action="ignore"):  # candidates make them, not the learner
-            found, where = explain(search)
-            return (found, where) if found else beside_an_overflow(search)
+            return explain(search)
+    finally:
+        drivers.put(before)
+
+
+def unwritten(search):
+    """(mistake, cases) that nobody wrote down, looked for when no symptom tells either; or (None, [])."""
+    before = drivers.settings()
+    if search.fault and search.fault.name in FACTS or not {*search.failing} & {*search.regular}:
+        return None, []
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            found = within_time(search, (further, on_top))
+            return found or beside_an_overflow(search)
     finally:
         drivers.put(before)
 
@@ -146,11 +158,16 @@ def on_another_convention(search):
 
 
 def by_search(search):
-    """What has to be searched for, under one time limit."""
+    """What has to be searched for."""
+    return within_time(search, (fitted, generic, two_mistakes))
+
+
+def within_time(search, looks):
+    """The first that is found, under one time limit."""
     limit = drivers.time_limit(search.exercise.seconds)
     found = None
     with contextlib.suppress(drivers.TimeLimit), limit:
-        for look in (fitted, generic, two_mistakes, on_top):
+        for look in looks:
             found = look(search)
             if found:
                 break
@@ -280,7 +297,7 @@ def in_one_part(search, earned):
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             least = left_open(least)
             says = f"{least.says} That explains “{part}”; elsewhere something else is wrong, too."
-            return Found(least.name, says, least.why, least.wrong), cases
+            return least if least.near else Found(least.name, says, least.why, least.wrong), cases
     return None, []
 
 
