@@ -11,7 +11,6 @@ from pgcourse.checks import get, judge
 from pgcourse.checks.forms import forms
 from pgcourse.checks.operators.trees import function_tree
 from pgcourse.estimators import discounted_returns as right_returns
-from pgcourse.estimators import gae as right_gae
 from pgcourse.tensors import same_shape
 
 
@@ -26,10 +25,8 @@ def test_forms_compile_and_leave_the_tree_alone(name):
     assert ast.dump(tree, include_attributes=True) == before
 
 
-def gae(rew, val, next_val, terminated, ended, gamma, lam):
-    same_shape(rew=rew, val=val, next_val=next_val, terminated=terminated, ended=ended)
-    shifted = torch.cat([next_val[1:], next_val[-1:]])
-    return right_gae(rew, val, shifted, terminated, ended, gamma, lam)
+def half_the_discount(rew, ended, gamma, last_val=0.0):
+    return right_returns(rew, ended, gamma / 2, last_val)
 
 
 def powers(rew, ended, gamma, last_val=0.0):
@@ -64,7 +61,11 @@ def score_step(theta, action, ret, lr):
 @pytest.mark.parametrize(
     "fn, exercise, says",
     [
-        (gae, "gae", "It computes with `next_val` of the next row where `next_val` belongs."),
+        (
+            half_the_discount,
+            "discounted_returns",
+            "It computes with half of `gamma` where `gamma` belongs.",
+        ),
         (
             powers,
             "discounted_returns",
