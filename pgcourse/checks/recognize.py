@@ -21,7 +21,6 @@ from pgcourse.checks.evidence import same
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.signs import tells
 
-
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
     "wrong type", "wrong shape", "wrong dtype", "borrowed",
