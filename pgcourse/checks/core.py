@@ -19,7 +19,6 @@ import torch
 
 from pgcourse.checks import drivers, recognize, showing
 from pgcourse.checks.compare import (
-    Fault,
     alike,
     close,
     difference,
@@ -28,7 +27,7 @@ from pgcourse.checks.compare import (
     state_fault,
 )
 from pgcourse.checks.edits import compiled
-from pgcourse.checks.evidence import Found, Search
+from pgcourse.checks.evidence import Search
 from pgcourse.checks.guards import guards_refuse
 from pgcourse.checks.signs import tells
 from pgcourse.checks.verdict import CheckFailed, Verdict, show_card
@@ -230,7 +229,7 @@ class Exercise:
             i = self.smallest(far, seed) if far else i  # where it shows
             score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
-        if unclean and self.leaves_alone(found, seen, seed):
+        if unclean and recognize.leaves_alone(search, found):
             says += f" Besides: {unclean[0].says}"
         if name == "no ValueError" and self.guarded(i, seed):
             says += " The line that was given at the top does that: keep it first."
@@ -244,14 +243,6 @@ class Exercise:
             example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
-
-    def leaves_alone(self, found, seen, seed):
-        """Whether a mistake that was found by its results says nothing of inputs or state that were changed."""
-        if isinstance(found, Fault) or getattr(found, "telltale", None) or not found.wrong:
-            return isinstance(found, Found)
-        i = next(i for i, s in enumerate(seen) if s["modified"] or s["state"])
-        known = self.known_on(i, found.wrong, seed)
-        return not (known["modified"] or known["state"])
 
     def nearly_earned(self, far, clean):
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""

@@ -302,6 +302,15 @@ def in_one_part(search, earned):
     return None, []
 
 
+def leaves_alone(search, found):
+    """Whether a mistake that was found by its results says nothing of inputs or state that were changed."""
+    if isinstance(found, Fault) or getattr(found, "telltale", None) or not found.wrong:
+        return isinstance(found, Found)
+    i = next(i for i, s in enumerate(search.seen) if s["modified"] or s["state"])
+    known = search.known(i, found.wrong)
+    return not (known["modified"] or known["state"])
+
+
 def made_of_edits(m):
     return isinstance(m, Mistake) and isinstance(m.versions[0], tuple)
 
