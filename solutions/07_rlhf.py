@@ -86,6 +86,7 @@ torch.set_num_threads(1)
 # | `load_language_model()`, `train_language_model` | a small transformer that has learned to write; its training |
 # | `encode`, `decode`, `VOCABULARY`, `END_ID`, `PAD_ID`, `MAX_ANSWER` | words to numbers and back; the numbers of `<end>` and of padding; the longest answer in tokens |
 # | `sample_prompts(n, generator)` | `n` beginnings of conversations |
+# | `is_readable(prompt, answer)` | whether an answer is a sentence of the language, on the topic of its prompt |
 # | `generate(model, prompts, max_new, end, generator)` | samples answers: tokens `[B, T]`, and a mask that is `True` on the answer |
 # | `as_rollout(tokens, mask, …)` | turns `[B, T]` tensors into the time-major rollout of lesson 5 |
 # | `collect_votes`, `prefers_first`, `ratings`, `judge_texts` | people's votes on pairs of answers, from human ratings of words |
