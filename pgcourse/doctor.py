@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import typer
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def examine():
+def examine() -> Iterator[tuple[str, str, str]]:
     """Yield (state, what, advice): state is "ok", "note" or "missing"; advice is empty when ok."""
     yield from python_and_packages()
     yield from kernel()
@@ -22,7 +23,7 @@ def examine():
     yield from clone()
 
 
-def python_and_packages():
+def python_and_packages() -> Iterator[tuple[str, str, str]]:
     from packaging.requirements import Requirement
 
     yield "ok", f"Python {platform.python_version()} at {sys.executable}", ""
@@ -49,7 +50,7 @@ def python_and_packages():
             yield "ok", f"{need.name} {have}", ""
 
 
-def kernel():
+def kernel() -> Iterator[tuple[str, str, str]]:
     """The kernel that a notebook's "python3" starts must be this very Python."""
     try:
         from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -74,7 +75,7 @@ def kernel():
         yield "missing", f"kernel python3 in {spec.resource_dir}", advice
 
 
-def programs():
+def programs() -> Iterator[tuple[str, str, str]]:
     here = Path(sys.executable).parent
     found = shutil.which("alembic")
     if found and Path(found).parent == here:
@@ -94,12 +95,12 @@ def programs():
         yield "note", "no Chromium", "only the browser tests need it"
 
 
-def run_bubblewrap():
+def run_bubblewrap() -> subprocess.CompletedProcess:
     command = ["bwrap", "--ro-bind", "/", "/", "--unshare-net", "--unshare-pid", "true"]
     return subprocess.run(command, capture_output=True, text=True, timeout=20)
 
 
-def clone():
+def clone() -> Iterator[tuple[str, str, str]]:
     lessons = sorted((ROOT / "course").glob("[0-9][0-9]_*.ipynb"))
     if lessons:
         yield "ok", f"{len(lessons)} lessons in {ROOT / 'course'}", ""
@@ -113,7 +114,7 @@ def clone():
         yield "note", f"{ROOT / 'course'} is read-only", "copy it to where you can write"
 
 
-def constraints():
+def constraints() -> dict[str, str]:
     """{package: version} that were tested together; empty outside a clone."""
     path = ROOT / "constraints.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -121,11 +122,11 @@ def constraints():
     return {normal(name): number for name, number in pairs}
 
 
-def normal(name):
+def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def command():
+def command() -> None:
     """Say what is installed, what is missing, what to do; exit code 1 if something needed is."""
     states = set()
     for state, what, advice in examine():

@@ -16,19 +16,22 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from pgcourse.envs import name_of
+from pgcourse.record import BaseConfig, Recorder, Result
 
 ALGORITHMS = ("reinforce", "a2c", "a3c", "ppo", "sac")
 
 
-def algorithm(name):
+def algorithm(name: str) -> ModuleType:
     """The module of an algorithm, by its name."""
     if name not in ALGORITHMS:
         raise ValueError(f"there is no algorithm {name!r}; choose from {', '.join(ALGORITHMS)}.")
@@ -38,18 +41,18 @@ def algorithm(name):
 class Saver:
     """A callback that saves the run every so many seconds: an interruption loses no more than that."""
 
-    def __init__(self, folder, seconds=5.0):
+    def __init__(self, folder: str | Path, seconds: float = 5.0) -> None:
         self.folder, self.seconds = Path(folder), seconds
         self.saved_at = time.monotonic()
 
-    def __call__(self, recorder):
+    def __call__(self, recorder: Recorder) -> bool:
         if time.monotonic() - self.saved_at >= self.seconds or recorder.done():
             save(recorder, self.folder)
             self.saved_at = time.monotonic()
         return False
 
 
-def save(recorder, folder):
+def save(recorder: Recorder, folder: str | Path) -> None:
     """Write the state of a training to its folder."""
     import gymnasium
 
@@ -84,20 +87,20 @@ def save(recorder, folder):
     write(folder / "config.json", json.dumps(about, indent=2).encode())
 
 
-def table(rows):
+def table(rows: Iterable[Iterable]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
-def write(path, data):
+def write(path: Path, data: bytes) -> None:
     """Replace a file whole: a reader, or a crash, finds the old one or the new one."""
     beside = path.with_name(path.name + ".new")
     beside.write_bytes(data)
     os.replace(beside, path)
 
 
-def read(folder, env=None):
+def read(folder: str | Path, env: Any = None) -> tuple[str, BaseConfig, dict]:
     """The algorithm's name, the configuration and the checkpoint of a saved run.
 
     env    : for a run on an environment that was made in Python: that environment again
@@ -118,7 +121,7 @@ def read(folder, env=None):
     return about["algorithm"], algorithm(about["algorithm"]).Config(**settings), checkpoint
 
 
-def load(folder, env=None):
+def load(folder: str | Path, env: Any = None) -> Result:
     """A saved run as a `Result`: policy, history and returns, as `train` had returned it; see `read`."""
     name, config, checkpoint = read(folder, env)
     reached = dataclasses.replace(config, total_steps=max(1, checkpoint["steps"]))
@@ -126,7 +129,7 @@ def load(folder, env=None):
     return dataclasses.replace(result, config=config)
 
 
-def folders(paths):
+def folders(paths: Iterable[str | Path]) -> list[Path]:
     """The run folders among and below some paths, in order."""
     found = sorted({p.parent for path in paths for p in Path(path).rglob("config.json")})
     if not found:
@@ -134,7 +137,7 @@ def folders(paths):
     return found
 
 
-def parse(config_class, text):
+def parse(config_class: type[BaseConfig], text: str) -> dict[str, Any]:
     """`lr=0.01` as {"lr": 0.01}, by the type of the setting."""
     name, equals, value = text.partition("=")
     fields = {field.name: field for field in dataclasses.fields(config_class)}
@@ -157,7 +160,7 @@ def parse(config_class, text):
         raise ValueError(f"expected {name} {kind}; got {value!r}.") from None
 
 
-def keywords(text):
+def keywords(text: str) -> dict[str, Any]:
     """A JSON object, `{"g": 9.8}`, as keywords for an environment."""
     try:
         found = json.loads(text or "{}")
@@ -168,7 +171,7 @@ def keywords(text):
     return found
 
 
-def tell(message, *_, **__):
+def tell(message: object, *_: object, **__: object) -> None:
     """A warning in one line, without the place in the code that gave it."""
     typer.echo(f"pgcourse: {message}", err=True)
 
@@ -195,7 +198,7 @@ def train_command(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the algorithm.")
     ] = None,
-):
+) -> None:
     """Train an agent; each seed becomes a run folder that can be resumed, loaded and plotted."""
     from pgcourse.rollout import evaluate
 
@@ -243,7 +246,7 @@ def plot_command(
     animation: Annotated[
         Path | None, typer.Option(help="The first run's agent in motion, .gif or .webp.")
     ] = None,
-):
+) -> None:
     """Draw learning curves, one color an algorithm and task, with a band over the seeds."""
     import matplotlib
 
