@@ -3,24 +3,35 @@
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import typer
 
 ROOT = Path(__file__).resolve().parents[1]
+IN_CLONE = (ROOT / "pyproject.toml").is_file()  # else installed from a wheel or an address
+HANGS = "microsoft/vscode-jupyter#17410"
 
 
 def examine() -> Iterator[tuple[str, str, str]]:
     """Yield (state, what, advice): state is "ok", "note" or "missing"; advice is empty when ok."""
     yield from python_and_packages()
+    yield from build_of_torch()
     yield from kernel()
-    yield from programs()
-    yield from clone()
+    yield from folder()
+    if IN_CLONE:
+        yield from programs()
+        yield from clone()
+    else:
+        advice = "they are in its repository: clone it, or open them there one by one"
+        yield "note", "pgcourse was installed without the lessons", advice
 
 
 def python_and_packages() -> Iterator[tuple[str, str, str]]:
@@ -32,22 +43,58 @@ def python_and_packages() -> Iterator[tuple[str, str, str]]:
         need = Requirement(line)
         optional = need.marker and not need.marker.evaluate({"extra": ""})
         if optional and not any(
-            need.marker.evaluate({"extra": e}) for e in ("lab", "test", "dask")
+            need.marker.evaluate({"extra": e})
+            for e in (("lab", "test", "dask") if IN_CLONE else ("lab",))
         ):
             continue
         try:
             have = version(need.name)
         except PackageNotFoundError:
-            advice = f"run `make setup` in the clone, or: pip install '{need.name}{need.specifier}'"
-            yield ("note" if optional else "missing"), f"{need.name} is not installed", advice
+            why = "; notebooks need it" if optional and not IN_CLONE else ""
+            advice = install(f"{need.name}{need.specifier}")
+            yield ("note" if optional else "missing"), f"{need.name} is not installed{why}", advice
             continue
         tested = pinned.get(normal(need.name))
         if not need.specifier.contains(have, prereleases=True):
-            yield "missing", f"{need.name} {have}", f"pgcourse needs {need.specifier}: `make setup`"
+            advice = f"pgcourse needs {need.specifier}: {install(f'{need.name}{need.specifier}')}"
+            yield "missing", f"{need.name} {have}", advice
+        elif need.name == "ipykernel" and have.split(".")[0] == "7":
+            advice = f"its kernels are reported to hang ({HANGS}): {install('ipykernel<7')}"
+            yield "note", f"ipykernel {have}", advice
         elif tested and have.split("+")[0] != tested:
             yield "note", f"{need.name} {have}", f"tested with {tested}; `make setup` installs that"
         else:
             yield "ok", f"{need.name} {have}", ""
+
+
+def install(what: str) -> str:
+    """The command that brings a package, for this very Python."""
+    return "run `make setup`" if IN_CLONE else f"'{sys.executable}' -m pip install '{what}'"
+
+
+def build_of_torch() -> Iterator[tuple[str, str, str]]:
+    """Whether it is the CPU build, without the seconds that importing torch takes."""
+    spec = find_spec("torch")
+    if spec is None:
+        return
+    cuda = runpy.run_path(str(Path(spec.origin).with_name("version.py"))).get("cuda")
+    if cuda:
+        advice = "fine, only larger by gigabytes than the CPU build, which is all that is used"
+        yield "note", f"torch is built for CUDA {cuda}", advice
+    else:
+        yield "ok", "torch is the CPU build, which is all that is used", ""
+
+
+def folder() -> Iterator[tuple[str, str, str]]:
+    """Whether something can be written where one stands: runs, bets, notebooks."""
+    here = Path.cwd()
+    try:
+        with tempfile.TemporaryFile(dir=here):
+            pass
+        yield "ok", f"files can be written in {here}", ""
+    except OSError as error:
+        advice = "runs and notebooks are saved where you stand: cd to a folder of your own"
+        yield "missing", f"nothing can be written in {here}: {error.strerror}", advice
 
 
 def kernel() -> Iterator[tuple[str, str, str]]:
@@ -59,7 +106,7 @@ def kernel() -> Iterator[tuple[str, str, str]]:
     try:
         spec = KernelSpecManager().get_kernel_spec("python3")
     except NoSuchKernel:
-        yield "missing", "no kernel called python3", "pip install ipykernel, or `make setup`"
+        yield "missing", "no kernel called python3", install("ipykernel>=6.29,<7")
         return
     first = spec.argv[0]
     if (
@@ -128,11 +175,15 @@ def normal(name: str) -> str:
 
 def command() -> None:
     """Say what is installed, what is missing, what to do; exit code 1 if something needed is."""
-    states = set()
+    states, paste = set(), []
     for state, what, advice in examine():
         states.add(state)
+        paste += re.findall(r"-m pip install ('[^']+')", advice)
         mark = {"ok": "ok     ", "note": "note   ", "missing": "MISSING"}[state]
         typer.echo(f"{mark} {what}" + (f"\n        -> {advice}" if advice else ""))
+    if paste:
+        packages = " ".join(dict.fromkeys(paste))
+        typer.echo(f"All of that in one command:\n'{sys.executable}' -m pip install {packages}")
     typer.echo(
         "Something needed is missing: see MISSING above."
         if "missing" in states
