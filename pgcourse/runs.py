@@ -10,13 +10,14 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import platform
 import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +51,38 @@ class Saver:
             save(recorder, self.folder)
             self.saved_at = time.monotonic()
         return False
+
+
+class TensorBoard:
+    """A callback that writes every iteration's numbers where TensorBoard reads them.
+
+    raises : ValueError if the package tensorboard, which nothing else here needs, is not installed
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ValueError(
+                "--tensorboard needs the package tensorboard: pip install tensorboard. Without it, "
+                "`pgcourse plot` draws the same numbers from the run's folder."
+            ) from None
+        self.writer = SummaryWriter(str(folder), flush_secs=5)
+
+    def __call__(self, recorder: Recorder) -> bool:
+        numbers = dict(recorder.rows[-1])
+        steps = int(numbers.pop("steps"))
+        for key, x in numbers.items():
+            if math.isfinite(x):  # the return is nan until an episode has ended
+                self.writer.add_scalar(key, x, steps)
+        if recorder.done():
+            self.writer.close()
+        return False
+
+
+def together(callbacks: list[Callable]) -> Callable[[Recorder], bool]:
+    """Several callbacks as one: all are called; any of them may end the training."""
+    return lambda recorder: any([callback(recorder) for callback in callbacks])
 
 
 def save(recorder: Recorder, folder: str | Path) -> None:
@@ -198,6 +231,12 @@ def train_command(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the algorithm.")
     ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write every iteration's numbers there too, for TensorBoard; needs the package tensorboard."
+        ),
+    ] = None,
 ) -> None:
     """Train an agent; each seed becomes a run folder that can be resumed, loaded and plotted."""
     from pgcourse.rollout import evaluate
@@ -220,9 +259,11 @@ def train_command(
                     raise ValueError(f"{folder} is there already: --resume, or another --out.")
                 _, config, start = read(folder)
                 config = dataclasses.replace(config, **changes)
-            saver = Saver(folder, save_every)
+            watchers: list[Callable] = [Saver(folder, save_every)]
+            if tensorboard:
+                watchers.append(TensorBoard(tensorboard / folder.relative_to(out)))
             try:
-                result = module.train(config, callback=saver, start=start)
+                result = module.train(config, callback=together(watchers), start=start)
             except KeyboardInterrupt:
                 kept = read(folder)[2]["steps"] if (folder / "config.json").exists() else 0
                 typer.echo(f"\nInterrupted; {kept} steps are saved. Go on with --resume.", err=True)
