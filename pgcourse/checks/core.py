@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -367,6 +368,8 @@ def check(fn: Any, exercise: str | Exercise | None = None) -> float:
     verdict, seen, seed = judged(fn, exercise)
     verdict = replace(verdict, stuck=stuck(verdict, seed))
     card = show_card(verdict)
+    if notebook := sys.modules.get("pgcourse.notebook"):  # a lesson's first cell loaded it
+        notebook.renew(verdict)
     if str(seed) == VISIBLE_SEED:
         where = find(fn, verdict, seed, seen)
         if where:
@@ -392,5 +395,6 @@ def stuck(verdict: Verdict, seed: Seed) -> str:
     )
     return (
         "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
-        f"function makes of it, line by line. If it stays dark, {last}."
+        "function makes of it, line by line. Still dark? Mend somebody else's slips for ten minutes, in a terminal: "
+        f"pgcourse drill --lesson {verdict.exercise.lesson}. At last, {last}."
     )
