@@ -35,10 +35,11 @@ Beside the package, `solutions/NN_name.py` is a lesson's one authored source; `p
 """
 
 import os
+from typing import Any
 
 __version__ = "0.2.0"
 
 
-def fast(full, quick):
+def fast(full: Any, quick: Any) -> Any:
     """`full`, or `quick` where PGCOURSE_FAST is set: tests shorten training, they never skip it."""
     return quick if os.environ.get("PGCOURSE_FAST", "") not in ("", "0") else full

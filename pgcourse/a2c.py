@@ -9,18 +9,20 @@ source : OpenAI 2017, openai.com/index/openai-baselines-acktr-a2c; asynchronous 
          2016, arXiv:1602.01783
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor, nn
 
 from pgcourse import losses
 from pgcourse.distributions import categorical_logp
 from pgcourse.estimators import gae, normalize_advantage, td_target
 from pgcourse.losses import actor_loss, critic_loss
 from pgcourse.networks import ActorCritic, make_actor, make_critic
-from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.record import BaseConfig, Recorder, explained_variance, seed_all
+from pgcourse.optim import Adam, Optimizer, clip_grad_norm_
+from pgcourse.record import BaseConfig, Recorder, Result, explained_variance, seed_all
 from pgcourse.rollout import Collector
 
 
@@ -56,7 +58,14 @@ class Config(BaseConfig):
     }
 
 
-def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
+def actor_critic_step(
+    actor: nn.Module,
+    critic: nn.Module,
+    actor_opt: Optimizer,
+    critic_opt: Optimizer,
+    batch: dict[str, Tensor],
+    gamma: float,
+) -> dict[str, float]:
     """Train actor and critic together on one batch of single steps; gradients never cross.
 
         y = r + gamma * (1 - terminated) * V(s')        the TD target
@@ -94,7 +103,15 @@ def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
     }
 
 
-def a2c_update(policy, optimizers, data, config, advantage, actor_loss, critic_loss):
+def a2c_update(
+    policy: ActorCritic,
+    optimizers: Sequence[Optimizer],
+    data: dict[str, Tensor],
+    config: Config,
+    advantage: Callable,
+    actor_loss: Callable,
+    critic_loss: Callable,
+) -> dict[str, float]:
     """One update on a rollout: the advantage over many steps, then one step of each network."""
     mask = data["mask"]
     counted = (lambda x: x.flatten()) if mask.all() else (lambda x: x[mask])
@@ -125,15 +142,15 @@ def a2c_update(policy, optimizers, data, config, advantage, actor_loss, critic_l
 
 
 def train(
-    config,
-    advantage=gae,
-    actor_loss=losses.actor_loss,
-    critic_loss=losses.critic_loss,
-    step=None,
-    progress=True,
-    callback=None,
-    start=None,
-):
+    config: Config,
+    advantage: Callable = gae,
+    actor_loss: Callable = losses.actor_loss,
+    critic_loss: Callable = losses.critic_loss,
+    step: Callable | None = None,
+    progress: bool = True,
+    callback: Callable | None = None,
+    start: dict | None = None,
+) -> Result:
     """Train by A2C; the learner's own functions may take the defaults' places.
 
     step            : `actor_critic_step`, or the learner's: then each update is one of those, on

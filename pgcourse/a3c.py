@@ -10,18 +10,20 @@ source : Mnih et al. 2016, algorithm S3, arXiv:1602.01783; Recht et al. 2011 (Ho
 """
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import nn
 
 from pgcourse import losses
 from pgcourse.crew import Crew
 from pgcourse.envs import make_vector
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.networks import ActorCritic, make_actor, make_critic
-from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.record import BaseConfig, Recorder, seed_all
+from pgcourse.optim import Adam, Optimizer, clip_grad_norm_
+from pgcourse.record import BaseConfig, Recorder, Result, seed_all
 from pgcourse.rollout import Collector
 
 
@@ -45,7 +47,7 @@ class Config(BaseConfig):
     TUNED: ClassVar = {}
 
 
-def a3c_push_gradients(local, shared, optimizer):
+def a3c_push_gradients(local: nn.Module, shared: nn.Module, optimizer: Optimizer) -> None:
     """One asynchronous worker's update of the network that all workers share.
 
     1. Give each shared parameter a copy of the local parameter's gradient, in place of whatever
@@ -68,7 +70,17 @@ def a3c_push_gradients(local, shared, optimizer):
     local.zero_grad()
 
 
-def work(index, crew, config, shared, optimizers, push, advantage, actor_loss, critic_loss):
+def work(
+    index: int,
+    crew: Crew,
+    config: Config,
+    shared: ActorCritic,
+    optimizers: Sequence[Optimizer],
+    push: Callable,
+    advantage: Callable,
+    actor_loss: Callable,
+    critic_loss: Callable,
+) -> None:
     """One worker's life: algorithm S3, until all workers together have made enough steps."""
     seed_all(config.seed + index)
     collector = Collector(
@@ -99,15 +111,15 @@ def work(index, crew, config, shared, optimizers, push, advantage, actor_loss, c
 
 
 def train(
-    config,
-    push=a3c_push_gradients,
-    advantage=gae,
-    actor_loss=losses.actor_loss,
-    critic_loss=losses.critic_loss,
-    progress=True,
-    callback=None,
-    start=None,
-):
+    config: Config,
+    push: Callable = a3c_push_gradients,
+    advantage: Callable = gae,
+    actor_loss: Callable = losses.actor_loss,
+    critic_loss: Callable = losses.critic_loss,
+    progress: bool = True,
+    callback: Callable | None = None,
+    start: dict | None = None,
+) -> Result:
     """Train by A3C; the learner's own functions may take the defaults' places.
 
     callback, start : see `pgcourse.record.Recorder`; while a callback looks, the workers wait: what

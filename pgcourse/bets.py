@@ -10,14 +10,21 @@ Nothing is graded, and nothing needs a bet: who skips it sees the picture withou
 `my_bets.json` beside the notebooks and go nowhere else.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FILE = "my_bets.json"
 AGAIN = 2  # how many of the old bets a later lesson asks again
@@ -47,7 +54,7 @@ class Bet:
     truth: object = None
     asked: bool = False
 
-    def understood(self, value):
+    def understood(self, value: Any) -> Any:
         """A value in the form in which it is kept. raises: ValueError in the learner's words"""
         if self.among is not None:
             if value not in self.among:
@@ -64,7 +71,7 @@ class Bet:
         return numbers if self.at is not None else numbers[0]
 
     @property
-    def off(self):
+    def off(self) -> float | None:
         """How far off: 0 = right, 1 = by all that was possible (a wrong choice); None if not known."""
         if self.mine is None or self.truth is None:
             return None
@@ -76,7 +83,14 @@ class Bet:
         return sum(errors) / len(errors)
 
 
-def bet(name, question, between=None, among=None, at=None, mine=None):
+def bet(
+    name: str,
+    question: str,
+    between: Sequence[float] | None = None,
+    among: Sequence | None = None,
+    at: Sequence[float] | None = None,
+    mine: Any = None,
+) -> None:
     """Ask for a bet: shows a widget in a notebook; `mine=` bets without one.
 
     name     : the lesson's number, then a word: "05 cliff"
@@ -102,7 +116,7 @@ def bet(name, question, between=None, among=None, at=None, mine=None):
     ask(asked, lambda value: place(asked, value))
 
 
-def settle(name, truth, ax=None, along="y"):
+def settle(name: str, truth: Any, ax: Axes | None = None, along: str = "y") -> None:
     """Compare the bet of this name, if there is one, with the truth, and draw it into the picture.
 
     truth : what came out, in the form of the bet (a tensor of one number will do)
@@ -121,7 +135,7 @@ def settle(name, truth, ax=None, along="y"):
     print(f"You bet {shown(mine.mine)}. It is {shown(mine.truth)}: {words(mine.off)}.")
 
 
-def ask_again(lesson):
+def ask_again(lesson: str) -> None:
     """Ask the bets of earlier lessons again that were furthest off: what does one say now?
 
     lesson : the number of this lesson, "05"
@@ -148,27 +162,27 @@ def ask_again(lesson):
         print("No bet to ask again: none was far off, or none was placed. On with the lesson.")
 
 
-def place(asked, value):
+def place(asked: Bet, value: Any) -> str:
     """Keep a bet; returns the sentence that says so."""
     asked.mine, asked.truth = asked.understood(value), None
     save(asked)
     return f"Your bet: {shown(asked.mine)}. Now look."
 
 
-def shown(value):
+def shown(value: Any) -> str:
     """A value in words."""
     if isinstance(value, list):
         return ", ".join(f"{x:.3g}" for x in value)
     return f"{value:.3g}" if isinstance(value, float) else f"“{value}”"
 
 
-def words(off):
+def words(off: float) -> str:
     if off < 0.05:
         return "well seen"
     return "near" if off <= WELL else "further off than one would think"
 
 
-def draw(mine, ax, along):
+def draw(mine: Bet, ax: Axes, along: str) -> None:
     """The bet, dashed, in the picture of the truth."""
     style = {"color": "#CC79A7", "ls": (0, (4, 2)), "lw": 2, "label": "your bet"}
     if mine.at is not None:
@@ -183,7 +197,7 @@ def draw(mine, ax, along):
 # ------------------------------------------------------------------------------ the question
 
 
-def ask(asked, answered):
+def ask(asked: Bet, answered: Callable[[Any], str]) -> None:
     """Show a question; answered(value) keeps the answer and returns a sentence."""
     try:
         from IPython import get_ipython
@@ -196,14 +210,14 @@ def ask(asked, answered):
         print(f"{asked.question} {options(asked)} To bet, add mine=… to the call.")
 
 
-def options(asked):
+def options(asked: Bet) -> str:
     if asked.among is not None:
         return f"One of {asked.among}."
     points = f"One number for each of {asked.at}, " if asked.at is not None else "A number "
     return f"{points}between {asked.between[0]:g} and {asked.between[1]:g}."
 
 
-def form(asked, answered):
+def form(asked: Bet, answered: Callable[[Any], str]) -> Any:
     """The question as a widget: choices, a slider, or a slider for each point of a curve."""
     import ipywidgets as w
 
@@ -255,7 +269,7 @@ def form(asked, answered):
 # ---------------------------------------------------------------------------------- the file
 
 
-def load(folder="."):
+def load(folder: str | Path = ".") -> dict[str, Bet]:
     """{name: Bet} of the file and of this kernel; what cannot be understood is left out."""
     path = Path(folder, FILE).absolute()
     kept = MEMORY.setdefault(path, {})
@@ -272,7 +286,7 @@ def load(folder="."):
     return {b.name: b for b in records if b is not None} | kept
 
 
-def read(record):
+def read(record: Any) -> Bet | None:
     """A Bet from what the file says, or None if it is not one."""
     names = {f.name for f in fields(Bet)}
     try:
@@ -286,7 +300,7 @@ def read(record):
         return None
 
 
-def save(one, folder="."):
+def save(one: Bet, folder: str | Path = ".") -> None:
     """Add one bet to the file, as one step: whoever reads sees the old file or the new one."""
     path = Path(folder, FILE).absolute()
     everything = load(folder) | {one.name: one}
@@ -307,7 +321,7 @@ def save(one, folder="."):
                 os.unlink(temporary)
 
 
-def complain(path, what):
+def complain(path: Path, what: str) -> None:
     """Say once that a file is of no use; the bets then last as long as the kernel."""
     if path not in COMPLAINED:
         COMPLAINED.add(path)

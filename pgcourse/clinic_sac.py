@@ -6,10 +6,13 @@ A patient is a real run of `pgcourse.sac.train` in which one piece was swapped f
 learner sees the curves of `load()`, says which bug it is, and treats the patient with `rerun`.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
 from torch.distributions import Normal
 
 from pgcourse import sac
@@ -17,7 +20,8 @@ from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
 from pgcourse.fingerprint import note
 from pgcourse.losses import sac_actor_loss, temperature_loss
-from pgcourse.networks import polyak_update
+from pgcourse.networks import SquashedActor, polyak_update
+from pgcourse.record import Recorder
 from pgcourse.rollout import Collector
 
 FILE = Path(__file__).parent / "data" / "clinic_sac.npz"
@@ -36,41 +40,69 @@ SETTINGS = {"lr": 2e-3}
 # --- the bugs: each a piece of `sac.train` that is wrong ---
 
 
-def target_without_entropy(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+def target_without_entropy(
+    rew: Tensor,
+    next_q1: Tensor,
+    next_q2: Tensor,
+    next_logp: Tensor,
+    terminated: Tensor,
+    gamma: float,
+    alpha: float | Tensor,
+) -> Tensor:
     return soft_q_target(rew, next_q1, next_q2, 0 * next_logp, terminated, gamma, alpha)
 
 
-def target_of_the_larger(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+def target_of_the_larger(
+    rew: Tensor,
+    next_q1: Tensor,
+    next_q2: Tensor,
+    next_logp: Tensor,
+    terminated: Tensor,
+    gamma: float,
+    alpha: float | Tensor,
+) -> Tensor:
     larger = torch.maximum(next_q1, next_q2)
     return soft_q_target(rew, larger, larger, next_logp, terminated, gamma, alpha)
 
 
-def target_with_the_mask_inverted(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+def target_with_the_mask_inverted(
+    rew: Tensor,
+    next_q1: Tensor,
+    next_q2: Tensor,
+    next_logp: Tensor,
+    terminated: Tensor,
+    gamma: float,
+    alpha: float | Tensor,
+) -> Tensor:
     return soft_q_target(rew, next_q1, next_q2, next_logp, ~terminated, gamma, alpha)
 
 
-def actor_without_entropy(logp, q1, q2, alpha):
+def actor_without_entropy(logp: Tensor, q1: Tensor, q2: Tensor, alpha: float | Tensor) -> Tensor:
     return sac_actor_loss(0 * logp, q1, q2, alpha)
 
 
-def actor_of_the_larger(logp, q1, q2, alpha):
+def actor_of_the_larger(logp: Tensor, q1: Tensor, q2: Tensor, alpha: float | Tensor) -> Tensor:
     larger = torch.maximum(q1, q2)
     return sac_actor_loss(logp, larger, larger, alpha)
 
 
-def actor_deaf_to_the_critics(logp, q1, q2, alpha):
+def actor_deaf_to_the_critics(
+    logp: Tensor, q1: Tensor, q2: Tensor, alpha: float | Tensor
+) -> Tensor:
     return sac_actor_loss(logp, q1.detach(), q2.detach(), alpha)
 
 
-def temperature_for_minus_the_target(log_alpha, logp, target_entropy):
+def temperature_for_minus_the_target(
+    log_alpha: Tensor, logp: Tensor, target_entropy: float
+) -> Tensor:
     return temperature_loss(log_alpha, logp, -target_entropy)
 
 
-def polyak_swapped(target, online, tau):
+def polyak_swapped(target: nn.Module, online: nn.Module, tau: float) -> None:
     polyak_update(target, online, 1 - tau)
 
 
-def density_before_squashing(mean, log_std, pre_tanh):
+def density_before_squashing(mean: Tensor, log_std: Tensor, pre_tanh: Tensor) -> Tensor:
     return Normal(mean, log_std.exp()).log_prob(pre_tanh).sum(-1)
 
 
@@ -107,11 +139,11 @@ class Examination:
     alpha times the entropy, at the temperature of the moment.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: sac.Config) -> None:
         self.config, self.rows = config, []
         self.collector = Collector(config.env, 16, config.seed + 1)
 
-    def __call__(self, recorder):
+    def __call__(self, recorder: Recorder) -> None:
         if recorder.steps < (len(self.rows) + 1) * EVERY:
             return
         rollout = self.collector.collect_episodes(recorder.policy)
@@ -134,17 +166,19 @@ class Examination:
             }
         )
 
-    def entropy(self, policy, obs):
+    def entropy(self, policy: SquashedActor, obs: Tensor) -> Tensor:
         """An estimate of the entropy in each state, from one fresh action; its mean is right."""
         mean, log_std = policy(obs)
         noise = policy.noise(obs.shape[:-1], self.collector.generator)
         return -squashed_gaussian_logp(mean, log_std, mean + log_std.exp() * noise)
 
-    def curves(self):
+    def curves(self) -> dict[str, np.ndarray]:
         return {key: np.array([row[key] for row in self.rows], np.float32) for key in self.rows[0]}
 
 
-def examine(pieces, total_steps=8_000, seed=0, progress=False):
+def examine(
+    pieces: dict[str, Callable], total_steps: int = 8_000, seed: int = 0, progress: bool = False
+) -> dict[str, np.ndarray]:
     """Train with some pieces of `sac.train` replaced; the run's curves, {name: array}."""
     config = sac.Config(total_steps=total_steps, seed=seed, **SETTINGS)
     examination = Examination(config)
@@ -152,17 +186,17 @@ def examine(pieces, total_steps=8_000, seed=0, progress=False):
     return examination.curves()
 
 
-def rerun(patient, total_steps=8_000, **treatment):
+def rerun(patient: str, total_steps: int = 8_000, **treatment: Callable) -> dict[str, np.ndarray]:
     """Train a patient again, its bug still in, with the pieces of the treatment in their place."""
     return examine(BUGS[PATIENTS[patient]] | treatment, total_steps, progress=True)
 
 
-def late(curves):
+def late(curves: dict[str, np.ndarray]) -> dict[str, float]:
     """The mean of each curve over the second half of the run, {name: float}."""
     return {key: float(np.mean(x[len(x) // 2 :])) for key, x in curves.items() if key in CURVES}
 
 
-def load():
+def load() -> dict[str, dict[str, np.ndarray]]:
     """The curves of all patients, {letter: {name: array}}."""
     with np.load(FILE) as data:
         found = {}
@@ -172,7 +206,7 @@ def load():
     return found
 
 
-def show(runs):
+def show(runs: dict[str, dict[str, np.ndarray]]) -> Figure:
     """A figure with one row for each entry ({label: curves, or a list of them}), one column a curve."""
     import matplotlib.pyplot as plt
 
@@ -194,7 +228,7 @@ def show(runs):
     return fig
 
 
-def make(patients=PATIENTS):
+def make(patients: Iterable[str] = PATIENTS) -> None:
     """Train the patients and keep their curves."""
     kept = {f"{p}/{curve}": x for p in patients for curve, x in examine(BUGS[PATIENTS[p]]).items()}
     FILE.parent.mkdir(exist_ok=True)

@@ -8,8 +8,10 @@ import os
 import signal
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import Any, Self
 
 import torch
 from torch import multiprocessing
@@ -25,7 +27,9 @@ class Crew:
                   so that what it looks at does not change meanwhile. None: they never wait.
     """
 
-    def __init__(self, n_workers, total_steps, seed, pause_every=None):
+    def __init__(
+        self, n_workers: int, total_steps: int, seed: int, pause_every: int | None = None
+    ) -> None:
         self.n_workers, self.total_steps, self.pause_every = n_workers, total_steps, pause_every
         self.parent = os.getpid()
         self.counts = torch.zeros(n_workers + 1, dtype=torch.int64).share_memory_()
@@ -38,17 +42,17 @@ class Crew:
         self.waits_at = [None] * n_workers  # the gate at which each of them has stopped
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         return int(self.counts.sum())
 
     @steps.setter
-    def steps(self, before):
+    def steps(self, before: int) -> None:
         self.counts[-1] = before  # of an earlier run that this one resumes
 
     # ---- the parent's side
 
     @contextmanager
-    def at_work(self, work, *arguments):
+    def at_work(self, work: Callable, *arguments: Any) -> Iterator[Self]:
         """Start the workers on work(index, crew, *arguments); whatever happens, end them all."""
         # fork, where there is one: a function written in a notebook cannot be sent to a new process
         methods = multiprocessing.get_all_start_methods()
@@ -78,16 +82,16 @@ class Crew:
                 reader.close()
                 writer.close()
 
-    def paused(self):
+    def paused(self) -> bool:
         """Whether every worker waits. What they had to tell has been heard then."""
         return set(self.waits_at) == {self.gate.item()}
 
-    def resume(self):
+    def resume(self) -> None:
         """After a pause, let the workers make another `pause_every` steps."""
         if self.paused():
             self.gate[0] = self.steps + self.pause_every
 
-    def listen(self, seconds):
+    def listen(self, seconds: float) -> bool:
         """Hear the workers for a while, or until they pause; False once all have ended well.
 
         raises : RuntimeError if one has failed or died
@@ -113,7 +117,7 @@ class Crew:
         self.log = message["log"] or self.log
         self.waits_at[message["worker"]] = message["waits_at"]
 
-    def finished(self):
+    def finished(self) -> list[tuple[int, float]]:
         """The (step, return) of episodes that ended since the last call."""
         episodes, self.episodes = self.episodes, []
         return episodes
@@ -135,7 +139,7 @@ class Crew:
         except Exception:
             self._send({"worker": index, "error": traceback.format_exc()})
 
-    def goes_on(self, index):
+    def goes_on(self, index: int) -> bool:
         """Is there work left, and a parent to do it for? Waits here while the parent looks."""
         while os.getppid() == self.parent and not self.stop.item():
             gate = self.gate.item()
@@ -149,7 +153,7 @@ class Crew:
             time.sleep(0.0005)
         return False
 
-    def tell(self, index, collector, log):
+    def tell(self, index: int, collector: Any, log: dict) -> None:
         """Report progress; at most a few messages a second go through the pipe."""
         self.counts[index] = collector.steps
         self.returns += [ret for _, ret in collector.finished()]

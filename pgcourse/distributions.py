@@ -4,11 +4,12 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pgcourse.tensors import masked_mean, same_shape
 
 
-def softmax(theta):
+def softmax(theta: Tensor) -> Tensor:
     """Probabilities from preferences, stable for large ones.
 
         pi_i = exp(theta_i) / sum_j exp(theta_j)
@@ -22,7 +23,7 @@ def softmax(theta):
     return z / z.sum(dim=-1, keepdim=True)
 
 
-def grad_log_softmax(theta, action):
+def grad_log_softmax(theta: Tensor, action: int | Tensor) -> Tensor:
     """The score of one action: the gradient of its log-probability.
 
         d/dtheta_i log pi(a) = 1[i = a] - pi_i
@@ -37,7 +38,7 @@ def grad_log_softmax(theta, action):
     return score
 
 
-def categorical_logp(logits, act):
+def categorical_logp(logits: Tensor, act: Tensor) -> Tensor:
     """Log-probability of the actions taken under a softmax policy.
 
         logp = logits[act] - logsumexp(logits)
@@ -50,7 +51,7 @@ def categorical_logp(logits, act):
     return F.log_softmax(logits, dim=-1).gather(-1, act.unsqueeze(-1)).squeeze(-1)
 
 
-def gaussian_logp(mean, log_std, act):
+def gaussian_logp(mean: Tensor, log_std: Tensor, act: Tensor) -> Tensor:
     """Log-density of actions under a diagonal Gaussian policy.
 
         logp = sum_d -(act - mean)^2 / (2 std^2) - log std - log(2 pi) / 2
@@ -65,7 +66,7 @@ def gaussian_logp(mean, log_std, act):
     return (-0.5 * z**2 - log_std - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
 
 
-def entropy(logits, mask=None):
+def entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean entropy of softmax policies: how undecided they still are.
 
         H = -sum_i pi_i log pi_i,   averaged over the (unmasked) states
@@ -81,7 +82,7 @@ def entropy(logits, mask=None):
     return masked_mean(-(logp.exp() * logp).sum(dim=-1), mask)
 
 
-def squashed_gaussian_logp(mean, log_std, pre_tanh):
+def squashed_gaussian_logp(mean: Tensor, log_std: Tensor, pre_tanh: Tensor) -> Tensor:
     """Log-density of a = tanh(u), u ~ Normal(mean, std), summed over the action dimensions.
 
         logp = sum_d log N(u_d; mean_d, std_d) - log(1 - tanh(u_d)^2)
@@ -101,7 +102,7 @@ def squashed_gaussian_logp(mean, log_std, pre_tanh):
     return (gaussian - log_slope).sum(dim=-1)
 
 
-def token_logp(logits, tokens):
+def token_logp(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-probability of each token given the tokens before it.
 
         logp[b, t] = log softmax(logits[b, t-1])[tokens[b, t]],   logp[b, 0] = 0

@@ -15,16 +15,18 @@ import inspect
 import json
 import os
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import SequenceMatcher, unified_diff
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from fsrs import Card, Rating, Scheduler
 
-from pgcourse.checks import LESSONS, get, judge, lesson_exercises
+from pgcourse.checks import LESSONS, Exercise, get, judge, lesson_exercises
 from pgcourse.checks.edits import Mistake, edited_text, run_text
 
 FILE = "my_drill.json"
@@ -44,36 +46,36 @@ class Task:
     mistake: Mistake
 
     @property
-    def text(self):
+    def text(self) -> str:
         """The function with the mistake in it."""
-        return self.mistake.text
+        return self.mistake.text  # type: ignore[return-value]  # `tasks` leaves those without out
 
     @cached_property
-    def right(self):
+    def right(self) -> str:
         """The function without it."""
         return edited_text(self.exercise.reference, []).rstrip()
 
     @cached_property
-    def places(self):
+    def places(self) -> set[int]:
         """Where the mistake is: numbers of lines of the text."""
         return changed(self.text, self.right)
 
     @property
-    def line(self):
+    def line(self) -> str:
         """The first line of the mistake; where one is missing, the line that stands in its place."""
         lines = self.text.split("\n")
         return lines[min(min(self.places), len(lines) - 1)].strip()
 
-    def difference(self):
+    def difference(self) -> str:
         """The lines that change, as a diff from the mistake to the right text."""
         diff = unified_diff(self.text.split("\n"), self.right.split("\n"), n=0, lineterm="")
         return "\n".join(line for line in diff if not line.startswith(("---", "+++", "@@")))
 
-    def answer(self):
+    def answer(self) -> str:
         """What was wrong, why it matters, and the change."""
         return "\n".join(filter(None, (self.mistake.says, self.mistake.why, self.difference())))
 
-    def judged(self, text):
+    def judged(self, text: str) -> tuple[bool, bool, str]:
         """(passed, line found, sentence) of what somebody made of the text."""
         found = bool(changed(self.text, text) & self.places)
         where = "That is the line" if found else "The mistake is in another line"
@@ -93,14 +95,14 @@ class Task:
         return False, found, where + more
 
 
-def changed(before, after):
+def changed(before: str, after: str) -> set[int]:
     """Numbers of the lines of one text that another has changed; a new line changes the one it stands before."""
     a, b = ([line.rstrip() for line in text.strip().split("\n")] for text in (before, after))
     steps = SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
     return {i for tag, i1, i2, *_ in steps if tag != "equal" for i in range(i1, max(i2, i1 + 1))}
 
 
-def tasks(exercise):
+def tasks(exercise: Exercise) -> dict[str, Task]:
     """The functions that an exercise's mistakes make of it, by the mistake's name."""
     mistakes = (m for m in exercise.pitfalls if isinstance(m, Mistake) and not m.telltale)
     return {m.name: Task(exercise, m) for m in mistakes if m.text is not None}
@@ -114,23 +116,23 @@ class Drill:
              asked: the task that is open, or None
     """
 
-    def __init__(self, folder="."):
+    def __init__(self, folder: str | Path = ".") -> None:
         self.folder = Path(folder)
         self.kept = dict(cards={}, done={}, log=[], asked=None)
         if self.path.exists():
             self.kept |= json.loads(self.path.read_text(encoding="utf-8"))
 
     @property
-    def path(self):
+    def path(self) -> Path:
         return self.folder / FILE
 
-    def save(self):
+    def save(self) -> None:
         """As one step: whoever reads sees the old file or the new one."""
         beside = self.path.with_suffix(".new")
         beside.write_text(json.dumps(self.kept, indent=1), encoding="utf-8")
         os.replace(beside, self.path)
 
-    def done(self, tell=lambda lesson: None):
+    def done(self, tell: Callable[[str], object] = lambda lesson: None) -> list[str]:
         """Names of the exercises that pass in the saved notebooks; a notebook is judged when it has changed."""
         from pgcourse.classroom import progress
         from pgcourse.classroom.build import ROOT
@@ -151,10 +153,12 @@ class Drill:
             names += passed
         return names
 
-    def due(self, name):
+    def due(self, name: str) -> datetime:
         return Card.from_dict(self.kept["cards"][name]).due
 
-    def choose(self, names, now=None, rng=random):
+    def choose(
+        self, names: Sequence[str], now: datetime | None = None, rng: Any = random
+    ) -> Task | None:
         """The next Task: what is due, the longest overdue first; then what was never asked, in the order of the
         lessons; else what is due the soonest. None if there is nothing."""
         now = now or datetime.now(UTC)
@@ -165,7 +169,7 @@ class Drill:
         chosen = next(iter([*overdue, *new, *known]), None)
         return self.ask(chosen, rng) if chosen else None
 
-    def ask(self, name, rng=random):
+    def ask(self, name: str, rng: Any = random) -> Task:
         """One of an exercise's mistakes: missed the last time, or not seen, or seen the longest ago."""
         found = tasks(get(name))
         last = {x["mistake"]: x["how"] for x in self.kept["log"] if x["exercise"] == name}
@@ -177,12 +181,14 @@ class Drill:
         self.kept["asked"] = dict(exercise=name, mistake=mistake, tries=0, helped=False)
         return found[mistake]
 
-    def asked(self):
+    def asked(self) -> Task | None:
         """The Task that is open, or None."""
         asked = self.kept["asked"]
-        return asked and tasks(get(asked["exercise"])).get(asked["mistake"])
+        return asked and tasks(  # type: ignore[return-value]  # plain data from a file
+            get(asked["exercise"])
+        ).get(asked["mistake"])
 
-    def answered(self, passed):
+    def answered(self, passed: bool) -> datetime:
         """Note how it went; returns when the function comes back (a datetime)."""
         asked, self.kept["asked"] = self.kept["asked"], None
         alone = asked["tries"] <= 1 and not asked["helped"]
@@ -196,7 +202,7 @@ class Drill:
         self.save()
         return card.due
 
-    def tried(self, text):
+    def tried(self, text: str) -> tuple[bool, str]:
         """(passed, sentence) of an attempt at the open task."""
         self.kept["asked"]["tries"] += 1
         passed, _, sentence = self.asked().judged(text)
@@ -204,7 +210,7 @@ class Drill:
         return passed, sentence
 
 
-def again(due):
+def again(due: datetime) -> str:  # type: ignore[return]  # a minute is always reached
     """In how long a function comes back, in words."""
     minutes = max(1, round((due - datetime.now(UTC)).total_seconds() / 60))
     for unit, size in (("day", 1440), ("hour", 60), ("minute", 1)):
@@ -216,7 +222,7 @@ def again(due):
 # --- in a notebook ---
 
 
-def start(folder=".", lessons=()):
+def start(folder: str | Path = ".", lessons: Sequence[str] = ()) -> None:
     """Write a function with one mistake in it into the next cell.
 
     lessons : names like "05_ppo"; by default, what passes in the saved notebooks of the folder
@@ -243,11 +249,11 @@ NOTHING = (
 )
 
 
-def names_of(drill, lessons, tell):
+def names_of(drill: Drill, lessons: Sequence[str], tell: Callable[[str], object]) -> list[str]:
     return [n for lesson in lessons for n in lesson_exercises(lesson)] or drill.done(tell)
 
 
-def mended(fn, folder="."):
+def mended(fn: Callable, folder: str | Path = ".") -> None:
     """Judge what was made of the open task: its line was found, or not; it is mended, or not yet."""
     drill = Drill(folder)
     if drill.asked() is None or drill.asked().exercise.name != getattr(fn, "__name__", ""):
@@ -263,7 +269,7 @@ def mended(fn, folder="."):
     print(f"✓ {sentence}\n{task.answer()}\n{again(drill.answered(True))}" if passed else sentence)
 
 
-def give_up(folder="."):
+def give_up(folder: str | Path = ".") -> None:
     """Show the mistake of the open task; it will come back soon."""
     drill = Drill(folder)
     task = drill.asked()

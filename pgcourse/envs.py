@@ -8,8 +8,9 @@ passes 1 to 4 and fails 5 does not connect observation, action and reward.
 import copy
 import inspect
 import warnings
+from collections.abc import Callable
 from importlib import import_module
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -18,10 +19,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 
+Env = str | gym.Env | Callable[..., gym.Env]  # whatever `make_vector` takes
 LONGEST = 5_000  # steps of an episode, where a task has no time limit of its own
 
 
-def make_vector(env, n_envs, **kwargs):
+def make_vector(env: Env, n_envs: int, **kwargs: Any) -> VectorEnv:
     """`n_envs` copies of a Gymnasium environment that step as one, whatever it is made from.
 
     Ours of CartPole, Pendulum and Acrobot, else Gymnasium's SyncVectorEnv; all of them begin the
@@ -42,19 +44,19 @@ def make_vector(env, n_envs, **kwargs):
     return SyncVectorEnv([lambda: plain(make(), name_of(env))] * n_envs, autoreset_mode=again)
 
 
-def make_one(env, **kwargs):
+def make_one(env: Env, **kwargs: Any) -> gym.Env:
     """One environment as `make_vector` makes many, to look at and to draw."""
     return plain(maker(env, kwargs)(), name_of(env))
 
 
-def name_of(env):
+def name_of(env: Env) -> str:
     """What an environment is called in messages and folders."""
     if isinstance(env, gym.Env):
         return env.spec.id if env.spec else type(env.unwrapped).__name__
     return env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
 
 
-def vectorized(env, kwargs):
+def vectorized(env: Env, kwargs: dict) -> str | None:
     """The id of a version that steps many at once and knows all of the keywords, or None."""
     vector = FASTER.get(env, env) if isinstance(env, str) else None
     spec = gym.registry.get(vector)
@@ -65,7 +67,7 @@ def vectorized(env, kwargs):
     return vector if set(kwargs) <= set(known) else None
 
 
-def maker(env, kwargs):
+def maker(env: Env, kwargs: dict) -> Callable[[], gym.Env]:
     """A function that makes one environment. raises: ValueError if nothing can be made from `env`"""
     name = name_of(env)
 
@@ -101,7 +103,7 @@ def maker(env, kwargs):
     return make
 
 
-def plain(env, name):
+def plain(env: gym.Env, name: str) -> gym.Env:
     """The environment with observations that are arrays of numbers, and an end."""
     space = env.observation_space
     if not isinstance(space, spaces.Box) and space.is_np_flattenable:
@@ -118,11 +120,11 @@ def plain(env, name):
 class LastResort(TimeLimit):
     """Cuts an episode that has not ended after LONGEST steps, and says so."""
 
-    def __init__(self, env, name):
+    def __init__(self, env: gym.Env, name: str) -> None:
         super().__init__(env, LONGEST)
         self.name = name
 
-    def step(self, action):
+    def step(self, action: Any) -> tuple:
         obs, rew, terminated, truncated, info = super().step(action)
         if truncated and self._elapsed_steps >= LONGEST:
             warnings.warn(
@@ -132,7 +134,7 @@ class LastResort(TimeLimit):
         return obs, rew, terminated, truncated, info
 
 
-def try_out(name, make):
+def try_out(name: str, make: Callable[[], gym.Env]) -> None:
     """One reset and one step of an environment. raises: ValueError that says how it breaks Gymnasium's rules"""
     env = make()
     if not isinstance(env, gym.Env):
@@ -175,7 +177,7 @@ def try_out(name, make):
     env.close()
 
 
-def fits(name, where, space, obs):
+def fits(name: str, where: str, space: spaces.Space, obs: Any) -> None:
     """Raise ValueError unless an observation has the shape of its space (its bounds may be off)."""
     right = space.contains(obs)
     if not right and isinstance(space, spaces.Box):
@@ -184,7 +186,7 @@ def fits(name, where, space, obs):
         raise ValueError(f"{name}: {where} returned {obs!r}, which is no element of {space}.")
 
 
-def check_spaces(name, obs_space, act_space):
+def check_spaces(name: str, obs_space: spaces.Space, act_space: spaces.Space) -> None:
     """Raise ValueError unless observations become numbers, and actions are a kind that some algorithm learns."""
     if not obs_space.is_np_flattenable:
         raise ValueError(
@@ -211,18 +213,20 @@ class NumpyVector(VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
 
-    def __init__(self, spaces, num_envs, max_episode_steps):
+    def __init__(self, spaces: tuple, num_envs: int, max_episode_steps: int) -> None:
         self.num_envs, self.max_episode_steps = num_envs, max_episode_steps
         self.single_observation_space, self.single_action_space = spaces
         self.observation_space, self.action_space = (batch_space(s, num_envs) for s in spaces)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.state = self._start(self.num_envs)
         self.steps = np.zeros(self.num_envs, dtype=int)
         return self._look(self.state), {}
 
-    def step(self, action):
+    def step(self, action: np.ndarray) -> tuple:
         self.state, rew, terminated = self._move(self.state, np.asarray(action))
         self.steps += 1
         truncated, info = self.steps >= self.max_episode_steps, {}
@@ -239,7 +243,7 @@ class VectorCartPole(NumpyVector):
 
     FALLEN = 12 * np.pi / 180
 
-    def __init__(self, num_envs=1, max_episode_steps=500):
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = 500) -> None:
         high = np.array([4.8, np.inf, 2 * self.FALLEN, np.inf], dtype=np.float32)
         super().__init__((spaces.Box(-high, high), spaces.Discrete(2)), num_envs, max_episode_steps)
 
@@ -264,7 +268,7 @@ class VectorCartPole(NumpyVector):
 class VectorPendulum(NumpyVector):
     """Pendulum-v1; the state is (angle from upright, speed)."""
 
-    def __init__(self, num_envs=1, max_episode_steps=200, g=10.0):
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = 200, g: float = 10.0) -> None:
         self.g = g
         high = np.array([1.0, 1.0, 8.0], dtype=np.float32)
         super().__init__(
@@ -292,7 +296,7 @@ class VectorAcrobot(NumpyVector):
 
     TOP = np.array([4 * np.pi, 9 * np.pi])  # the fastest the joints turn
 
-    def __init__(self, num_envs=1, max_episode_steps=500):
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = 500) -> None:
         high = np.array([1.0, 1.0, 1.0, 1.0, *self.TOP], dtype=np.float32)
         super().__init__((spaces.Box(-high, high), spaces.Discrete(3)), num_envs, max_episode_steps)
 
@@ -344,20 +348,22 @@ class Probe(gym.Env):
     its distance from the right one.
     """
 
-    def __init__(self, number, continuous=False):
+    def __init__(self, number: int, continuous: bool = False) -> None:
         if number not in (1, 2, 3, 4, 5):
             raise ValueError(f"expected a probe number from 1 to 5; got {number}.")
         self.number, self.continuous = number, continuous
         self.observation_space = spaces.Box(-1.0, 1.0, (1,))
         self.action_space = spaces.Box(-1.0, 1.0, (1,)) if continuous else spaces.Discrete(2)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         coin = 2.0 * self.np_random.integers(2) - 1.0
         self.state = coin if self.number in (2, 5) else 0.0
         return self._obs(), {}
 
-    def step(self, action):
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         right = {4: 0.5, 5: 0.5 * self.state}.get(self.number)
         if right is not None:
             if self.continuous:

@@ -4,14 +4,16 @@ Time is axis 0 and environments are axis 1 ([T] or [T, B]) in lessons 1 to 6; la
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pgcourse.distributions import grad_log_softmax, softmax
 from pgcourse.tensors import same_shape
 
 
-def score_step(theta, action, ret, lr):
+def score_step(theta: Tensor, action: int | Tensor, ret: float | Tensor, lr: float) -> Tensor:
     """One step of REINFORCE by hand: make a well-paid action more probable.
 
         theta <- theta + lr * ret * grad log pi(action)
@@ -26,7 +28,7 @@ def score_step(theta, action, ret, lr):
     return theta + lr * ret * grad_log_softmax(theta, action)
 
 
-def score_function_gradient(theta, actions, returns):
+def score_function_gradient(theta: Tensor, actions: Tensor, returns: Tensor) -> Tensor:
     """Monte-Carlo estimate of a bandit's policy gradient from sampled actions.
 
         g = 1/N sum_n R_n grad log pi(a_n),   E[g] = grad J(theta)
@@ -44,7 +46,9 @@ def score_function_gradient(theta, actions, returns):
     return (returns.unsqueeze(1) * scores).mean(dim=0)
 
 
-def discounted_returns(rew, ended, gamma, last_val=0.0):
+def discounted_returns(
+    rew: Tensor, ended: Tensor, gamma: float, last_val: float | Tensor = 0.0
+) -> Tensor:
     """Reward-to-go of every step, cut at the ends of episodes.
 
         G_t = r_t + gamma * (1 - ended_t) * G_{t+1},   G_T = last_val
@@ -66,7 +70,9 @@ def discounted_returns(rew, ended, gamma, last_val=0.0):
     return ret
 
 
-def reinforce_surrogate_gradient(theta, episodes, gamma):
+def reinforce_surrogate_gradient(
+    theta: Tensor, episodes: Sequence[tuple[Tensor, Tensor, Tensor]], gamma: float
+) -> Tensor:
     """REINFORCE's estimate of the tabular policy gradient, averaged over whole episodes.
 
         g = 1/N sum_n sum_t gamma^t G_t grad log pi(a_t | s_t),   G_t = sum_{k >= t} gamma^(k-t) r_k
@@ -92,7 +98,7 @@ def reinforce_surrogate_gradient(theta, episodes, gamma):
     return grad / len(episodes)
 
 
-def gradient_variance(grads):
+def gradient_variance(grads: Tensor) -> Tensor:
     """Total variance of per-sample gradients: how far one sample lies from their mean.
 
         V = sum_p 1/(N-1) sum_n (g_np - mean_p)^2
@@ -108,7 +114,7 @@ def gradient_variance(grads):
     return grads.var(dim=0, correction=1).sum()
 
 
-def standard_error(grads):
+def standard_error(grads: Tensor) -> Tensor:
     """How far the mean of N independent samples of an unbiased estimate lies from the truth, typically.
 
         se = sqrt( V / N ),   V = total variance of one sample
@@ -120,7 +126,7 @@ def standard_error(grads):
     return torch.sqrt(gradient_variance(grads) / len(grads))
 
 
-def episodes_needed(variance, error):
+def episodes_needed(variance: float | Tensor, error: float) -> int:
     """The price of a given precision: how many samples the mean must be taken over.
 
         N = ceil( V / error^2 )
@@ -135,7 +141,7 @@ def episodes_needed(variance, error):
     return math.ceil(float(variance) / error**2)
 
 
-def with_baseline(ret, val):
+def with_baseline(ret: Tensor, val: Tensor) -> Tensor:
     """The advantage of what happened over what was expected.
 
         A_t = G_t - V(s_t),   V held constant
@@ -150,7 +156,7 @@ def with_baseline(ret, val):
     return ret - val.detach()
 
 
-def optimal_baseline(scores, ret):
+def optimal_baseline(scores: Tensor, ret: Tensor) -> Tensor:
     """The constant baseline with the smallest variance of the gradient estimate.
 
         b* = E[ |grad log pi|^2 R ] / E[ |grad log pi|^2 ]
@@ -166,7 +172,7 @@ def optimal_baseline(scores, ret):
     return (weight * ret).sum() / weight.sum()
 
 
-def variance_ratio(scores, ret, baseline):
+def variance_ratio(scores: Tensor, ret: Tensor, baseline: Tensor) -> Tensor:
     """What a baseline buys: the variance of the gradient estimate with it, over that without.
 
         ratio = Var[ grad log pi (R - b) ] / Var[ grad log pi R ],   Var = total variance of one sample
@@ -184,7 +190,7 @@ def variance_ratio(scores, ret, baseline):
     return with_it / gradient_variance(scores * ret.unsqueeze(1))
 
 
-def leave_one_out_baseline(ret):
+def leave_one_out_baseline(ret: Tensor) -> Tensor:
     """For each sample, the mean return of the OTHER samples of the same start.
 
         b_k = 1/(K-1) sum_{j != k} R_j
@@ -201,7 +207,7 @@ def leave_one_out_baseline(ret):
     return (ret.sum(dim=0) - ret) / (len(ret) - 1)
 
 
-def normalize_advantage(adv, mask=None):
+def normalize_advantage(adv: Tensor, mask: Tensor | None = None) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over the (unmasked) batch.
 
         A' = (A - mean(A)) / (std(A) + 1e-8)
@@ -221,7 +227,7 @@ def normalize_advantage(adv, mask=None):
     return scaled if mask is None else torch.where(mask, scaled, 0.0)
 
 
-def td_target(rew, next_val, terminated, gamma):
+def td_target(rew: Tensor, next_val: Tensor, terminated: Tensor, gamma: float) -> Tensor:
     """What a one-step look ahead says the value should be.
 
         y = r + gamma * (1 - terminated) * V(s')
@@ -238,7 +244,15 @@ def td_target(rew, next_val, terminated, gamma):
     return rew + gamma * torch.where(terminated, 0.0, next_val)
 
 
-def gae(rew, val, next_val, terminated, ended, gamma, lam):
+def gae(
+    rew: Tensor,
+    val: Tensor,
+    next_val: Tensor,
+    terminated: Tensor,
+    ended: Tensor,
+    gamma: float,
+    lam: float,
+) -> Tensor:
     """Generalized advantage estimation.
 
         delta_t = r_t + gamma * (1 - terminated_t) * V(s_{t+1}) - V(s_t)
@@ -265,7 +279,15 @@ def gae(rew, val, next_val, terminated, ended, gamma, lam):
     return adv
 
 
-def soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+def soft_q_target(
+    rew: Tensor,
+    next_q1: Tensor,
+    next_q2: Tensor,
+    next_logp: Tensor,
+    terminated: Tensor,
+    gamma: float,
+    alpha: float | Tensor,
+) -> Tensor:
     """SAC's target: the smaller of the two target critics, plus the entropy of the next action.
 
         y = r + gamma * (1 - terminated) * (min(Q1', Q2') - alpha * log pi(a' | s')),   a constant
@@ -287,7 +309,9 @@ def soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
     return (rew + gamma * torch.where(terminated, 0.0, soft_value)).detach()
 
 
-def kl_shaped_rewards(score, logp, logp_ref, mask, beta):
+def kl_shaped_rewards(
+    score: Tensor, logp: Tensor, logp_ref: Tensor, mask: Tensor, beta: float
+) -> Tensor:
     """The reward of each token: a price for leaving the reference, and the score at the end.
 
         r_t = -beta * (logp_t - logp_ref_t) + [t is the last response token] * score
@@ -311,7 +335,7 @@ def kl_shaped_rewards(score, logp, logp_ref, mask, beta):
     return rew
 
 
-def rlhf_advantages(rew, val, mask, gamma, lam):
+def rlhf_advantages(rew: Tensor, val: Tensor, mask: Tensor, gamma: float, lam: float) -> Tensor:
     """GAE over the tokens of a response: the recursion of lesson 4 on masked tokens.
 
         delta_t = r_t + gamma * V_{t+1} - V_t,   V_{t+1} = 0 after the last response token
@@ -333,7 +357,7 @@ def rlhf_advantages(rew, val, mask, gamma, lam):
     return torch.where(mask, adv, 0.0)
 
 
-def rloo_advantages(score):
+def rloo_advantages(score: Tensor) -> Tensor:
     """REINFORCE leave-one-out: each answer against the mean of the other answers to its prompt.
 
         A_k = R_k - 1/(K-1) sum_{j != k} R_j
@@ -346,7 +370,7 @@ def rloo_advantages(score):
     return (score - leave_one_out_baseline(score)).detach()
 
 
-def grpo_advantages(score):
+def grpo_advantages(score: Tensor) -> Tensor:
     """Group-relative advantages: centered and scaled among the answers to one prompt.
 
         A_k = (R_k - mean_j R_j) / (std_j R_j + 1e-8)

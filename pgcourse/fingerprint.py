@@ -2,9 +2,11 @@
 
 A recording (a clinic's curves, a trained model, the figures of a slow claim) keeps a fingerprint of the code it
 depends on: of every function, class and constant of this package that is reached from where it was made, without
-comments, docstrings and formatting, and of the data files that they name. Where the fingerprint of today is another
-one, the recording is stale, and a test says which command makes it anew.
+comments, docstrings, formatting and what functions say of their types, and of the data files that they name. Where
+the fingerprint of today is another one, the recording is stale, and a test says which command makes it anew.
 """
+
+from __future__ import annotations
 
 import ast
 import hashlib
@@ -12,13 +14,14 @@ import json
 from datetime import date
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 DATA = PACKAGE / "data"
 MADE = DATA / "made.json"  # {file: how, of what and when it was made}
 
 
-def fingerprint(*names, code=None):
+def fingerprint(*names: str, code: tuple[str, str] | None = None) -> str:
     """A hash of all code of this package that `names` and `code` depend on.
 
     names   : dotted, "pgcourse.clinic_ppo.record"; a module's name alone is all of the module
@@ -39,7 +42,7 @@ def fingerprint(*names, code=None):
     return hashlib.sha256("\n".join(sorted(seen)).encode()).hexdigest()[:16]
 
 
-def note(file, command, *names):
+def note(file: str, command: str, *names: str) -> None:
     """Write down that pgcourse/data/`file` was made just now by `command`, from the code of `names`."""
     made = read_notes()
     made[file] = {
@@ -51,7 +54,7 @@ def note(file, command, *names):
     MADE.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def stale():
+def stale() -> list[str]:
     """A sentence for each recorded file that is missing or older than the code that makes it."""
     return [
         f"pgcourse/data/{file} is older than its code: run {entry['command']}"
@@ -60,21 +63,21 @@ def stale():
     ]
 
 
-def read_notes():
+def read_notes() -> dict[str, dict]:
     return json.loads(MADE.read_text(encoding="utf-8")) if MADE.exists() else {}
 
 
 class Unit:
     """The top level of a module or a script: what binds each name, and which calls run in any case."""
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         self.statements = ast.parse(text).body
         self.bindings, self.imports, self.always = {}, {}, []
         for statement in self.statements:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self.imports |= imported(statement)
                 continue
-            drop_docstrings(statement)
+            drop_words(statement)
             bound = names_bound(statement)
             for name in bound:
                 self.bindings.setdefault(name, []).append(statement)
@@ -83,13 +86,13 @@ class Unit:
 
 
 @cache
-def unit_of(module):
+def unit_of(module: str) -> Unit | None:
     path = PACKAGE.parent / Path(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     return Unit(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def find(name, seen):
+def find(name: str, seen: dict[str, bool]) -> bool:
     """Follow a dotted name of this package; whether there is such a thing."""
     parts = name.split(".")
     if parts[0] != PACKAGE.name:
@@ -112,7 +115,7 @@ def find(name, seen):
     return False
 
 
-def follow(unit, statement, seen, module=""):
+def follow(unit: Unit, statement: ast.stmt, seen: dict[str, bool], module: str = "") -> None:
     """Add a statement, and whatever the names in it stand for."""
     key = f"{module}: {written(statement)}"
     if key in seen or isinstance(statement, ast.Import | ast.ImportFrom):
@@ -138,7 +141,7 @@ def follow(unit, statement, seen, module=""):
                 follow(unit, other, seen, module)
 
 
-def written(node):
+def written(node: Any) -> str:
     """A syntax tree as text, the same in every version of Python (ast.dump is not)."""
     if isinstance(node, ast.AST):
         fields = ((k, v) for k, v in ast.iter_fields(node) if v is not None and v != [])
@@ -146,7 +149,7 @@ def written(node):
     return f"[{', '.join(map(written, node))}]" if isinstance(node, list) else repr(node)
 
 
-def dotted(node):
+def dotted(node: ast.AST) -> list[str] | None:
     """["ppo", "train"] for `ppo.train`; None for what is no chain of names."""
     if isinstance(node, ast.Name):
         return [node.id]
@@ -155,7 +158,7 @@ def dotted(node):
     return None
 
 
-def imported(statement):
+def imported(statement: ast.AST) -> dict[str, str]:
     if isinstance(statement, ast.Import):
         # `import a.b` binds a
         return {
@@ -165,20 +168,25 @@ def imported(statement):
     return {a.asname or a.name: f"{statement.module}.{a.name}" for a in statement.names}
 
 
-def names_bound(statement):
+def names_bound(statement: ast.stmt) -> set[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     stored = (n for n in ast.walk(statement) if isinstance(n, ast.Name))
     return {n.id for n in stored if isinstance(n.ctx, ast.Store)}
 
 
-def drop_docstrings(statement):
+def drop_words(statement: ast.stmt) -> None:
+    """Take out what does nothing when the code runs: docstrings, and what functions say of their types."""
     for node in ast.walk(statement):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
 
 
-def add_data(text, seen):
+def add_data(text: str, seen: dict[str, bool]) -> None:
     """A data file that the code names, with or without its ending, belongs to it."""
     if not text.isidentifier() and not text.replace(".", "_").isidentifier():
         return

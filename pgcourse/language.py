@@ -10,9 +10,11 @@ Left out on purpose: sub-word tokens, several turns. One word is one token.
 
 import random
 import re
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
+from torch import Tensor
 
 PAD, USER, BOT, END = "<pad>", "<user>", "<bot>", "<end>"
 
@@ -131,7 +133,7 @@ def _clause(rng, topic, unused, valence, mood):
     return f"the {aspect} was {modifier}{adjective}"
 
 
-def write_answer(rng, topic, valence):
+def write_answer(rng: random.Random, topic: str, valence: dict[str, float]) -> str:
     """An answer about `topic`: one or two clauses, at times an opening before them.
 
     valence : dict word -> number; only its sign is used, so that "and" joins like with like
@@ -150,14 +152,16 @@ def write_answer(rng, topic, valence):
     return f"{text} . {END}"
 
 
-def write_conversations(count, valence, seed=0):
+def write_conversations(
+    count: int, valence: dict[str, float], seed: int = 0
+) -> list[tuple[str, str]]:
     """`count` pairs (prompt, answer) of text, from the grammar."""
     rng = random.Random(seed)
     chosen = [rng.choice(PROMPTS) for _ in range(count)]
     return [(prompt_text(q), write_answer(rng, topic, valence)) for topic, q in chosen]
 
 
-def prompt_text(question):
+def prompt_text(question: str) -> str:
     return f"{USER} {question} {BOT}"
 
 
@@ -177,7 +181,7 @@ def _pattern(topic):
 PATTERNS = {topic: _pattern(topic) for topic in TOPICS}
 
 
-def is_readable(prompt, answer):
+def is_readable(prompt: str, answer: str) -> bool:
     """Does the grammar accept this answer: well formed, on the prompt's topic, finished, nothing twice?"""
     topic = next(word for word in prompt.split() if word in TOPICS)
     if not PATTERNS[topic].fullmatch(answer):
@@ -186,7 +190,7 @@ def is_readable(prompt, answer):
     return len(set(aspects)) == len(aspects)
 
 
-def turned(rng, answer):
+def turned(rng: random.Random, answer: str) -> str | None:
     """The same answer with a "not" put before one of its adjectives, or taken away; None if it has none."""
     words = answer.split()
     places = [i for i in range(1, len(words)) if words[i - 1] == "was" and words[i] != "a"]
@@ -200,7 +204,7 @@ def turned(rng, answer):
     return " ".join(words)
 
 
-def encode(texts, context=None):
+def encode(texts: str | Sequence[str], context: int | None = None) -> Tensor:
     """Texts as one left-padded table of token numbers, [B, T]: the last words stand in one column.
 
     raises : ValueError for an empty text, an unknown word, or one longer than `context` tokens
@@ -224,7 +228,7 @@ def encode(texts, context=None):
     return torch.tensor([[PAD_ID] * (width - len(row)) + row for row in rows])
 
 
-def decode(tokens, mask=None):
+def decode(tokens: Tensor, mask: Tensor | None = None) -> list[str]:
     """Token numbers [B, T] as texts, without padding (with a mask: only where it is True)."""
     keep = tokens != PAD_ID if mask is None else mask & (tokens != PAD_ID)
     return [
@@ -233,7 +237,7 @@ def decode(tokens, mask=None):
     ]
 
 
-def sample_prompts(count, generator=None):
+def sample_prompts(count: int, generator: torch.Generator | None = None) -> Tensor:
     """`count` prompts drawn with replacement, encoded, [count, P], left-padded."""
     chosen = torch.randint(len(PROMPTS), (count,), generator=generator).tolist()
     return encode([prompt_text(PROMPTS[i][1]) for i in chosen])

@@ -6,11 +6,12 @@ flows into them, whatever is passed.
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pgcourse.tensors import same_shape
 
 
-def reinforce_loss(logp, ret):
+def reinforce_loss(logp: Tensor, ret: Tensor) -> Tensor:
     """REINFORCE as a loss: its gradient is minus the mean of return times score.
 
         L = -mean_t( logp_t * G_t ),   G held constant
@@ -27,7 +28,7 @@ def reinforce_loss(logp, ret):
     return -(logp * ret.detach()).mean()
 
 
-def value_regression_loss(val, ret):
+def value_regression_loss(val: Tensor, ret: Tensor) -> Tensor:
     """Fit a baseline to the returns that were observed.
 
         L = mean_t( (V(s_t) - G_t)^2 ),   G held constant
@@ -42,7 +43,7 @@ def value_regression_loss(val, ret):
     return ((val - ret.detach()) ** 2).mean()
 
 
-def policy_gradient_loss(logp, adv, mask=None):
+def policy_gradient_loss(logp: Tensor, adv: Tensor, mask: Tensor | None = None) -> Tensor:
     """The policy gradient with any advantage, as a loss, over the unmasked steps.
 
         L = -mean( logp * A ),   A held constant
@@ -60,7 +61,7 @@ def policy_gradient_loss(logp, adv, mask=None):
     return -(logp * adv.detach()).mean()
 
 
-def critic_loss(val, target):
+def critic_loss(val: Tensor, target: Tensor) -> Tensor:
     """Temporal-difference learning as a loss (semi-gradient).
 
         L = mean_t( (V(s_t) - y_t)^2 ),   y held constant, although it was made from V
@@ -76,7 +77,7 @@ def critic_loss(val, target):
     return ((val - target.detach()) ** 2).mean()
 
 
-def actor_loss(logp, adv):
+def actor_loss(logp: Tensor, adv: Tensor) -> Tensor:
     """The actor's loss: raise the log-probability of what turned out better than expected.
 
         L = -mean_t( log pi(a_t | s_t) * A_t ),   A held constant: the critic is not trained here
@@ -91,7 +92,7 @@ def actor_loss(logp, adv):
     return -(logp * adv.detach()).mean()
 
 
-def probability_ratio(logp, logp_old):
+def probability_ratio(logp: Tensor, logp_old: Tensor) -> Tensor:
     """How much more probable the new policy makes an action than the one that took it.
 
         rho = pi(a | s) / pi_old(a | s) = exp(logp - logp_old)
@@ -107,7 +108,9 @@ def probability_ratio(logp, logp_old):
     return torch.exp(logp - logp_old.detach())
 
 
-def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
+def ppo_clip_loss(
+    logp: Tensor, logp_old: Tensor, adv: Tensor, clip: float, mask: Tensor | None = None
+) -> Tensor:
     """PPO's clipped surrogate, negated so that descent improves the policy.
 
         L = -mean min(rho A, clamp(rho, 1 - clip, 1 + clip) A),   rho = exp(logp - logp_old)
@@ -129,7 +132,9 @@ def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
     return -torch.minimum(rho * adv, clipped * adv).mean()
 
 
-def clipped_value_loss(val, val_old, ret, clip, mask=None):
+def clipped_value_loss(
+    val: Tensor, val_old: Tensor, ret: Tensor, clip: float, mask: Tensor | None = None
+) -> Tensor:
     """A squared error that does not reward a value for moving further than `clip` at once.
 
         v_clip = val_old + clamp(val - val_old, -clip, clip)
@@ -155,7 +160,7 @@ def clipped_value_loss(val, val_old, ret, clip, mask=None):
     return torch.maximum(error, (val_clipped - ret) ** 2).mean()
 
 
-def approx_kl(logp, logp_old, mask=None):
+def approx_kl(logp: Tensor, logp_old: Tensor, mask: Tensor | None = None) -> Tensor:
     """The k3 estimate of KL(pi_old || pi) from actions that pi_old took; never negative.
 
         KL ~ mean( rho - 1 - log rho ),   log rho = logp - logp_old
@@ -172,7 +177,7 @@ def approx_kl(logp, logp_old, mask=None):
     return (torch.expm1(log_rho) - log_rho).mean()
 
 
-def sac_critic_loss(q1, q2, target):
+def sac_critic_loss(q1: Tensor, q2: Tensor, target: Tensor) -> Tensor:
     """Both critics of SAC regress to one target.
 
         L = mean( (Q1 - y)^2 ) + mean( (Q2 - y)^2 ),   y held constant
@@ -189,7 +194,7 @@ def sac_critic_loss(q1, q2, target):
     return ((q1 - target) ** 2).mean() + ((q2 - target) ** 2).mean()
 
 
-def sac_actor_loss(logp, q1, q2, alpha):
+def sac_actor_loss(logp: Tensor, q1: Tensor, q2: Tensor, alpha: float | Tensor) -> Tensor:
     """SAC's actor: high value and high entropy, through the reparameterized action.
 
         L = mean( alpha * log pi(a | s) - min(Q1, Q2) ),   a = tanh(mean + std * noise)
@@ -206,7 +211,7 @@ def sac_actor_loss(logp, q1, q2, alpha):
     return (alpha * logp - torch.minimum(q1, q2)).mean()
 
 
-def temperature_loss(log_alpha, logp, target_entropy):
+def temperature_loss(log_alpha: Tensor, logp: Tensor, target_entropy: float) -> Tensor:
     """Raise the temperature when the policy is less random than asked, lower it when more.
 
         L = -mean( alpha * (log pi + target_entropy) ),   alpha = exp(log_alpha), log pi held constant
@@ -221,7 +226,7 @@ def temperature_loss(log_alpha, logp, target_entropy):
     return -(log_alpha.exp() * (logp.detach() + target_entropy)).mean()
 
 
-def bradley_terry_loss(r_chosen, r_rejected):
+def bradley_terry_loss(r_chosen: Tensor, r_rejected: Tensor) -> Tensor:
     """Negative log-likelihood of the votes under the Bradley–Terry model.
 
         L = -mean log sigmoid(r_chosen - r_rejected)
@@ -235,7 +240,13 @@ def bradley_terry_loss(r_chosen, r_rejected):
     return -F.logsigmoid(r_chosen - r_rejected).mean()
 
 
-def dpo_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+def dpo_loss(
+    logp_chosen: Tensor,
+    logp_rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+) -> Tensor:
     """Direct preference optimization: the votes train the policy itself.
 
         L = -mean log sigmoid( beta * [ (logp_c - ref_c) - (logp_r - ref_r) ] )

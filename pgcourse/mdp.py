@@ -3,9 +3,11 @@
 Everything is float64 and exact up to rounding: the estimators of the course are held against it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pgcourse.distributions import softmax
 
@@ -37,7 +39,7 @@ class MDP:
             raise ValueError("expected rows of P that are >= 0 and sum to at most 1.")
 
 
-def action_values(mdp, pi):
+def action_values(mdp: MDP, pi: Tensor) -> Tensor:
     """The exact value of every action, by one linear solve.
 
         V = r_pi + gamma P_pi V,   Q(s, a) = R(s, a) + gamma sum_s' P(s' | s, a) V(s')
@@ -53,23 +55,23 @@ def action_values(mdp, pi):
     return mdp.R + mdp.gamma * mdp.P @ V
 
 
-def state_values(mdp, pi):
+def state_values(mdp: MDP, pi: Tensor) -> Tensor:
     """V(s) = sum_a pi(a|s) Q(s, a), [S]."""
     return (pi * action_values(mdp, pi)).sum(dim=1)
 
 
-def occupancy(mdp, pi):
+def occupancy(mdp: MDP, pi: Tensor) -> Tensor:
     """Discounted visits d(s) = sum_t gamma^t Pr(s_t = s), [S]; not normalized."""
     P_pi = torch.einsum("sa,sap->sp", pi, mdp.P)
     return torch.linalg.solve(torch.eye(len(P_pi), dtype=pi.dtype) - mdp.gamma * P_pi.T, mdp.start)
 
 
-def expected_return(mdp, theta):
+def expected_return(mdp: MDP, theta: Tensor) -> Tensor:
     """J(theta) = E[G_0] = start . V of the softmax policy with preferences theta [S, A]; differentiable."""
     return mdp.start @ state_values(mdp, softmax(theta))
 
 
-def exact_policy_gradient(mdp, theta):
+def exact_policy_gradient(mdp: MDP, theta: Tensor) -> Tensor:
     """The gradient of J(theta) = E[G_0], by the policy-gradient theorem.
 
         dJ/dtheta[s, b] = d(s) sum_a pi(a|s) Q(s, a) (1[a = b] - pi(b|s)),
@@ -87,7 +89,9 @@ def exact_policy_gradient(mdp, theta):
     return d.unsqueeze(1) * pi * (Q - V)
 
 
-def sample_episodes(mdp, pi, n, generator, max_steps=1000):
+def sample_episodes(
+    mdp: MDP, pi: Tensor, n: int, generator: torch.Generator | None, max_steps: int = 1000
+) -> list[tuple[Tensor, Tensor, Tensor]]:
     """n episodes under pi [S, A], as a list of (states, actions, rewards), three [T] tensors each."""
     episodes = []
     for _ in range(n):
@@ -103,14 +107,16 @@ def sample_episodes(mdp, pi, n, generator, max_steps=1000):
     return episodes
 
 
-def draw(p, generator):
+def draw(p: Tensor, generator: torch.Generator | None) -> int | None:
     """An index drawn with probabilities p, or None with what p lacks to 1."""
     u = torch.rand((), generator=generator, dtype=torch.float64)
     i = int(torch.searchsorted(p.cumsum(0), u, right=True))
     return i if i < len(p) and u < p.sum() else None
 
 
-def enumerate_episodes(mdp, pi, horizon):
+def enumerate_episodes(
+    mdp: MDP, pi: Tensor, horizon: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Every possible episode of up to `horizon` steps, as (probability, states, actions, rewards).
 
     Exact by brute force, for MDPs that end within `horizon`; raises ValueError if one does not.
@@ -143,7 +149,7 @@ def enumerate_episodes(mdp, pi, horizon):
             yield from walk(mdp.start[s], s, [])
 
 
-def random_mdp(S=5, A=3, gamma=0.9, seed=0):
+def random_mdp(S: int = 5, A: int = 3, gamma: float = 0.9, seed: int = 0) -> MDP:
     """A random ergodic MDP that never ends: every state follows every other; rewards in [-1, 1]."""
     g = torch.Generator().manual_seed(seed)
     P = torch.rand(S, A, S, generator=g, dtype=torch.float64) ** 3
@@ -152,7 +158,7 @@ def random_mdp(S=5, A=3, gamma=0.9, seed=0):
     return MDP(P / P.sum(-1, keepdim=True), R, start / start.sum(), gamma)
 
 
-def corridor(length=4, gamma=1.0, slip=0.0):
+def corridor(length: int = 4, gamma: float = 1.0, slip: float = 0.0) -> MDP:
     """A walk of exactly `length` steps: action 1 earns 1, action 0 earns 0; after `length` steps it ends.
 
     State t is the step; `slip` is the probability that the episode ends early after any step.
@@ -167,7 +173,7 @@ def corridor(length=4, gamma=1.0, slip=0.0):
     return MDP(P, R, start, gamma)
 
 
-def switched_corridor():
+def switched_corridor() -> MDP:
     """Three squares in a row and a goal to their right; each step costs 1. In the middle the actions are swapped.
 
     Action 1 goes right and action 0 left, on the middle square the other way round; left of the first
@@ -182,7 +188,7 @@ def switched_corridor():
     return MDP(P, -torch.ones(3, 2, dtype=torch.float64), start, gamma=1.0)
 
 
-def episodic_mdp(S=4, A=2, gamma=0.9, seed=0):
+def episodic_mdp(S: int = 4, A: int = 2, gamma: float = 0.9, seed: int = 0) -> MDP:
     """A random MDP whose states are visited in rising order, so that every episode ends within S steps."""
     mdp = random_mdp(S, A, gamma, seed)
     later = torch.triu(torch.ones(S, S, dtype=torch.float64), diagonal=1).unsqueeze(1)

@@ -8,17 +8,34 @@ An actor is a policy. Whatever its head, it answers four questions, and so serve
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
-from torch import nn
+from gymnasium.vector import VectorEnv
+from torch import Tensor, nn
 
 from pgcourse.distributions import gaussian_logp, squashed_gaussian_logp
 
 
-def mlp(sizes, activation=nn.Tanh, last_gain=1.0):
+class Policy(Protocol):
+    """What collects and is evaluated: an actor, an ActorCritic, or a class of one's own."""
+
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor: ...
+
+    def act(
+        self, obs: Tensor, deterministic: bool = False, noise: Tensor | None = None
+    ) -> Tensor: ...
+
+    def to_env(self, act: Tensor) -> np.ndarray: ...
+
+
+def mlp(
+    sizes: Sequence[int], activation: type[nn.Module] = nn.Tanh, last_gain: float = 1.0
+) -> nn.Sequential:
     """A multilayer perceptron, orthogonally initialized; `last_gain` scales the last layer.
 
     sizes : [inputs, hidden..., outputs]
@@ -36,31 +53,31 @@ def mlp(sizes, activation=nn.Tanh, last_gain=1.0):
 class CategoricalActor(nn.Module):
     """A softmax policy over `n_actions`; calling it gives the logits [..., A]."""
 
-    def __init__(self, n_obs, n_actions, hidden, start=0):
+    def __init__(self, n_obs: int, n_actions: int, hidden: Sequence[int], start: int = 0) -> None:
         super().__init__()
         self.net = mlp([n_obs, *hidden, n_actions], last_gain=0.01)
         self.n_actions, self.start = n_actions, start
 
-    def forward(self, obs):
+    def forward(self, obs: Tensor) -> Tensor:
         return self.net(obs)
 
-    def noise(self, shape, generator=None):
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         """Gumbel noise: argmax(logits + noise) is a draw from the softmax."""
         return -torch.empty(*shape, self.n_actions).exponential_(generator=generator).log()
 
-    def act(self, obs, deterministic=False, noise=None):
+    def act(self, obs: Tensor, deterministic: bool = False, noise: Tensor | None = None) -> Tensor:
         logits = self(obs)
         if deterministic:
             return logits.argmax(-1)
         noise = self.noise(logits.shape[:-1]) if noise is None else noise
         return (logits + noise).argmax(-1)
 
-    def evaluate(self, obs, act):
+    def evaluate(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
         logp = F.log_softmax(self(obs), dim=-1)
         ent = -(logp.exp() * logp).sum(-1)
         return logp.gather(-1, act.unsqueeze(-1)).squeeze(-1), ent
 
-    def to_env(self, act):
+    def to_env(self, act: Tensor) -> np.ndarray:
         return act.numpy() + self.start
 
 
@@ -73,32 +90,39 @@ class MultiCategoricalActor(nn.Module):
     shape : of an action in the environment; start: the number of each choice's first option
     """
 
-    def __init__(self, n_obs, sizes, hidden, shape, start=0):
+    def __init__(
+        self,
+        n_obs: int,
+        sizes: Sequence[int],
+        hidden: Sequence[int],
+        shape: Sequence[int],
+        start: int | np.ndarray = 0,
+    ) -> None:
         super().__init__()
         self.net = mlp([n_obs, *hidden, sum(sizes)], last_gain=0.01)
         self.sizes, self.shape, self.start = list(sizes), shape, start
 
-    def forward(self, obs):
+    def forward(self, obs: Tensor) -> Tensor:
         return self.net(obs)
 
-    def noise(self, shape, generator=None):
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         return -torch.empty(*shape, sum(self.sizes)).exponential_(generator=generator).log()
 
-    def act(self, obs, deterministic=False, noise=None):
+    def act(self, obs: Tensor, deterministic: bool = False, noise: Tensor | None = None) -> Tensor:
         logits = self(obs)
         if not deterministic:
             logits = logits + (self.noise(logits.shape[:-1]) if noise is None else noise)
         return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, dim=-1)], dim=-1)
 
-    def evaluate(self, obs, act):
+    def evaluate(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
         logp = ent = 0.0
         for part, chosen in zip(self(obs).split(self.sizes, dim=-1), act.unbind(-1), strict=True):
             each = F.log_softmax(part, dim=-1)
             logp = logp + each.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
             ent = ent - (each.exp() * each).sum(-1)
-        return logp, ent
+        return logp, ent  # type: ignore[return-value]  # the zeros have become tensors
 
-    def to_env(self, act):
+    def to_env(self, act: Tensor) -> np.ndarray:
         return act.numpy().reshape(-1, *self.shape) + self.start
 
 
@@ -109,63 +133,67 @@ class GaussianActor(nn.Module):
     (where it has bounds). A draw may lie outside; `to_env` clips it.
     """
 
-    def __init__(self, n_obs, space, hidden, log_std=0.0):
+    def __init__(
+        self, n_obs: int, space: spaces.Box, hidden: Sequence[int], log_std: float = 0.0
+    ) -> None:
         super().__init__()
         self.net = mlp([n_obs, *hidden, math.prod(space.shape)], last_gain=0.01)
         self.log_std = nn.Parameter(torch.full((math.prod(space.shape),), log_std))
         self.bounds = Bounds(space)
 
-    def forward(self, obs):
+    def forward(self, obs: Tensor) -> Tensor:
         return self.net(obs)
 
-    def noise(self, shape, generator=None):
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         return torch.randn(*shape, len(self.log_std), generator=generator)
 
-    def act(self, obs, deterministic=False, noise=None):
+    def act(self, obs: Tensor, deterministic: bool = False, noise: Tensor | None = None) -> Tensor:
         mean = self(obs)
         if deterministic:
             return mean
         noise = self.noise(mean.shape[:-1]) if noise is None else noise
         return mean + self.log_std.exp() * noise
 
-    def evaluate(self, obs, act):
+    def evaluate(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
         logp = gaussian_logp(self(obs), self.log_std, act)
         ent = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
         return logp, ent.expand(logp.shape)
 
-    def to_env(self, act):
+    def to_env(self, act: Tensor) -> np.ndarray:
         return self.bounds.to_env(act)
 
 
 class SquashedActor(nn.Module):
     """SAC's policy, a = tanh(mean(s) + std(s) * noise); calling it gives mean, log_std [..., D]."""
 
-    def __init__(self, n_obs, space, hidden):
+    def __init__(self, n_obs: int, space: spaces.Box, hidden: Sequence[int]) -> None:
         super().__init__()
         self.net = mlp([n_obs, *hidden, 2 * math.prod(space.shape)], nn.ReLU, last_gain=0.01)
         self.bounds = Bounds(space)
 
-    def forward(self, obs):
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = self.net(obs).chunk(2, dim=-1)
         return mean, log_std.clamp(-5, 2)
 
-    def noise(self, shape, generator=None):
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         return torch.randn(*shape, len(self.bounds.low.reshape(-1)), generator=generator)
 
-    def act(self, obs, deterministic=False, noise=None):
+    def act(self, obs: Tensor, deterministic: bool = False, noise: Tensor | None = None) -> Tensor:
         mean, log_std = self(obs)
         if deterministic:
             return mean.tanh()
         noise = self.noise(mean.shape[:-1]) if noise is None else noise
         return (mean + log_std.exp() * noise).tanh()
 
-    def sample(self, obs, noise, logp=squashed_gaussian_logp):
+    def sample(
+        self, obs: Tensor, noise: Tensor, logp: Callable = squashed_gaussian_logp
+    ) -> tuple[Tensor, Tensor]:
         """A reparameterized action and its log-density; both carry gradient to the policy."""
         mean, log_std = self(obs)
         pre_tanh = mean + log_std.exp() * noise
         return pre_tanh.tanh(), logp(mean, log_std, pre_tanh)
 
-    def to_env(self, act):
+    def to_env(self, act: Tensor) -> np.ndarray:
         return self.bounds.to_env(act)
 
 
@@ -179,14 +207,14 @@ class Bounds:
     numbers there are: its actions are in the environment's own units.
     """
 
-    def __init__(self, space):
+    def __init__(self, space: spaces.Box) -> None:
         self.bounded = (np.abs(space.low) < UNBOUNDED) & (np.abs(space.high) < UNBOUNDED)
         low, high = np.where(self.bounded, space.low, -1.0), np.where(self.bounded, space.high, 1.0)
         self.low, self.high = space.low, space.high
         self.center = ((low + high) / 2).astype(space.dtype)
         self.half = ((high - low) / 2).astype(space.dtype)
 
-    def to_env(self, act):
+    def to_env(self, act: Tensor) -> np.ndarray:
         """act : tensor [B, D]  ->  numpy array [B, *shape of the Box]"""
         act = act.numpy().reshape(-1, *self.low.shape)
         return np.clip(self.center + self.half * act, self.low, self.high)
@@ -195,26 +223,26 @@ class Bounds:
 class Critic(nn.Module):
     """V(s), [...]."""
 
-    def __init__(self, n_obs, hidden):
+    def __init__(self, n_obs: int, hidden: Sequence[int]) -> None:
         super().__init__()
         self.net = mlp([n_obs, *hidden, 1])
 
-    def forward(self, obs):
+    def forward(self, obs: Tensor) -> Tensor:
         return self.net(obs).squeeze(-1)
 
 
 class ActorCritic(nn.Module):
     """An actor and a critic under one roof, in two networks: no weight is shared."""
 
-    def __init__(self, actor, critic):
+    def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
         super().__init__()
         self.actor, self.critic = actor, critic
         self.noise, self.act, self.to_env = actor.noise, actor.act, actor.to_env
 
-    def value(self, obs):
+    def value(self, obs: Tensor) -> Tensor:
         return self.critic(obs)
 
-    def evaluate(self, obs, act):
+    def evaluate(self, obs: Tensor, act: Tensor) -> tuple[Tensor, ...]:
         """logp, entropy and value of every step, all [...]: what `ppo_update` asks of a policy."""
         shape = obs.shape[:-1]  # one long batch of steps costs less than one of [T, B]
         obs, act = obs.flatten(0, -2), act.flatten(0, len(shape) - 1)
@@ -224,7 +252,7 @@ class ActorCritic(nn.Module):
 class TwinQ(nn.Module):
     """Two critics Q(s, a) of one shape, evaluated as a batch of two; returns (q1, q2), each [B]."""
 
-    def __init__(self, n_obs, n_act, hidden):
+    def __init__(self, n_obs: int, n_act: int, hidden: Sequence[int]) -> None:
         super().__init__()
         twins = [mlp([n_obs + n_act, *hidden, 1], nn.ReLU) for _ in range(2)]
         layers = [[layer for layer in net if isinstance(layer, nn.Linear)] for net in twins]
@@ -237,7 +265,7 @@ class TwinQ(nn.Module):
             zip(self.weights, self.biases, strict=True)
         )  # a plain list: quick to walk
 
-    def forward(self, obs, act):
+    def forward(self, obs: Tensor, act: Tensor) -> tuple[Tensor, ...]:
         x = torch.cat([obs, act], dim=-1).expand(2, -1, -1)
         *hidden, (last_weight, last_bias) = self.layers
         for weight, bias in hidden:
@@ -246,7 +274,7 @@ class TwinQ(nn.Module):
         return ((x * last_weight.mT).sum(-1) + last_bias.squeeze(-1)).unbind(0)
 
 
-def make_actor(env, hidden, log_std=0.0):
+def make_actor(env: VectorEnv, hidden: Sequence[int], log_std: float = 0.0) -> nn.Module:
     """The actor that fits a vectorized environment's spaces."""
     n_obs, space = math.prod(env.single_observation_space.shape), env.single_action_space
     if isinstance(space, spaces.Discrete):
@@ -259,12 +287,12 @@ def make_actor(env, hidden, log_std=0.0):
     return GaussianActor(n_obs, space, hidden, log_std)
 
 
-def make_critic(env, hidden):
+def make_critic(env: VectorEnv, hidden: Sequence[int]) -> Critic:
     return Critic(math.prod(env.single_observation_space.shape), hidden)
 
 
 @torch.no_grad()
-def polyak_update(target, online, tau):
+def polyak_update(target: nn.Module, online: nn.Module, tau: float) -> None:
     """Let the slow copy of a network follow the fast one.
 
         target <- (1 - tau) * target + tau * online,   parameters and buffers, in place

@@ -8,12 +8,14 @@ import json
 import os
 import symtable
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = "Run the cells from top to bottom: the menu Run, “Run All Above Selected Cell”."
 
 
-def begin(lesson, folder="."):
+def begin(lesson: str, folder: str | Path = ".") -> None:
     """The last line of a lesson's first cell: a line that says which exercises pass already.
 
     Judges what stands in the saved notebook, here and now; saved outputs are not believed.
@@ -43,7 +45,7 @@ def begin(lesson, folder="."):
 SHOWN = {}  # {lesson: (Line, the handle by which it can be changed)}
 
 
-def renew(verdict):
+def renew(verdict: Any) -> None:
     """Show in the lesson's line what a check has just found.
 
     verdict : checks.verdict.Verdict
@@ -56,7 +58,7 @@ def renew(verdict):
             handle.update(line)
 
 
-def end(lesson, folder="."):
+def end(lesson: str, folder: str | Path = ".") -> None:
     """A lesson's last cell: how far all lessons are, as saved, and the next step. *A few seconds.*
 
     lesson : "05_ppo"; the notebooks are looked for in `folder`
@@ -85,21 +87,27 @@ def end(lesson, folder="."):
 class Way:
     """How far all lessons are, and where to go: the exercise that is next, the lesson that is next."""
 
-    def __init__(self, lesson, found, lessons, folder="."):
+    def __init__(
+        self,
+        lesson: str,
+        found: dict[str, dict[str, bool | None]],
+        lessons: list[str],
+        folder: str | Path = ".",
+    ) -> None:
         self.lesson, self.found, self.folder = lesson, found, folder
         after = lessons[lessons.index(lesson) + 1 :] if lesson in lessons else []
         self.next = after[0] if after else None
 
     @staticmethod
-    def count(states):
+    def count(states: dict[str, bool | None]) -> tuple[int, int]:
         return sum(state is True for state in states.values()), len(states)
 
-    def left(self):
+    def left(self) -> str | None:
         """The first exercise of this lesson that does not pass yet, or None."""
         states = self.found.get(self.lesson, {})
         return next((name for name, state in states.items() if state is not True), None)
 
-    def steps(self):
+    def steps(self) -> Iterator[tuple[str, str | None]]:
         """What to do now: (sentence, link or None)."""
         left = self.left()
         if left:
@@ -140,7 +148,7 @@ class Way:
         return f"<div role='status'>{''.join(rows)}</div>"
 
 
-def describe_in_lab(shell):
+def describe_in_lab(shell: Any) -> None:
     """Have a figure shown as HTML with its words as alternative text: JupyterLab leaves those of a PNG out."""
 
     def picture(figure):
@@ -157,17 +165,17 @@ def describe_in_lab(shell):
     formatter.for_type_by_name("matplotlib.figure", "Figure", picture)
 
 
-def somebody_elses(path):
+def somebody_elses(path: Path) -> bool:
     """Whether a file belongs to another user; what is in it is not run unasked."""
     return hasattr(os, "getuid") and path.stat().st_uid != os.getuid()
 
 
-def load_ipython_extension(shell):
+def load_ipython_extension(shell: Any) -> None:
     """Have a name that is missing, since its cell did not run, say which cell that is."""
     shell.set_custom_exc((NameError,), explain)
 
 
-def running_shell():
+def running_shell() -> Any:
     try:
         from IPython import get_ipython
     except ImportError:
@@ -178,7 +186,7 @@ def running_shell():
 # -------------------------------------------------------------------------- how far you are
 
 
-def passing(path, lesson):
+def passing(path: Path, lesson: str) -> dict[str, bool | None]:
     """{exercise: whether it passes; None where nothing is written} of a saved notebook."""
     from pgcourse.checks import lesson_exercises
     from pgcourse.checks.own import answers
@@ -197,11 +205,11 @@ class Line:
     colors = {True: "#009E73", False: "#D55E00", None: "#888"}
     read_on = "pgcourse progress"
 
-    def __init__(self, lesson, found):
+    def __init__(self, lesson: str, found: dict[str, bool | None]) -> None:
         self.lesson, self.found = lesson, found
 
     @property
-    def says(self):
+    def says(self) -> str:
         done = sum(state is True for state in self.found.values())
         return f"Lesson {int(self.lesson[:2])}: {done} of {len(self.found)} exercises pass"
 
@@ -224,7 +232,9 @@ class Line:
 # ------------------------------------------------------------------------ a cell was left out
 
 
-def explain(shell, kind, error, traceback, tb_offset=None):
+def explain(
+    shell: Any, kind: type, error: NameError, traceback: Any, tb_offset: int | None = None
+) -> None:
     """IPython's handler for a NameError: the usual traceback, with one sentence more."""
     cells = saved_cells(os.environ.get("JPY_SESSION_NAME", ""))
     now = shell.user_ns.get("In", [""])[-1]
@@ -234,7 +244,7 @@ def explain(shell, kind, error, traceback, tb_offset=None):
     shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
 
 
-def saved_cells(session):
+def saved_cells(session: str) -> list[tuple[str, str]]:
     """The cells of the notebook that this kernel belongs to; [] where it cannot be found.
 
     session : JPY_SESSION_NAME, the path that Jupyter gives a kernel's notebook
@@ -246,7 +256,7 @@ def saved_cells(session):
         return []
 
 
-def place_of(name, cells, now=""):
+def place_of(name: str, cells: list[tuple[str, str]], now: str = "") -> str:
     """Words for the first cell that defines a name at its top level: under which heading it is."""
     heading = ""
     for kind, source in cells:
@@ -258,7 +268,7 @@ def place_of(name, cells, now=""):
     return ""
 
 
-def defined(source):
+def defined(source: str) -> set[str]:
     """Names that a cell defines at its top level."""
     try:
         symbols = symtable.symtable(source, "cell", "exec").get_symbols()

@@ -1,8 +1,21 @@
 """What the training loops optimize with: Adam, and the clip of the gradient's norm."""
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Iterable
+from typing import Protocol
 
 import torch
+from torch import Tensor
+
+
+class Optimizer(Protocol):
+    """What the loops ask of an optimizer: Adam below, or any of `torch.optim`."""
+
+    def zero_grad(self) -> None: ...
+
+    def step(self) -> None: ...
 
 
 class Adam:
@@ -21,7 +34,13 @@ class Adam:
     source : Kingma & Ba 2015, algorithm 1, arXiv:1412.6980
     """
 
-    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-8):
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
         groups = list(params)
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
@@ -31,12 +50,12 @@ class Adam:
         self.m, self.v = ([[torch.zeros_like(p) for p in ps] for ps in self.params] for _ in "mv")
         self.steps = torch.zeros(1)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         for p in sum(self.params, []):
             p.grad = None
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:
         self.steps += 1
         for params, m, v, pace in zip(self.params, self.m, self.v, self.paces, strict=True):
             torch._fused_adam_(
@@ -55,16 +74,16 @@ class Adam:
                 maximize=False,
             )
 
-    def share_memory(self):
+    def share_memory(self) -> Adam:
         """Move weights and moments to shared memory, for processes that train one network."""
         for x in sum(self.params + self.m + self.v, [self.steps]):
             x.share_memory_()
         return self
 
-    def state_dict(self):
+    def state_dict(self) -> dict:
         return copy.deepcopy({"m": self.m, "v": self.v, "steps": self.steps, "lr": self.lr})
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict) -> None:
         mine = sum(self.m + self.v, [self.steps])
         for x, saved in zip(mine, sum(state["m"] + state["v"], [state["steps"]]), strict=True):
             x.copy_(saved)
@@ -72,7 +91,7 @@ class Adam:
 
 
 @torch.no_grad()
-def clip_grad_norm_(params, max_norm):
+def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> float:
     """Shrink the gradients, together, to the norm `max_norm` if theirs is larger; in place.
 
         g <- g * min(1, max_norm / |g|),   |g| over all parameters

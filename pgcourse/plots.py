@@ -1,14 +1,28 @@
 """The pictures of the course: one style, color-blind safe, on white so that dark themes can show it."""
 
+from __future__ import annotations
+
 import base64
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
+
+    from pgcourse.envs import Env
+    from pgcourse.networks import Policy
+    from pgcourse.record import Result
 
 # Okabe & Ito 2008: eight colors that people with any color vision can tell apart
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -16,7 +30,7 @@ PURPLE, SKY, YELLOW, BLACK = "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 COLORS = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BLACK, YELLOW]
 
 
-def style():
+def style() -> None:
     """Use the course's style for every figure from here on."""
     plt.rcParams.update(
         {
@@ -36,7 +50,7 @@ def style():
     describe_pictures()
 
 
-def describe_pictures():
+def describe_pictures() -> None:
     """In a notebook, give every figure from the next cell on a text for those who do not see it."""
     from matplotlib.figure import Figure
 
@@ -65,7 +79,7 @@ def describe_pictures():
     shell.events.register("pre_run_cell", before_cell)
 
 
-def words(figure):
+def words(figure: Figure) -> str:
     """A figure's titles, axes and curves as a sentence."""
     said = [figure.get_suptitle()]
     for ax in figure.axes:
@@ -80,7 +94,7 @@ def words(figure):
     return " ".join(spoken.split()) or "figure"
 
 
-def agent_and_environment():
+def agent_and_environment() -> Figure:
     """Draw the loop of agent and environment: two boxes, and what goes from one to the other."""
     figure, ax = plt.subplots(figsize=(7, 2.6))
     ax.set(xlim=(0, 10), ylim=(0, 4), title="The loop: one round is one step")
@@ -105,7 +119,9 @@ def agent_and_environment():
     return figure
 
 
-def bootstrap_band(curves, level=0.95, draws=2000, seed=0):
+def bootstrap_band(
+    curves: ArrayLike, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean over seeds at each point, and the interval in which that mean lies.
 
         resample the seeds with replacement, take the mean, repeat; the band holds `level` of them
@@ -122,7 +138,9 @@ def bootstrap_band(curves, level=0.95, draws=2000, seed=0):
     return curves.mean(axis=0), low, high
 
 
-def align(results, key="return", points=200):
+def align(
+    results: Sequence[Result], key: str = "return", points: int = 200
+) -> tuple[np.ndarray, np.ndarray]:
     """Curves of several runs on one grid of environment steps: (steps [points], curves [runs, points]).
 
     Runs report at different steps; between two reports a curve is drawn straight. The grid ends
@@ -143,7 +161,13 @@ def align(results, key="return", points=200):
     return grid, np.stack([np.interp(grid, steps, values) for steps, values in known])
 
 
-def learning_curves(groups, key="return", threshold=None, ax=None, label=None):
+def learning_curves(
+    groups: dict[str, Sequence[Result]] | Sequence[Result],
+    key: str = "return",
+    threshold: float | None = None,
+    ax: Axes | None = None,
+    label: str | None = None,
+) -> Axes:
     """Mean curve of each group of runs with a bootstrap band over its seeds; single runs are faint.
 
     groups : {label: list of Result} or one list of Result
@@ -181,7 +205,9 @@ AXES = {
 }
 
 
-def record_episode(policy, env, seed=0, max_steps=500, **kwargs):
+def record_episode(
+    policy: Policy, env: Env, seed: int = 0, max_steps: int = 500, **kwargs: Any
+) -> tuple[list[np.ndarray], float, int]:
     """Play one whole deterministic episode and keep a picture of each of its first `max_steps` steps.
 
     policy      : has act(obs, deterministic) and to_env(act)
@@ -205,15 +231,17 @@ def record_episode(policy, env, seed=0, max_steps=500, **kwargs):
         if steps <= max_steps:
             frames.append(world.render())
     world.close()
-    return frames, total, steps
+    return frames, total, steps  # type: ignore[return-value]  # render() says too little
 
 
-def shown(steps, max_steps=500):
+def shown(steps: int, max_steps: int = 500) -> str:
     """What to add where an episode is longer than its animation."""
     return f" ({steps} steps, the first {max_steps} are shown)" if steps > max_steps else ""
 
 
-def save_animation(frames, path, fps=30, width=360):
+def save_animation(
+    frames: Sequence[np.ndarray], path: str | Path, fps: int = 30, width: int = 360
+) -> str | Path:
     """Write pictures as an animated GIF or WebP (by the file's ending), through Pillow alone."""
     from PIL import Image
 
@@ -230,7 +258,15 @@ def save_animation(frames, path, fps=30, width=360):
     return path
 
 
-def animate(policy, env, seed=0, max_steps=300, every=2, fps=25, width=360):
+def animate(
+    policy: Policy,
+    env: Env,
+    seed: int = 0,
+    max_steps: int = 300,
+    every: int = 2,
+    fps: int = 25,
+    width: int = 360,
+) -> HTML:
     """One episode of an agent as an animation to look at in a notebook; plays without ffmpeg.
 
     every : show each n-th step (2 halves the size)

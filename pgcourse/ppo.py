@@ -10,16 +10,18 @@ source : Schulman et al. 2017, arXiv:1707.06347; Huang et al. 2022, "The 37 impl
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.losses import approx_kl, clipped_value_loss, ppo_clip_loss
 from pgcourse.networks import ActorCritic, make_actor, make_critic
-from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.record import BaseConfig, Recorder, explained_variance, seed_all
+from pgcourse.optim import Adam, Optimizer, clip_grad_norm_
+from pgcourse.record import BaseConfig, Recorder, Result, explained_variance, seed_all
 from pgcourse.rollout import Collector
 from pgcourse.tensors import masked_mean
 
@@ -64,7 +66,9 @@ class Config(BaseConfig):
     }
 
 
-def minibatch_columns(n_columns, n_minibatches, generator=None):
+def minibatch_columns(
+    n_columns: int, n_minibatches: int, generator: torch.Generator | None = None
+) -> Sequence[Tensor]:
     """One epoch's minibatches: every column once, shuffled, in `n_minibatches` nearly equal parts.
 
     n_columns     : int, environments or conversations
@@ -75,7 +79,14 @@ def minibatch_columns(n_columns, n_minibatches, generator=None):
     return torch.randperm(n_columns, generator=generator).chunk(n_minibatches)
 
 
-def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator=None):
+def ppo_update(
+    policy: Any,
+    optimizer: Optimizer,
+    rollout: dict[str, Tensor],
+    config: Any,
+    loss: Callable = ppo_clip_loss,
+    generator: torch.Generator | None = None,
+) -> dict[str, float]:
     """Improve the policy on one rollout: epochs x shuffled minibatches of whole columns.
 
         L = policy_loss + value_coef * value_loss - entropy_coef * entropy
@@ -128,7 +139,16 @@ def ppo_update(policy, optimizer, rollout, config, loss=ppo_clip_loss, generator
 
 
 @torch.no_grad()
-def diagnose(policy_loss, value_loss, entropy, kl, logp, logp_old, clip, mask=None):
+def diagnose(
+    policy_loss: Tensor,
+    value_loss: Tensor,
+    entropy: Tensor,
+    kl: Tensor,
+    logp: Tensor,
+    logp_old: Tensor,
+    clip: float,
+    mask: Tensor | None = None,
+) -> dict[str, float]:
     """What one minibatch says about the update: tensors in, a dict of floats out."""
     off = ((logp - logp_old).exp() - 1).abs()
     off = off if mask is None else off[mask]
@@ -142,7 +162,7 @@ def diagnose(policy_loss, value_loss, entropy, kl, logp, logp_old, clip, mask=No
     }
 
 
-def summarize(log):
+def summarize(log: list[dict[str, float]]) -> dict[str, float]:
     """Means over the minibatches, and the first one's ratio error."""
     means = {key: sum(row[key] for row in log) / len(log) for key in log[0]}
     del means["ratio_error"]
@@ -150,14 +170,14 @@ def summarize(log):
 
 
 def train(
-    config,
-    advantage=gae,
-    loss=ppo_clip_loss,
-    update=ppo_update,
-    progress=True,
-    callback=None,
-    start=None,
-):
+    config: Config,
+    advantage: Callable = gae,
+    loss: Callable = ppo_clip_loss,
+    update: Callable = ppo_update,
+    progress: bool = True,
+    callback: Callable | None = None,
+    start: dict | None = None,
+) -> Result:
     """Train by PPO; the learner's own advantage, loss and update may take the defaults' places.
 
     callback, start : see `pgcourse.record.Recorder`

@@ -4,10 +4,14 @@ The loss is on the answers only; prompts are read, not learned. `load` gives the
 project trained itself with `python -m pgcourse.rlhf_checkpoints` and ships as half-precision numbers.
 """
 
+from collections.abc import Callable, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pgcourse.language import PAD_ID, SPEAKERS, VOCABULARY, encode, write_conversations
@@ -15,22 +19,23 @@ from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.transformer import LanguageModel, ScalarModel
 from pgcourse.votes import mean_valence
 
+Model = TypeVar("Model", bound=nn.Module)
 CONTEXT = 32  # the longest prompt and the longest answer fit
 HEADS = 8  # of attention, 8 numbers wide each
 CHECKPOINTS = files("pgcourse") / "data"
 
 
-def new_language_model(seed=0):
+def new_language_model(seed: int = 0) -> LanguageModel:
     torch.manual_seed(seed)
     return LanguageModel(len(VOCABULARY), CONTEXT, PAD_ID, SPEAKERS, heads=HEADS)
 
 
-def new_scalar_model(seed=0):
+def new_scalar_model(seed: int = 0) -> ScalarModel:
     torch.manual_seed(seed)
     return ScalarModel(len(VOCABULARY), CONTEXT, PAD_ID, heads=HEADS)
 
 
-def encode_conversations(conversations):
+def encode_conversations(conversations: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor]:
     """Pairs (prompt, answer) of text as one table, prompts left-padded and answers right-padded.
 
     returns : tokens int [B, T], mask bool [B, T], True on the answers
@@ -44,13 +49,20 @@ def encode_conversations(conversations):
     return tokens, mask
 
 
-def language_model_loss(model, tokens, mask):
+def language_model_loss(model: nn.Module, tokens: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy of the answers' tokens, nats per token, each predicted from those before it."""
     logits = model(tokens)[:, :-1]
     return F.cross_entropy(logits[mask[:, 1:]], tokens[:, 1:][mask[:, 1:]])
 
 
-def train_language_model(count=80_000, batch=16, lr=4e-3, seed=0, progress=True, callback=None):
+def train_language_model(
+    count: int = 80_000,
+    batch: int = 16,
+    lr: float = 4e-3,
+    seed: int = 0,
+    progress: bool = True,
+    callback: Callable | None = None,
+) -> tuple[LanguageModel, list[float]]:
     """Learn to write from `count` conversations, each read once.
 
     callback : called as callback(step, model, loss) after every step
@@ -74,12 +86,12 @@ def train_language_model(count=80_000, batch=16, lr=4e-3, seed=0, progress=True,
     return model, losses
 
 
-def save(model, name, folder=CHECKPOINTS):
+def save(model: nn.Module, name: str, folder: Traversable = CHECKPOINTS) -> None:
     """Write a model's numbers in half precision to folder/name.pt."""
     torch.save({key: x.half() for key, x in model.state_dict().items()}, folder / f"{name}.pt")
 
 
-def load(model, name, folder=CHECKPOINTS):
+def load(model: Model, name: str, folder: Traversable = CHECKPOINTS) -> Model:
     """Fill a model from folder/name.pt, and return it."""
     with (folder / f"{name}.pt").open("rb") as file:
         state = torch.load(file, weights_only=True)
@@ -87,6 +99,6 @@ def load(model, name, folder=CHECKPOINTS):
     return model
 
 
-def load_language_model():
+def load_language_model() -> LanguageModel:
     """The project's own pretrained language model."""
     return load(new_language_model(), "language_model")

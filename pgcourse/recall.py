@@ -8,8 +8,10 @@ is read twice (Roediger & Karpicke 2006).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Question:
     because: str = ""
 
     @property
-    def choices(self):
+    def choices(self) -> list:
         """In an order that says nothing: by the alphabet."""
         return sorted((self.right, *self.others), key=str.lower) if self.others else []
 
-    def says(self, answer):
+    def says(self, answer: Any) -> str:
         """Whether an answer is right, and why. raises: ValueError for what is no answer"""
         if self.others:
             if answer not in self.choices:
@@ -143,7 +145,7 @@ QUESTIONS = {
 }  # fmt: skip
 
 
-def recall(lesson, number=None, answer=None):
+def recall(lesson: str, number: int | None = None, answer: Any = None) -> str | None:
     """Show the three old questions of a lesson; with a number and an answer, say whether that is right.
 
     lesson : "03" to "07"; number: 1 to 3
@@ -166,7 +168,7 @@ def recall(lesson, number=None, answer=None):
     return None
 
 
-def form(questions):
+def form(questions: Sequence[Question]) -> Any:
     """The questions as widgets: choices, or a field for a number."""
     import ipywidgets as w
 

@@ -1,14 +1,18 @@
 """What every training loop shares: the configuration, the progress bar, the history, the result."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from pgcourse.envs import name_of
@@ -17,7 +21,7 @@ ABOVE_0 = {"clip", "value_clip", "max_grad_norm", "target_kl", "alpha", "updates
 ABOVE_0 |= {"reward_scale", "tau"}
 
 
-def sensible(name, value):
+def sensible(name: str, value: Any) -> str | None:
     """What a setting should have been, in words, or None where it makes sense."""
     numbers = value if isinstance(value, tuple) else (value,)
     if name == "hidden" and not all(isinstance(n, int) and n > 0 for n in numbers):
@@ -35,7 +39,7 @@ def sensible(name, value):
     return "a number" if math.isnan(value) else None
 
 
-def seed_all(seed):
+def seed_all(seed: int) -> None:
     """Seed torch's global generator, and those that an environment of somebody's own may draw from."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
@@ -56,7 +60,7 @@ class BaseConfig:
     TUNED: ClassVar[dict[str, dict]] = {}
 
     @classmethod
-    def tuned(cls, env, **changes):
+    def tuned(cls, env: Any, **changes: Any) -> Self:
         return cls(**{"env": env, **cls.TUNED.get(env, {}), **changes})
 
     def __post_init__(self):
@@ -91,7 +95,16 @@ class Recorder:
     start    : a checkpoint to go on from (environments begin new episodes)
     """
 
-    def __init__(self, config, collector, policy, parts, progress=True, callback=None, start=None):
+    def __init__(
+        self,
+        config: BaseConfig,
+        collector: Any,
+        policy: Any,
+        parts: dict[str, Any],
+        progress: bool = True,
+        callback: Callable | None = None,
+        start: dict | None = None,
+    ) -> None:
         torch.set_num_threads(config.threads)
         self.config, self.collector, self.policy, self.parts = config, collector, policy, parts
         self.callback, self.stopped = callback, False
@@ -115,17 +128,17 @@ class Recorder:
         )
 
     @property
-    def steps(self):
+    def steps(self) -> int:
         return self.collector.steps
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.began
 
-    def done(self):
+    def done(self) -> bool:
         return self.stopped or self.steps >= self.config.total_steps
 
-    def record(self, **numbers):
+    def record(self, **numbers: float) -> None:
         """Note one iteration; `return` is the mean of the last 20 training episodes.
 
         raises : ValueError if a loss is no finite number: nothing of that iteration is kept
@@ -146,7 +159,7 @@ class Recorder:
         if self.callback is not None and self.callback(self):
             self.stopped = True
 
-    def checkpoint(self):
+    def checkpoint(self) -> dict:
         """Everything needed to go on later, as plain data. raises: ValueError if a weight is not finite"""
         for name, part in self.parts.items():
             for key, x in part.state_dict().items() if isinstance(part, torch.nn.Module) else ():
@@ -164,7 +177,7 @@ class Recorder:
             "generator": self.collector.generator.get_state(),
         }
 
-    def result(self):
+    def result(self) -> Result:
         self.bar.close()
         keys = list(dict.fromkeys(key for row in self.rows for key in row))
         history = {k: np.array([row.get(k, np.nan) for row in self.rows], float) for k in keys}
@@ -172,7 +185,7 @@ class Recorder:
         return Result(self.config, self.policy, history, returns, steps.astype(int), self.seconds)
 
 
-def explained_variance(val, ret):
+def explained_variance(val: Tensor, ret: Tensor) -> float:
     """How much of the returns' variance the values explain: 1 - Var(ret - val) / Var(ret).
 
     1 is all of it, 0 as little as a constant does, below 0 less. It is about the prediction, not about

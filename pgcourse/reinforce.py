@@ -10,6 +10,7 @@ As is usual, the loss leaves out gamma^t and is a mean over all steps of the bat
 source : Williams 1992; Sutton & Barto 2018, sec. 13.3 and 13.4
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from pgcourse.estimators import discounted_returns, normalize_advantage, with_ba
 from pgcourse.losses import reinforce_loss, value_regression_loss
 from pgcourse.networks import make_actor, make_critic
 from pgcourse.optim import Adam
-from pgcourse.record import BaseConfig, Recorder, explained_variance, seed_all
+from pgcourse.record import BaseConfig, Recorder, Result, explained_variance, seed_all
 from pgcourse.rollout import Collector
 
 
@@ -36,16 +37,16 @@ class Config(BaseConfig):
 
 
 def train(
-    config,
-    returns=discounted_returns,
-    loss=reinforce_loss,
-    advantage=with_baseline,
-    value_loss=value_regression_loss,
-    normalize=normalize_advantage,
-    progress=True,
-    callback=None,
-    start=None,
-):
+    config: Config,
+    returns: Callable = discounted_returns,
+    loss: Callable = reinforce_loss,
+    advantage: Callable = with_baseline,
+    value_loss: Callable = value_regression_loss,
+    normalize: Callable = normalize_advantage,
+    progress: bool = True,
+    callback: Callable | None = None,
+    start: dict | None = None,
+) -> Result:
     """Train by REINFORCE; the learner's own functions may take the defaults' places.
 
     callback, start : see `pgcourse.record.Recorder`

@@ -1,6 +1,7 @@
 """A replay buffer: the last `capacity` transitions, sampled uniformly."""
 
 import torch
+from torch import Tensor
 
 
 class Replay:
@@ -8,12 +9,12 @@ class Replay:
 
     KEYS = ("obs", "act", "rew", "next_obs", "terminated")
 
-    def __init__(self, capacity):
+    def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"expected a capacity of at least 1; got {capacity}.")
         self.capacity, self.size, self.next, self.data = capacity, 0, 0, {}
 
-    def add(self, rollout):
+    def add(self, rollout: dict[str, Tensor]) -> None:
         """Store the steps of a rollout that count (mask True); the oldest make room for them."""
         steps = {key: rollout[key][rollout["mask"]][-self.capacity :] for key in self.KEYS}
         n = len(steps["rew"])
@@ -25,7 +26,7 @@ class Replay:
         self.next = (self.next + n) % self.capacity
         self.size = min(self.size + n, self.capacity)
 
-    def sample(self, n, generator=None):
+    def sample(self, n: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """`n` transitions drawn with replacement, as a dict of [n] tensors."""
         if self.size == 0:
             raise ValueError("the replay buffer is empty: add a rollout before sampling.")

@@ -7,10 +7,11 @@ source : Christiano et al. 2017, arXiv:1706.03741; Stiennon et al. 2020, arXiv:2
 
 import math
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pgcourse.language import (
@@ -29,13 +30,13 @@ from pgcourse.losses import bradley_terry_loss
 from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.pretraining import encode_conversations, load, new_scalar_model
 from pgcourse.tensors import same_shape
-from pgcourse.transformer import generate
+from pgcourse.transformer import LanguageModel, ScalarModel, generate
 from pgcourse.votes import LABEL_RATERS, judge_texts, mean_valence, prefers_first
 
 UNFINISHED = -1.0  # the score of an answer that never ends, whatever it says
 
 
-def sequence_score(values, mask):
+def sequence_score(values: Tensor, mask: Tensor) -> Tensor:
     """One number for a whole answer: the reward head's output at the answer's last real token.
 
         score_b = values[b, t_b],   t_b = the last t with mask[b, t]
@@ -56,7 +57,7 @@ def sequence_score(values, mask):
     return values.gather(1, last.unsqueeze(1)).squeeze(1)
 
 
-def running_total(values, mask):
+def running_total(values: Tensor, mask: Tensor) -> Tensor:
     """The sum of the values over the answer, up to and with each position, [B, T].
 
     What is read at an answer's last token is then the sum of what each of its tokens is worth.
@@ -71,27 +72,29 @@ class RewardModel(nn.Module):
     (Others read one number at the last token, without summing: Huang et al. 2024, arXiv:2403.17031.)
     """
 
-    def __init__(self, net):
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
         self.register_buffer("mean", torch.tensor(0.0))
         self.register_buffer("std", torch.tensor(1.0))
 
-    def forward(self, tokens, mask, score=sequence_score):
+    def forward(self, tokens: Tensor, mask: Tensor, score: Callable = sequence_score) -> Tensor:
         """tokens int [B, T], mask bool [B, T], True on the answer -> score [B]."""
         standardized = (raw_score(self.net, tokens, mask, score) - self.mean) / self.std
         finished = ((tokens == END_ID) & mask).any(dim=1)
         return torch.where(finished, standardized, UNFINISHED)
 
     @torch.no_grad()
-    def standardize(self, tokens, mask, score=sequence_score):
+    def standardize(self, tokens: Tensor, mask: Tensor, score: Callable = sequence_score) -> None:
         """Choose zero and unit from these answers (the language model's)."""
         raw = raw_score(self.net, tokens, mask, score)
         self.mean.copy_(raw.mean())
         self.std.copy_(raw.std())
 
 
-def raw_score(net, tokens, mask, score=sequence_score):
+def raw_score(
+    net: nn.Module, tokens: Tensor, mask: Tensor, score: Callable = sequence_score
+) -> Tensor:
     """The score of each answer before it is standardized, [B]."""
     return score(running_total(net(tokens), mask), mask)
 
@@ -107,12 +110,18 @@ class Pairs:
     def __len__(self):
         return len(self.first)
 
-    def texts(self):
+    def texts(self) -> list[tuple[str, str]]:
         answers = decode(self.tokens, self.mask)
         return list(zip(answers[: len(self)], answers[len(self) :], strict=True))
 
 
-def collect_votes(model, count, seed=0, raters=LABEL_RATERS, contrast=0.0):
+def collect_votes(
+    model: LanguageModel,
+    count: int,
+    seed: int = 0,
+    raters: Sequence[int] = LABEL_RATERS,
+    contrast: float = 0.0,
+) -> Pairs:
     """Let the language model answer `count` prompts twice, and ask a person each time.
 
     contrast : the share of pairs in which the second answer is the first with a "not" put in or taken out,
@@ -132,7 +141,9 @@ def collect_votes(model, count, seed=0, raters=LABEL_RATERS, contrast=0.0):
     return Pairs(*encode_conversations(list(texts)), torch.cat(votes))
 
 
-def margins(net, pairs, which, score=sequence_score):
+def margins(
+    net: nn.Module, pairs: Pairs, which: Tensor, score: Callable = sequence_score
+) -> tuple[Tensor, Tensor]:
     """r(chosen) and r(rejected) of the pairs numbered `which`, each [n]."""
     rows = torch.cat([which, which + len(pairs)])
     r = raw_score(net, pairs.tokens[rows], pairs.mask[rows], score)
@@ -141,14 +152,14 @@ def margins(net, pairs, which, score=sequence_score):
 
 
 @torch.no_grad()
-def accuracy(net, pairs, score=sequence_score):
+def accuracy(net: nn.Module, pairs: Pairs, score: Callable = sequence_score) -> float:
     """How often the model prefers what the person preferred."""
     chosen, rejected = margins(net, pairs, torch.arange(len(pairs)), score)
     return (chosen > rejected).float().mean().item()
 
 
 @torch.no_grad()
-def understands_not(model, topic="film"):
+def understands_not(model: nn.Module, topic: str = "film") -> float:
     """How often score(… was not BAD) > score(… was not GOOD), over all pairs of a clearly bad and a clearly good word.
 
     model   : RewardModel
@@ -164,7 +175,9 @@ def understands_not(model, topic="film"):
     return (scores[-1][:, None] > scores[1]).float().mean().item()
 
 
-def ceiling(pairs, raters=LABEL_RATERS, votes=100, seed=0):
+def ceiling(
+    pairs: Pairs, raters: Sequence[int] = LABEL_RATERS, votes: int = 100, seed: int = 0
+) -> tuple[float, float]:
     """The accuracy of the best possible judge of single votes, and how often two votes agree.
 
     Each pair is put to `votes` people; p = the share that prefers the first answer.
@@ -179,17 +192,17 @@ def ceiling(pairs, raters=LABEL_RATERS, votes=100, seed=0):
 
 
 def train_reward_model(
-    net,
-    pairs,
-    held_out,
-    epochs=2,
-    batch=16,
-    lr=4e-3,
-    seed=0,
-    loss=bradley_terry_loss,
-    score=sequence_score,
-    progress=True,
-):
+    net: nn.Module,
+    pairs: Pairs,
+    held_out: Pairs,
+    epochs: int = 2,
+    batch: int = 16,
+    lr: float = 4e-3,
+    seed: int = 0,
+    loss: Callable = bradley_terry_loss,
+    score: Callable = sequence_score,
+    progress: bool = True,
+) -> tuple[RewardModel, dict[str, list]]:
     """Fit a scalar head and the body below it to votes; the learner's own loss and score may step in.
 
     net      : a ScalarModel; trained in place (start it from the language model's body)
@@ -224,19 +237,21 @@ def train_reward_model(
     return model.requires_grad_(False), history
 
 
-def scalar_model_from(language_model, seed=0):
+def scalar_model_from(language_model: LanguageModel, seed: int = 0) -> ScalarModel:
     """A fresh scalar head on a copy of the language model's body: it already knows the words."""
     net = new_scalar_model(seed)
     net.body.load_state_dict(language_model.body.state_dict())
     return net
 
 
-def load_reward_model():
+def load_reward_model() -> RewardModel:
     """The project's own reward model, trained on 4,000 votes as in the lesson."""
     return load(RewardModel(new_scalar_model()), "reward_model").requires_grad_(False)
 
 
-def calibration(net, pairs, bins=10):
+def calibration(
+    net: nn.Module, pairs: Pairs, bins: int = 10
+) -> tuple[list[float], list[float], list[int]]:
     """How often the first answer really won, against how sure the model was of it.
 
     returns : predicted [bins], observed [bins], count [bins]; bins without a pair are left out
@@ -254,7 +269,13 @@ def calibration(net, pairs, bins=10):
 
 
 @torch.no_grad()
-def best_of_n(language_model, reward_model, ns=(1, 4, 16), prompts=128, seed=20_000):
+def best_of_n(
+    language_model: LanguageModel,
+    reward_model: Callable,
+    ns: Sequence[int] = (1, 4, 16),
+    prompts: int = 128,
+    seed: int = 20_000,
+) -> list[dict[str, float]]:
     """Sampling instead of training: of n answers to each prompt keep the one with the highest score.
 
     returns : for each n a dict: n, kl (the bound log n - (n - 1) / n, nats), and the kept answers' mean

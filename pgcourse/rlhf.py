@@ -14,20 +14,23 @@ source : Ziegler et al. 2019, arXiv:1909.08593; Ouyang et al. 2022, arXiv:2203.0
 """
 
 import copy
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pgcourse.distributions import categorical_logp, token_logp
 from pgcourse.estimators import kl_shaped_rewards, rlhf_advantages
 from pgcourse.language import END_ID, MAX_ANSWER, VOCABULARY, decode, sample_prompts
 from pgcourse.losses import ppo_clip_loss
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, Optimizer
 from pgcourse.ppo import ppo_update
-from pgcourse.transformer import generate
+from pgcourse.reward_model import RewardModel
+from pgcourse.transformer import LanguageModel, generate
 from pgcourse.votes import judge_texts
 
 
@@ -59,15 +62,15 @@ class Config:
 class LanguagePolicy(nn.Module):
     """A language model and its critic, with the face that `ppo_update` knows."""
 
-    def __init__(self, actor, critic):
+    def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
         super().__init__()
         self.actor, self.critic = actor, critic
 
-    def values(self, tokens):
+    def values(self, tokens: Tensor) -> Tensor:
         """V of the history BEFORE each token, [B, T], so that it lines up with `tokens`."""
         return F.pad(self.critic(tokens[:, :-1]), (1, 0))
 
-    def evaluate(self, obs, act):
+    def evaluate(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """logp, entropy and value, [T, B] each, of taking token act[t] after reading obs[0] … obs[t]."""
         logits = self.actor(obs.T)
         logp_all = F.log_softmax(logits, dim=-1)
@@ -75,7 +78,7 @@ class LanguagePolicy(nn.Module):
         return categorical_logp(logits, act.T).T, ent.T, self.critic(obs.T).T
 
 
-def make_policy(language_model, reward_model):
+def make_policy(language_model: LanguageModel, reward_model: RewardModel) -> LanguagePolicy:
     """The actor starts as the language model; the critic as the reward model, its head turned down."""
     critic = copy.deepcopy(reward_model.net).requires_grad_(True)
     for p in critic.head.parameters():
@@ -83,7 +86,7 @@ def make_policy(language_model, reward_model):
     return LanguagePolicy(copy.deepcopy(language_model).requires_grad_(True), critic)
 
 
-def as_rollout(tokens, **aligned):
+def as_rollout(tokens: Tensor, **aligned: Tensor) -> dict[str, Tensor]:
     """Conversations [B, T] as the time-major rollout that PPO knows, [T - 1, B].
 
     Step t: the history ends with obs[t] = tokens[:, t], the action is act[t] = tokens[:, t + 1]. What is
@@ -94,15 +97,15 @@ def as_rollout(tokens, **aligned):
 
 
 def rlhf_step(
-    policy,
-    reference,
-    reward_model,
-    optimizer,
-    prompts,
-    config,
-    update=ppo_update,
-    loss=ppo_clip_loss,
-):
+    policy: LanguagePolicy,
+    reference: nn.Module,
+    reward_model: Callable,
+    optimizer: Optimizer,
+    prompts: Tensor,
+    config: Config,
+    update: Callable = ppo_update,
+    loss: Callable = ppo_clip_loss,
+) -> dict[str, Any]:
     """One iteration of RLHF: sample, score, shape, and lesson 5's PPO update as it is.
 
     policy       : LanguagePolicy; policy.actor(tokens) -> logits [B, T, V]; policy.values(tokens)
@@ -135,7 +138,13 @@ def rlhf_step(
 
 
 @torch.no_grad()
-def evaluate(model, reference, reward_model, count=256, seed=10_000):
+def evaluate(
+    model: nn.Module,
+    reference: nn.Module,
+    reward_model: Callable,
+    count: int = 256,
+    seed: int = 10_000,
+) -> dict[str, Any]:
     """An honest look at a model's answers, to fresh prompts: means of what can be measured, and the texts.
 
     returns : dict of floats: score, gold, valence, readable; kl (to the reference, nats per answer);
@@ -163,7 +172,9 @@ def evaluate(model, reference, reward_model, count=256, seed=10_000):
 
 
 @torch.no_grad()
-def kl_by_word(model, reference, count=512, seed=10_000):
+def kl_by_word(
+    model: nn.Module, reference: nn.Module, count: int = 512, seed: int = 10_000
+) -> list[dict[str, Any]]:
     """Which words the KL to the reference is paid for: each word's part of it, the largest first.
 
     Estimated on the model's answers to fresh prompts: logp - logp_ref of a word, whenever it is written.
@@ -196,9 +207,9 @@ def kl_by_word(model, reference, count=512, seed=10_000):
 
 
 def train(
-    language_model, reward_model, config, step=rlhf_step, update=ppo_update, loss=ppo_clip_loss,
-    every=5, progress=True, callback=None,
-):  # fmt: skip
+    language_model: LanguageModel, reward_model: RewardModel, config: Config, step: Callable=rlhf_step, update: Callable=ppo_update, loss: Callable=ppo_clip_loss,
+    every: int | Collection[int]=5, progress: bool=True, callback: Callable | None=None,
+) -> tuple[LanguagePolicy, list[dict[str, Any]]]:  # fmt: skip
     """Raise the reward model's score of the language model's answers; both stay as they are.
 
     every    : evaluate before the first and after every so many iterations, or after those iterations

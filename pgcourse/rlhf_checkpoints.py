@@ -15,6 +15,8 @@ Nothing here is special: the lesson trains all three kinds for real, only shorte
 import json
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import torch
 
@@ -36,14 +38,16 @@ CURVES = (
 VOTES, CONTRAST = 4_000, 0.25
 
 
-def note(folder, **facts):
+def note(folder: Path, **facts: float) -> None:
     """Add facts to folder/checkpoints.json (not by its whole name: the models do not depend on it)."""
     path = (folder / "checkpoints").with_suffix(".json")
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(json.dumps(known | facts, indent=1) + "\n", encoding="utf-8")
 
 
-def make_language_model(folder=CHECKPOINTS, conversations=120_000, progress=True):
+def make_language_model(
+    folder: Path = CHECKPOINTS, conversations: int = 120_000, progress: bool = True
+) -> None:
     began = time.process_time()
     model, losses = train_language_model(conversations, progress=progress)
     save(model, "language_model", folder)
@@ -55,7 +59,9 @@ def make_language_model(folder=CHECKPOINTS, conversations=120_000, progress=True
     )
 
 
-def make_reward_model(folder=CHECKPOINTS, votes=VOTES, progress=True):
+def make_reward_model(
+    folder: Path = CHECKPOINTS, votes: int = VOTES, progress: bool = True
+) -> None:
     began = time.process_time()
     language_model = load(new_language_model(), "language_model", folder)
     pairs = collect_votes(language_model, votes, seed=1, contrast=CONTRAST)
@@ -74,7 +80,12 @@ def make_reward_model(folder=CHECKPOINTS, votes=VOTES, progress=True):
     )
 
 
-def sweep(folder=CHECKPOINTS, seeds=SEEDS, iterations=25, progress=True):
+def sweep(
+    folder: Path = CHECKPOINTS,
+    seeds: Mapping[float, Iterable[int]] = SEEDS,
+    iterations: int = 25,
+    progress: bool = True,
+) -> None:
     """RLHF for each beta and seed; rlhf_sweep.json is a list of {beta, seed, one list for each curve, words}.
 
     words : the three words that most of the KL is paid for at the end, [[word, nats per answer], …]
@@ -105,7 +116,7 @@ MAKERS = {  # name: file, the function that writes it
 }
 
 
-def main(*which):
+def main(*which: str) -> None:
     torch.set_num_threads(1)
     for name in which or MAKERS:
         file, make = MAKERS[name]

@@ -13,11 +13,15 @@ A rollout is a dict of time-major tensors, [T, B]: T steps of B environments.
 | mask       | [T, B]    | bool; False where nothing happened (the step was only a reset)          |
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
+from torch import Tensor
 
-from pgcourse.envs import make_vector, name_of
+from pgcourse.envs import Env, make_vector, name_of
+from pgcourse.networks import Policy
 
 
 class Collector:
@@ -27,7 +31,7 @@ class Collector:
     the episodes that have ended since the list was last taken by `finished`).
     """
 
-    def __init__(self, env, n_envs, seed, **kwargs):
+    def __init__(self, env: Env, n_envs: int, seed: int, **kwargs: Any) -> None:
         self.env = make_vector(env, n_envs, **kwargs)
         self.name, self.n_envs = name_of(env), n_envs
         self.mode = self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -37,10 +41,10 @@ class Collector:
         self.return_so_far = np.zeros(n_envs)
         self.steps, self.episodes = 0, []
 
-    def flat(self, obs):
+    def flat(self, obs: np.ndarray) -> np.ndarray:
         return obs.reshape(self.n_envs, -1).astype(np.float32, copy=False)
 
-    def step(self, act):
+    def step(self, act: np.ndarray) -> tuple[np.ndarray, ...]:
         """One step of every environment: rew, next_obs, terminated, ended, mask; each [B].
 
         Gymnasium's three ways to begin the next episode all come out the same: next_obs is the true
@@ -65,17 +69,17 @@ class Collector:
         self.obs = obs
         return rew, next_obs, terminated, ended, mask
 
-    def finished(self):
+    def finished(self) -> list[tuple[int, float]]:
         """The (step, return) of episodes that ended since the last call."""
         episodes, self.episodes = self.episodes, []
         return episodes
 
-    def collect(self, actor, n_steps):
+    def collect(self, actor: Policy, n_steps: int) -> dict[str, Tensor]:
         """`n_steps` steps of every environment, from where the last call stopped."""
         noise = actor.noise((n_steps, self.n_envs), self.generator)  # of all decisions at once
         return self.sound(stack([self._act(actor, noise[t]) for t in range(n_steps)]))
 
-    def sound(self, rollout):
+    def sound(self, rollout: dict[str, Tensor]) -> dict[str, Tensor]:
         """The rollout. raises: ValueError that names the first NaN or infinity in what the environment gave."""
         for key, what in (("next_obs", "the observation"), ("rew", "the reward")):
             bad = ~rollout[key].isfinite()
@@ -90,7 +94,7 @@ class Collector:
                 )
         return rollout
 
-    def collect_episodes(self, actor, deterministic=False):
+    def collect_episodes(self, actor: Policy, deterministic: bool = False) -> dict[str, Tensor]:
         """One whole episode of every environment, from a fresh start; what follows it is masked.
 
         One each, and not "until N have ended": the first N to end are the short ones.
@@ -128,12 +132,19 @@ class Collector:
         }
 
 
-def stack(rows):
+def stack(rows: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
     """A list of T dicts of [B] arrays  ->  one dict of [T, B] tensors."""
     return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in rows[0]}
 
 
-def evaluate(policy, env, episodes=20, seed=10_000, deterministic=True, **kwargs):
+def evaluate(
+    policy: Policy,
+    env: Env,
+    episodes: int = 20,
+    seed: int = 10_000,
+    deterministic: bool = True,
+    **kwargs: Any,
+) -> np.ndarray:
     """Returns of whole episodes that the policy does not learn from.
 
     Not the returns seen in training: those come from older policies.

@@ -10,25 +10,29 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import platform
 import re
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from pgcourse.envs import name_of
+from pgcourse.record import BaseConfig, Recorder, Result
 
 ALGORITHMS = ("reinforce", "a2c", "a3c", "ppo", "sac")
 
 
-def algorithm(name):
+def algorithm(name: str) -> ModuleType:
     """The module of an algorithm, by its name."""
     if name not in ALGORITHMS:
         raise ValueError(f"there is no algorithm {name!r}; choose from {', '.join(ALGORITHMS)}.")
@@ -38,18 +42,50 @@ def algorithm(name):
 class Saver:
     """A callback that saves the run every so many seconds: an interruption loses no more than that."""
 
-    def __init__(self, folder, seconds=5.0):
+    def __init__(self, folder: str | Path, seconds: float = 5.0) -> None:
         self.folder, self.seconds = Path(folder), seconds
         self.saved_at = time.monotonic()
 
-    def __call__(self, recorder):
+    def __call__(self, recorder: Recorder) -> bool:
         if time.monotonic() - self.saved_at >= self.seconds or recorder.done():
             save(recorder, self.folder)
             self.saved_at = time.monotonic()
         return False
 
 
-def save(recorder, folder):
+class TensorBoard:
+    """A callback that writes every iteration's numbers where TensorBoard reads them.
+
+    raises : ValueError if the package tensorboard, which nothing else here needs, is not installed
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ValueError(
+                "--tensorboard needs the package tensorboard: pip install tensorboard. Without it, "
+                "`pgcourse plot` draws the same numbers from the run's folder."
+            ) from None
+        self.writer = SummaryWriter(str(folder), flush_secs=5)
+
+    def __call__(self, recorder: Recorder) -> bool:
+        numbers = dict(recorder.rows[-1])
+        steps = int(numbers.pop("steps"))
+        for key, x in numbers.items():
+            if math.isfinite(x):  # the return is nan until an episode has ended
+                self.writer.add_scalar(key, x, steps)
+        if recorder.done():
+            self.writer.close()
+        return False
+
+
+def together(callbacks: list[Callable]) -> Callable[[Recorder], bool]:
+    """Several callbacks as one: all are called; any of them may end the training."""
+    return lambda recorder: any([callback(recorder) for callback in callbacks])
+
+
+def save(recorder: Recorder, folder: str | Path) -> None:
     """Write the state of a training to its folder."""
     import gymnasium
 
@@ -84,20 +120,20 @@ def save(recorder, folder):
     write(folder / "config.json", json.dumps(about, indent=2).encode())
 
 
-def table(rows):
+def table(rows: Iterable[Iterable]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode()
 
 
-def write(path, data):
+def write(path: Path, data: bytes) -> None:
     """Replace a file whole: a reader, or a crash, finds the old one or the new one."""
     beside = path.with_name(path.name + ".new")
     beside.write_bytes(data)
     os.replace(beside, path)
 
 
-def read(folder, env=None):
+def read(folder: str | Path, env: Any = None) -> tuple[str, BaseConfig, dict]:
     """The algorithm's name, the configuration and the checkpoint of a saved run.
 
     env    : for a run on an environment that was made in Python: that environment again
@@ -118,7 +154,7 @@ def read(folder, env=None):
     return about["algorithm"], algorithm(about["algorithm"]).Config(**settings), checkpoint
 
 
-def load(folder, env=None):
+def load(folder: str | Path, env: Any = None) -> Result:
     """A saved run as a `Result`: policy, history and returns, as `train` had returned it; see `read`."""
     name, config, checkpoint = read(folder, env)
     reached = dataclasses.replace(config, total_steps=max(1, checkpoint["steps"]))
@@ -126,7 +162,7 @@ def load(folder, env=None):
     return dataclasses.replace(result, config=config)
 
 
-def folders(paths):
+def folders(paths: Iterable[str | Path]) -> list[Path]:
     """The run folders among and below some paths, in order."""
     found = sorted({p.parent for path in paths for p in Path(path).rglob("config.json")})
     if not found:
@@ -134,7 +170,7 @@ def folders(paths):
     return found
 
 
-def parse(config_class, text):
+def parse(config_class: type[BaseConfig], text: str) -> dict[str, Any]:
     """`lr=0.01` as {"lr": 0.01}, by the type of the setting."""
     name, equals, value = text.partition("=")
     fields = {field.name: field for field in dataclasses.fields(config_class)}
@@ -157,7 +193,7 @@ def parse(config_class, text):
         raise ValueError(f"expected {name} {kind}; got {value!r}.") from None
 
 
-def keywords(text):
+def keywords(text: str) -> dict[str, Any]:
     """A JSON object, `{"g": 9.8}`, as keywords for an environment."""
     try:
         found = json.loads(text or "{}")
@@ -168,7 +204,7 @@ def keywords(text):
     return found
 
 
-def tell(message, *_, **__):
+def tell(message: object, *_: object, **__: object) -> None:
     """A warning in one line, without the place in the code that gave it."""
     typer.echo(f"pgcourse: {message}", err=True)
 
@@ -195,7 +231,13 @@ def train_command(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the algorithm.")
     ] = None,
-):
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write every iteration's numbers there too, for TensorBoard; needs the package tensorboard."
+        ),
+    ] = None,
+) -> None:
     """Train an agent; each seed becomes a run folder that can be resumed, loaded and plotted."""
     from pgcourse.rollout import evaluate
 
@@ -217,9 +259,11 @@ def train_command(
                     raise ValueError(f"{folder} is there already: --resume, or another --out.")
                 _, config, start = read(folder)
                 config = dataclasses.replace(config, **changes)
-            saver = Saver(folder, save_every)
+            watchers: list[Callable] = [Saver(folder, save_every)]
+            if tensorboard:
+                watchers.append(TensorBoard(tensorboard / folder.relative_to(out)))
             try:
-                result = module.train(config, callback=saver, start=start)
+                result = module.train(config, callback=together(watchers), start=start)
             except KeyboardInterrupt:
                 kept = read(folder)[2]["steps"] if (folder / "config.json").exists() else 0
                 typer.echo(f"\nInterrupted; {kept} steps are saved. Go on with --resume.", err=True)
@@ -243,7 +287,7 @@ def plot_command(
     animation: Annotated[
         Path | None, typer.Option(help="The first run's agent in motion, .gif or .webp.")
     ] = None,
-):
+) -> None:
     """Draw learning curves, one color an algorithm and task, with a band over the seeds."""
     import matplotlib
 

@@ -7,6 +7,7 @@ source : Haarnoja et al. 2018a, arXiv:1801.01290; 2018b, arXiv:1812.05905 (autom
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
 from pgcourse.networks import SquashedActor, TwinQ
 from pgcourse.optim import Adam
-from pgcourse.record import BaseConfig, Recorder, seed_all
+from pgcourse.record import BaseConfig, Recorder, Result, seed_all
 from pgcourse.replay import Replay
 from pgcourse.rollout import Collector
 
@@ -54,17 +55,17 @@ class Config(BaseConfig):
 
 
 def train(
-    config,
-    target=soft_q_target,
-    critic_loss=losses.sac_critic_loss,
-    actor_loss=losses.sac_actor_loss,
-    temperature_loss=losses.temperature_loss,
-    polyak=networks.polyak_update,
-    logp=squashed_gaussian_logp,
-    progress=True,
-    callback=None,
-    start=None,
-):
+    config: Config,
+    target: Callable = soft_q_target,
+    critic_loss: Callable = losses.sac_critic_loss,
+    actor_loss: Callable = losses.sac_actor_loss,
+    temperature_loss: Callable = losses.temperature_loss,
+    polyak: Callable = networks.polyak_update,
+    logp: Callable = squashed_gaussian_logp,
+    progress: bool = True,
+    callback: Callable | None = None,
+    start: dict | None = None,
+) -> Result:
     """Train by SAC; the learner's own functions may take the defaults' places.
 
     callback, start : see `pgcourse.record.Recorder`; a resumed run fills a new replay buffer first

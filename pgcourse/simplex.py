@@ -7,41 +7,48 @@ Each corner is a policy that is sure of one action; the distance to it says how 
 gradient step does to the policy. A dot is where one step from `n` sampled actions leads.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from pgcourse.distributions import softmax
 from pgcourse.plots import BLACK, BLUE, RED, style
 
+Preferences = Sequence[float] | Tensor
 CORNERS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]], dtype=torch.float64)
 PAYS = (1.0, 3.0, 0.5)  # of lesson 1
 START = (0.2, -0.4, 0.6)
 
 
-def to_plane(pi):
+def to_plane(pi: Tensor) -> Tensor:
     """Where policies [..., 3] lie in the triangle, [..., 2]."""
     return pi @ CORNERS
 
 
-def gradient(theta, values):
+def gradient(theta: Tensor, values: Callable) -> Tensor:
     """The exact gradient of the mean value with respect to the preferences, pi (q - pi . q); [..., 3]."""
     pi, q = softmax(theta), values(softmax(theta))
     return pi * (q - (pi * q).sum(dim=-1, keepdim=True))
 
 
-def bandit(pays):
+def bandit(pays: Sequence[float]) -> Callable[[Tensor], Tensor]:
     """Each action has a value of its own, whatever the policy."""
     return lambda pi: torch.as_tensor(pays, dtype=torch.float64).expand_as(pi)
 
 
-def rock_paper_scissors(pi):
+def rock_paper_scissors(pi: Tensor) -> Tensor:
     """What each action wins against a copy of the policy."""
     payoff = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64)
     return pi @ payoff.T
 
 
-def follow(theta, values, lr, steps):
+def follow(theta: Preferences, values: Callable, lr: float, steps: int) -> Tensor:
     """The policies along exact gradient steps, [steps + 1, 3]."""
     theta, path = torch.as_tensor(theta, dtype=torch.float64), []
     for _ in range(steps + 1):
@@ -50,7 +57,17 @@ def follow(theta, values, lr, steps):
     return torch.stack(path)
 
 
-def cloud(theta, pays, n=1, lr=0.5, baseline=False, epochs=1, clip=None, dots=200, seed=0):
+def cloud(
+    theta: Preferences,
+    pays: Sequence[float],
+    n: int = 1,
+    lr: float = 0.5,
+    baseline: bool = False,
+    epochs: int = 1,
+    clip: float | None = None,
+    dots: int = 200,
+    seed: int = 0,
+) -> Tensor:
     """The preferences after learning from n sampled actions, for each of `dots` samples; [dots, 3].
 
         theta <- theta + lr mean_i (1 or 0) rho_i (R_i - b) (onehot(a_i) - pi),   rho = pi(a_i) / pi_old(a_i)
@@ -72,10 +89,18 @@ def cloud(theta, pays, n=1, lr=0.5, baseline=False, epochs=1, clip=None, dots=20
             far = torch.where(adv > 0, rho > 1 + clip, rho < 1 - clip)
             push = torch.where(far, 0.0, push)
         theta = theta + lr * (push.unsqueeze(-1) * (onehot - pi.unsqueeze(1))).mean(dim=1)
-    return theta
+    return theta  # type: ignore[return-value]  # a tensor by now
 
 
-def draw(ax, theta=START, values=None, title="", path=None, names=("a₁", "a₂", "a₃"), **settings):
+def draw(
+    ax: Axes,
+    theta: Preferences = START,
+    values: Callable | None = None,
+    title: str = "",
+    path: Tensor | None = None,
+    names: Sequence[str] = ("a₁", "a₂", "a₃"),
+    **settings: Any,
+) -> None:
     """The triangle with its flow, the policy, its exact step and (with settings of `cloud`) 200 sampled ones."""
     values = values or bandit(PAYS)
     grid = [(i, j, 12 - i - j) for i in range(1, 11) for j in range(1, 12 - i)]
@@ -113,7 +138,7 @@ def draw(ax, theta=START, values=None, title="", path=None, names=("a₁", "a₂
     )  # hidden: for those who do not see it
 
 
-def panels(shown, theta=START, **common):
+def panels(shown: dict[str, dict], theta: Preferences = START, **common: Any) -> Figure:
     """Triangles side by side: {title: settings of `draw` or `cloud`}; returns the figure."""
     style()
     figure, axes = plt.subplots(1, len(shown), figsize=(3.3 * len(shown), 3.3), squeeze=False)
@@ -123,7 +148,9 @@ def panels(shown, theta=START, **common):
     return figure
 
 
-def playground(n=1, lr=0.5, baseline=False, epochs=1, clip=False):
+def playground(
+    n: int = 1, lr: float = 0.5, baseline: bool = False, epochs: int = 1, clip: bool = False
+) -> None:
     """The triangle with sliders: move the policy, and see where 200 learning steps would lead; else one picture."""
 
     def show(theta_1=START[0], theta_2=START[1], theta_3=START[2], **settings):

@@ -1,7 +1,9 @@
 """Two helpers that the formulas share: a guard against silent broadcasting, and a masked mean."""
 
+from torch import Tensor
 
-def same_shape(**tensors):
+
+def same_shape(**tensors: Tensor | None) -> None:
     """Raise ValueError unless all the named tensors have one shape (None is skipped).
 
     A `[B, 1]` against a `[B]` would broadcast to `[B, B]` without a word; every function
@@ -16,7 +18,7 @@ def same_shape(**tensors):
         )
 
 
-def masked_mean(x, mask=None):
+def masked_mean(x: Tensor, mask: Tensor | None = None) -> Tensor:
     """Mean of `x` over the elements where `mask` is True (all of them without a mask).
 
         mean = sum_i m_i x_i / sum_i m_i

@@ -5,16 +5,20 @@ themes; every number is written out too, for screen readers and for those who se
 """
 
 import html
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML, display
+from matplotlib.figure import Figure
 
 from pgcourse.plots import BLUE, GREEN, ORANGE, RED
 
 NEGATIVE, POSITIVE = "0,114,178", "230,159,0"  # blue and orange of the course's palette
 
 
-def colored_text(rows, scale=None):
+def colored_text(
+    rows: Sequence[tuple[str, Sequence[str], Sequence[float]]], scale: float | None = None
+) -> HTML:
     """Words with a number each: orange for positive, blue for negative, the number under the word.
 
     rows  : list of (label, words, numbers)
@@ -38,7 +42,7 @@ def colored_text(rows, scale=None):
     return HTML(f"<div style='color:inherit;line-height:1.3'>{''.join(lines)}</div>")
 
 
-def table(header, rows):
+def table(header: Sequence, rows: Sequence[Sequence]) -> HTML:
     """A plain table of text."""
 
     def line(cells, tag):
@@ -59,7 +63,7 @@ PANELS = (  # what `rlhf.evaluate` measures: key, title, unit
 )
 
 
-def panels(histories):
+def panels(histories: dict[str, list[dict]]) -> Figure:
     """Six panels over the iterations of RLHF; histories = {label: history of `rlhf.train`}."""
     fig, axes = plt.subplots(2, 3, figsize=(11, 5.2), sharex=True, layout="constrained")
     for i, (label, history) in enumerate(histories.items()):
@@ -83,16 +87,16 @@ def panels(histories):
 class LivePanels:
     """The panels while RLHF runs, and one prompt's answer at each look; a callback for `train`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.handle = None
 
-    def __call__(self, history):
+    def __call__(self, history: list[dict]) -> None:
         fig = panels({"": history})
         shown = display(fig, display_id=True) if self.handle is None else self.handle.update(fig)
         self.handle = self.handle or shown
         plt.close(fig)
 
-    def answers(self, history, number=0):
+    def answers(self, history: list[dict], number: int = 0) -> HTML:
         """What became of one prompt, evaluation by evaluation."""
         prompt = history[0]["texts"][number][0]
         rows = [(seen["iteration"], seen["texts"][number][1]) for seen in history]

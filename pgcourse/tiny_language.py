@@ -14,10 +14,13 @@ source : Ziegler et al. 2019, arXiv:1909.08593; Rafailov et al. 2023, eq. 4, arX
 
 import copy
 import random
+from collections.abc import Callable, Iterator
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from pgcourse.distributions import token_logp
@@ -47,35 +50,35 @@ SENTENCES = torch.tensor(
 MASK = torch.ones_like(SENTENCES).bool().index_fill(1, torch.tensor(0), False)
 
 
-def text(row):
+def text(row: Tensor) -> str:
     return " ".join(WORDS[i - 2] for i in row[1:].tolist())
 
 
-def all_rewards():
+def all_rewards() -> Tensor:
     """Three times VADER's valence of each sentence, by the mean of its ten raters, [7776]."""
     totals = torch.stack([opinions(text(row)).mean(dim=1).sum() for row in SENTENCES])
     return 3 * totals / (totals**2 + 15).sqrt()
 
 
-def index(tokens):
+def index(tokens: Tensor) -> Tensor:
     """The number of each sentence in SENTENCES: its words are the digits, [B]."""
     digits = len(WORDS) ** torch.arange(LENGTH - 1, -1, -1)
     return ((tokens[:, 1:] - 2) * digits).sum(dim=1)
 
 
-def sentence_logp(model, tokens):
+def sentence_logp(model: nn.Module, tokens: Tensor) -> Tensor:
     """Log-probability of whole sentences, [B]."""
     return token_logp(model(tokens), tokens).sum(dim=1)
 
 
-def new_model(kind=LanguageModel, seed=0):
+def new_model(kind: Callable = LanguageModel, seed: int = 0) -> Any:
     torch.manual_seed(seed)
     extra = {"read_only": (START,)} if kind is LanguageModel else {}
     size = dict(layers=1, width=32, heads=2)
     return kind(2 + len(WORDS), 1 + LENGTH, PAD, **extra, **size)
 
 
-def train_reference(steps=300, batch=128, seed=0):
+def train_reference(steps: int = 300, batch: int = 128, seed: int = 0) -> LanguageModel:
     """A small language model that has read sentences in which words follow each other as in FOLLOWS."""
     rng, model = random.Random(seed), new_model(seed=seed)
     optimizer = Adam(model.parameters(), 5e-3)
@@ -96,40 +99,42 @@ def train_reference(steps=300, batch=128, seed=0):
 class TinyLanguage:
     """The reference, the rewards, and the optimum: everything as a table over the 7,776 sentences."""
 
-    def __init__(self, beta=BETA, reference=None):
+    def __init__(self, beta: float = BETA, reference: LanguageModel | None = None) -> None:
         self.beta, self.reference = beta, reference or train_reference()
         self.reward = all_rewards()
         self.log_ref = self.log_table(self.reference)
         self.log_optimum = F.log_softmax(self.log_ref + self.reward / beta, dim=0)
 
     @torch.no_grad()
-    def log_table(self, model):
+    def log_table(self, model: nn.Module) -> Tensor:
         """log pi of every sentence, [7776]; the probabilities sum to 1."""
         if isinstance(model, PolicyTable):
             return model().sum(dim=1)
         return sentence_logp(model, SENTENCES)
 
-    def kl_to_optimum(self, model):
+    def kl_to_optimum(self, model: nn.Module) -> float:
         """KL(pi || pi*) in nats, exactly."""
         logp = self.log_table(model)
         return (logp.exp() * (logp - self.log_optimum)).sum().item()
 
-    def objective(self, log_table):
+    def objective(self, log_table: Tensor) -> float:
         """E[r] - beta KL(pi || ref) of a table of log-probabilities; beta log Z at the optimum."""
         return (
             (log_table.exp() * (self.reward - self.beta * (log_table - self.log_ref))).sum().item()
         )
 
-    def score(self, tokens, mask=None):
+    def score(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """The reward of sampled sentences: here the reward model is the truth itself, [B]."""
         return self.reward[index(tokens)]
 
-    def sample(self, model, count, generator):
+    def sample(
+        self, model: nn.Module, count: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, ...]:
         start = torch.full((count, 1), START)
         return generate(model, start, LENGTH, generator=generator)
 
 
-def beginnings():
+def beginnings() -> Tensor:
     """The number of the beginning that each word of each sentence follows, int [7776, 5].
 
     Beginnings are counted by length: 0 is the empty one, 1 to 6 are the single words, and so on.
@@ -147,7 +152,7 @@ class PolicyTable(torch.nn.Module):
     doing and not the network's.
     """
 
-    def __init__(self, tiny):
+    def __init__(self, tiny: TinyLanguage) -> None:
         super().__init__()
         self.rows, self.words = beginnings(), SENTENCES[:, 1:] - 2
         with torch.no_grad():
@@ -156,12 +161,12 @@ class PolicyTable(torch.nn.Module):
         table[self.rows.flatten()] = F.log_softmax(logits, dim=-1).flatten(0, 1)
         self.logits = torch.nn.Parameter(table)
 
-    def forward(self):
+    def forward(self) -> Tensor:
         """log pi of each word of each sentence, [7776, 5]."""
         return F.log_softmax(self.logits, dim=-1)[self.rows, self.words]
 
 
-def expected_loss(table, loss, logp_ref):
+def expected_loss(table: PolicyTable, loss: Callable, logp_ref: Tensor) -> Tensor:
     """What a loss on sampled sentences is on average; its gradient is the exact expected gradient.
 
         sum_y pi(y) loss(y),   pi(y) held constant: it is how often y is sampled
@@ -172,7 +177,9 @@ def expected_loss(table, loss, logp_ref):
     return (logp.sum(dim=1).exp().detach() * loss(logp, logp_ref)).sum()
 
 
-def train_exactly(tiny, loss, steps=400, lr=0.1):
+def train_exactly(
+    tiny: TinyLanguage, loss: Callable, steps: int = 400, lr: float = 0.1
+) -> PolicyTable:
     """Descend the expected gradient of a loss, without any sampling; returns the PolicyTable."""
     table = PolicyTable(tiny)
     logp_ref, optimizer = table().detach(), Adam(table.parameters(), lr)
@@ -185,7 +192,14 @@ def train_exactly(tiny, loss, steps=400, lr=0.1):
     return table.requires_grad_(False)
 
 
-def ppo(tiny, iterations=60, batch=128, seed=0, step=rlhf_step, update=ppo_update):
+def ppo(
+    tiny: TinyLanguage,
+    iterations: int = 60,
+    batch: int = 128,
+    seed: int = 0,
+    step: Callable = rlhf_step,
+    update: Callable = ppo_update,
+) -> Iterator[nn.Module]:
     """rlhf_step as in the large language, with the same `ppo_update`."""
     config = Config(
         beta=tiny.beta,
@@ -207,7 +221,15 @@ def ppo(tiny, iterations=60, batch=128, seed=0, step=rlhf_step, update=ppo_updat
         yield policy.actor
 
 
-def rloo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantages=rloo_advantages):
+def rloo(
+    tiny: TinyLanguage,
+    iterations: int = 150,
+    prompts: int = 16,
+    answers: int = 8,
+    lr: float = 5e-3,
+    seed: int = 0,
+    advantages: Callable = rloo_advantages,
+) -> Iterator[nn.Module]:
     """REINFORCE leave-one-out: no critic, no clip; a sentence is one action, the KL is in its reward."""
 
     def loss(logp, logp_ref, mask, score):
@@ -218,7 +240,15 @@ def rloo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantage
     yield from on_policy(tiny, loss, iterations, prompts * answers, lr, seed)
 
 
-def grpo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantages=grpo_advantages):
+def grpo(
+    tiny: TinyLanguage,
+    iterations: int = 150,
+    prompts: int = 16,
+    answers: int = 8,
+    lr: float = 5e-3,
+    seed: int = 0,
+    advantages: Callable = grpo_advantages,
+) -> Iterator[nn.Module]:
     """Group-relative: scaled advantages for every token, and the KL (k3) in the loss, not in the reward.
 
     It stops short of pi* because of where the KL is: the expected gradient of k3 in the loss is that of
@@ -234,7 +264,9 @@ def grpo(tiny, iterations=150, prompts=16, answers=8, lr=5e-3, seed=0, advantage
     yield from on_policy(tiny, loss, iterations, prompts * answers, lr, seed)
 
 
-def on_policy(tiny, loss, iterations, batch, lr, seed):
+def on_policy(
+    tiny: TinyLanguage, loss: Callable, iterations: int, batch: int, lr: float, seed: int
+) -> Iterator[nn.Module]:
     """Sample, one step on loss(logp, logp_ref, mask, score), again."""
     generator = torch.Generator().manual_seed(seed)
     model = copy.deepcopy(tiny.reference).requires_grad_(True)
@@ -250,7 +282,15 @@ def on_policy(tiny, loss, iterations, batch, lr, seed):
         yield model
 
 
-def dpo(tiny, iterations=300, pairs=4000, batch=64, lr=2e-3, seed=0, loss=dpo_loss):
+def dpo(
+    tiny: TinyLanguage,
+    iterations: int = 300,
+    pairs: int = 4000,
+    batch: int = 64,
+    lr: float = 2e-3,
+    seed: int = 0,
+    loss: Callable = dpo_loss,
+) -> Iterator[nn.Module]:
     """No reward and no sampling while it learns: votes on pairs of the reference's own sentences."""
     generator = torch.Generator().manual_seed(seed)
     model = copy.deepcopy(tiny.reference).requires_grad_(True)
@@ -277,7 +317,9 @@ def dpo(tiny, iterations=300, pairs=4000, batch=64, lr=2e-3, seed=0, loss=dpo_lo
 METHODS = {"PPO": ppo, "RLOO": rloo, "GRPO": grpo, "DPO": dpo}
 
 
-def kl_curve(tiny, method, every=5, progress=True, **settings):
+def kl_curve(
+    tiny: TinyLanguage, method: Callable, every: int = 5, progress: bool = True, **settings: Any
+) -> tuple[list[tuple[int, float]], nn.Module]:
     """Run a method; (iteration, exact KL to the optimum) now and then, and the last model."""
     curve = [(0, tiny.kl_to_optimum(tiny.reference))]
     run = enumerate(method(tiny, **settings), start=1)

@@ -5,15 +5,18 @@ sampling with a KV cache. What was left out: dropout (PPO needs the same network
 and when it scores), sub-word tokens, weight tying, mixed precision.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 
 class Block(nn.Module):
     """Pre-norm residual block: every token reads from earlier ones, then thinks for itself."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -22,7 +25,9 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, x, visible, past=None):
+    def forward(
+        self, x: Tensor, visible: Tensor, past: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """x [B, T, C], visible [B, 1, T, S] bool, past = keys and values of the S - T tokens before."""
         B, T, C = x.shape
         qkv = self.qkv(self.norm1(x)).view(B, T, 3, self.heads, C // self.heads)
@@ -37,7 +42,15 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """tokens [B, T] -> hidden states [B, T, width]; `pad` marks what is no token at all."""
 
-    def __init__(self, vocab, context, pad=0, layers=2, width=64, heads=4):
+    def __init__(
+        self,
+        vocab: int,
+        context: int,
+        pad: int = 0,
+        layers: int = 2,
+        width: int = 64,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
         self.vocab, self.context, self.pad, self.width = vocab, context, pad, width
         self.token = nn.Embedding(vocab, width)
@@ -49,7 +62,7 @@ class Transformer(nn.Module):
                 depth = (2 * layers) ** 0.5 if name.endswith(("out.weight", "mlp.2.weight")) else 1
                 nn.init.normal_(p, std=0.02 / depth)
 
-    def forward(self, tokens, cache=None):
+    def forward(self, tokens: Tensor, cache: list | None = None) -> Tensor:
         """All of `tokens` without a cache; with one (a list), only the columns it has not seen."""
         if tokens.dim() != 2 or tokens.shape[1] == 0:
             raise ValueError(f"expected tokens [B, T] with T >= 1; got {list(tokens.shape)}.")
@@ -80,7 +93,9 @@ class LanguageModel(nn.Module):
                 probability is 0 when sampling and when scoring alike.
     """
 
-    def __init__(self, vocab, context, pad=0, read_only=(), **size):
+    def __init__(
+        self, vocab: int, context: int, pad: int = 0, read_only: Sequence[int] = (), **size: int
+    ) -> None:
         super().__init__()
         self.body = Transformer(vocab, context, pad, **size)
         self.head = nn.Linear(self.body.width, vocab, bias=False)
@@ -88,27 +103,27 @@ class LanguageModel(nn.Module):
         bias[[pad, *read_only]] = -1e4
         self.register_buffer("bias", bias, persistent=False)
 
-    def forward(self, tokens, cache=None):
+    def forward(self, tokens: Tensor, cache: list | None = None) -> Tensor:
         return self.head(self.body(tokens, cache)) + self.bias
 
 
 class ScalarModel(nn.Module):
     """tokens [B, T] -> one number per token [B, T]: a value function, or a reward model's head."""
 
-    def __init__(self, vocab, context, pad=0, **size):
+    def __init__(self, vocab: int, context: int, pad: int = 0, **size: int) -> None:
         super().__init__()
         self.body = Transformer(vocab, context, pad, **size)
         self.head = nn.Linear(self.body.width, 1)
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
         return self.head(self.body(tokens)).squeeze(-1)
 
 
 @torch.no_grad()
 def generate(
-    model, prompts, max_new, end=None, generator=None, greedy=False, use_cache=True,
-    temperature=1.0, top_k=None, with_logp=False,
-):  # fmt: skip
+    model: nn.Module, prompts: Tensor, max_new: int, end: int | None=None, generator: torch.Generator | None=None, greedy: bool=False, use_cache: bool=True,
+    temperature: float=1.0, top_k: int | None=None, with_logp: bool=False,
+) -> tuple[Tensor, ...]:  # fmt: skip
     """Sample answers to left-padded prompts, by default from the model's own distribution.
 
     prompts     : int, [B, P];  max_new : at most so many new tokens;  end : the token that ends an answer
@@ -151,7 +166,7 @@ def generate(
     return tokens, mask
 
 
-def keep_top(logits, count):
+def keep_top(logits: Tensor, count: int | None) -> Tensor:
     """The `count` largest logits of each row, and -inf for the others; all of them if count is None."""
     if count is None:
         return logits

@@ -13,10 +13,12 @@ away, a negation multiplies by -0.74, and a sentence's valence is s / sqrt(s^2 +
 """
 
 import ast
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
 import torch
+from torch import Tensor
 
 from pgcourse.language import (
     ADJECTIVES,
@@ -36,7 +38,7 @@ OPINION_WORDS = sorted(
 
 
 @cache
-def ratings():
+def ratings() -> dict[str, tuple[int, ...]]:
     """The ten human ratings of every opinion word, dict word -> tuple of ten ints in -4 … 4.
 
     Words that VADER's raters left out as neutral ("large", "saw") are not in it.
@@ -55,13 +57,13 @@ def ratings():
     return found
 
 
-def mean_valence(raters=range(10)):
+def mean_valence(raters: Sequence[int] = range(10)) -> dict[str, float]:
     """Mean rating of each word by some of the raters, dict word -> float."""
     return {word: sum(row[i] for i in raters) / len(raters) for word, row in ratings().items()}
 
 
 @cache
-def opinions(answer):
+def opinions(answer: str) -> Tensor:
     """What each rater's ratings make of an answer's opinion words, [words, 10], modifiers applied."""
     rows, words = [], answer.split()
     for i, word in enumerate(words):
@@ -76,25 +78,36 @@ def opinions(answer):
     return torch.stack(rows) if rows else torch.zeros(0, 10)
 
 
-def valence(answer, raters=GOLD_RATERS):
+def valence(answer: str, raters: Sequence[int] = GOLD_RATERS) -> float:
     """How pleasant an answer's words are to these raters on average, in (-1, 1)."""
     total = opinions(answer)[:, list(raters)].mean(dim=1).sum()
     return (total / (total**2 + 15).sqrt()).item()
 
 
-def gold_score(prompt, answer):
+def gold_score(prompt: str, answer: str) -> float:
     """The held-out judge: the gold raters' valence of a readable answer, and -1 for any other."""
     return valence(answer, GOLD_RATERS) if is_readable(prompt, answer) else -1.0
 
 
-def draw_votes(answer, generator, count=1, raters=LABEL_RATERS):
+def draw_votes(
+    answer: str,
+    generator: torch.Generator | None,
+    count: int = 1,
+    raters: Sequence[int] = LABEL_RATERS,
+) -> Tensor:
     """`count` people's sums over an answer's opinion words, [count]: for each word a rater at random."""
     table = opinions(answer)[:, list(raters)]
     who = torch.randint(table.shape[1], (len(table), count), generator=generator)
     return table.gather(1, who).sum(dim=0)
 
 
-def prefers_first(first, second, generator, raters=LABEL_RATERS, count=1):
+def prefers_first(
+    first: str,
+    second: str,
+    generator: torch.Generator | None,
+    raters: Sequence[int] = LABEL_RATERS,
+    count: int = 1,
+) -> Tensor:
     """`count` votes between two answers, bool [count]; a tie is decided by the toss of a coin."""
     a, b = (draw_votes(answer, generator, count, raters) for answer in (first, second))
     if (a == b).any():
@@ -102,7 +115,7 @@ def prefers_first(first, second, generator, raters=LABEL_RATERS, count=1):
     return a > b
 
 
-def judge_texts(tokens, mask):
+def judge_texts(tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Gold score, valence and readability of a batch of answers, dict of float tensors [B].
 
     tokens : int, [B, T], prompts and answers;  mask : bool, [B, T], True on the answers

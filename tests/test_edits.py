@@ -1,6 +1,8 @@
 """A mistake as an edit: what a fragment matches, what is compiled, and how a wrong function gets its name."""
 
 import inspect
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from pgcourse.checks import judge
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import compiled as make
-from pgcourse.checks.edits import edit, edited_text, matches, mistake, symptom
+from pgcourse.checks.edits import edit, edited_text, matches, mistake, plain_text, symptom
 
 
 def half_width(x):
@@ -171,3 +173,27 @@ def test_a_number_that_changes_nothing_is_no_mistake():
 def test_nan_alone_proves_nothing():
     verdict = judge(lambda x, y, clip: wrong()(x, y, clip) * float("nan"), EXERCISE)
     assert verdict.pitfall == "not a number"
+
+
+def typed(
+    logp: torch.Tensor, *, scale: float = 2.0, names: dict[str, float] | None = None
+) -> torch.Tensor:
+    """What it says of its types is for editors."""
+    return scale * logp  # names: not used
+
+
+def test_a_learner_reads_a_function_without_its_types():
+    text = plain_text(typed)
+    assert text.splitlines()[0] == "def typed(logp, *, scale=2.0, names=None):"
+    assert text.splitlines()[1:] == inspect.getsource(typed).splitlines()[3:]
+
+
+def test_a_long_first_line_is_broken_as_the_formatter_does():
+    from pgcourse.rlhf import rlhf_step
+
+    head = plain_text(rlhf_step).split('"""')[0]
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--line-length=100", "-"],
+        input=head + "pass\n", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ":" not in head.rstrip()[:-1] and done.stdout == head + "pass\n"

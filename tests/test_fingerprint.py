@@ -37,6 +37,8 @@ def edited(module, old, new):
         (edited("low", "    return x\n", "    return -x\n"), False),
         (edited("high", "'Words.'", "'Other words.'"), False),
         (edited("high", "low.half(x)", "low.other(x)"), True),
+        (edited("low", "half(x)", "half(x: float) -> float"), False),
+        (edited("low", "half(x)", "half(x=1)"), True),
     ],
 )
 def test_a_change_of_what_is_reached_is_seen(monkeypatch, name, change, seen):

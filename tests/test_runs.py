@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -153,3 +154,60 @@ def test_an_existing_run_is_not_overwritten(tmp_path, capsys):
             app(call)
         assert (end.value.code or 0) == code
     assert "--resume" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------- TensorBoard
+
+
+def test_tensorboard_gets_what_the_curve_has(tmp_path, monkeypatch):
+    """Every finite number of every iteration, at its step; a stand-in for torch's writer notes them."""
+    written, closed = {}, []
+
+    class SummaryWriter:
+        def __init__(self, folder, flush_secs):
+            self.folder = folder
+
+        def add_scalar(self, key, x, step):
+            written.setdefault(self.folder, {})[key, step] = x
+
+        def close(self):
+            closed.append(self.folder)
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    command = ["train", "ppo", "--steps", "700", "--seeds", "2", "--out", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit) as ended:
+        app([*command, "--tensorboard", str(tmp_path / "board")])
+    assert ended.value.code == 0
+    folders = [str(tmp_path / "board" / "ppo-CartPole-v1" / f"seed-{s}") for s in (0, 1)]
+    assert [*written] == closed == folders
+    history = runs.load(tmp_path / "runs" / "ppo-CartPole-v1" / "seed-0").history
+    expected = {
+        (key, int(step)): x
+        for key, xs in history.items()
+        for step, x in zip(history["steps"], xs, strict=True)
+        if key != "steps" and np.isfinite(x)
+    }
+    assert written[folders[0]] == expected and ("kl", 288) in expected
+
+
+def test_without_tensorboard_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    command = ["train", "ppo", "--steps", "700", "--out", str(tmp_path / "runs")]
+    with pytest.raises(SystemExit) as ended:
+        app([*command, "--tensorboard", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "pip install tensorboard" in said
+    assert not (tmp_path / "runs").exists(), "said before anything was trained"
+
+
+def test_tensorboard_itself_reads_it(tmp_path):
+    pytest.importorskip("tensorboard", reason="used where it is installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = ppo.train(small(ppo), progress=False, callback=runs.TensorBoard(tmp_path))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    seen = {e.step: e.value for e in events.Scalars("kl")}
+    assert [*seen] == result.history["steps"].tolist()
+    np.testing.assert_allclose([*seen.values()], result.history["kl"], rtol=1e-6)

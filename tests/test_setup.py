@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import distribution, version
+from importlib.util import spec_from_file_location
 
 import pytest
+import typer
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -138,6 +140,60 @@ def test_doctor_sees_another_kernel(tmp_path):
     )
     done = pgcourse_command("doctor", JUPYTER_PATH=str(tmp_path))
     assert done.returncode == 1 and "notebooks would run in /usr/bin/env" in done.stdout
+
+
+def test_doctor_without_a_clone(root, tmp_path):
+    """Installed from a wheel: what is there is said, and nothing sends one to a Makefile."""
+    shutil.copytree(root / "pgcourse", tmp_path / "site" / "pgcourse")
+    (tmp_path / "empty").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "pgcourse.cli", "doctor"],
+        cwd=tmp_path / "empty",
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "without the lessons" in done.stdout, done.stdout + done.stderr
+    assert f"files can be written in {tmp_path / 'empty'}" in done.stdout
+    assert "make setup" not in done.stdout and str(root) + "/course" not in done.stdout
+
+
+def test_doctor_gives_one_command_to_paste(monkeypatch, capsys):
+    """Without a clone: a package that is missing, one that is too old, and a kernel that hangs."""
+
+    def pretended(name):
+        if name == "tqdm":
+            raise doctor.PackageNotFoundError(name)
+        return {"rich": "12.0", "ipykernel": "7.1.0"}.get(name) or version(name)
+
+    monkeypatch.setattr(doctor, "version", pretended)
+    monkeypatch.setattr(doctor, "IN_CLONE", False)
+    monkeypatch.setattr(doctor, "constraints", dict)
+    with pytest.raises(typer.Exit) as ended:
+        doctor.command()
+    said = capsys.readouterr().out
+    assert ended.value.exit_code == 1 and "MISSING rich 12.0" in said
+    assert "note    ipykernel 7.1.0" in said and "reported to hang" in said
+    paste = f"'{sys.executable}' -m pip install 'rich>=13' 'tqdm>=4.66' 'ipykernel<7'"
+    assert said.splitlines()[-2] == paste
+
+
+@pytest.mark.parametrize("cuda, word", [("None", "the CPU build"), ("'13.0'", "CUDA 13.0")])
+def test_doctor_says_which_build_of_torch(monkeypatch, tmp_path, cuda, word):
+    (tmp_path / "version.py").write_text(f"cuda = {cuda}\n")
+    spec = spec_from_file_location("torch", tmp_path / "__init__.py")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: spec)
+    ((_, what, _),) = doctor.build_of_torch()
+    assert word in what
+
+
+def test_doctor_sees_a_folder_that_cannot_be_written(monkeypatch):
+    def refused(dir):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refused)
+    ((state, what, advice),) = doctor.folder()
+    assert state == "missing" and "Permission denied" in what and "cd to a folder" in advice
 
 
 def test_every_command_says_what_it_does():

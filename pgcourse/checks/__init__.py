@@ -27,7 +27,7 @@ LESSONS = {  # a lesson's folder in pgcourse.exercises, or its module here
 
 
 @cache
-def lesson_exercises(lesson):
+def lesson_exercises(lesson: str) -> dict[str, Exercise]:
     """The exercises of a lesson ("02_reinforce") in order, as {name: Exercise}."""
     rooms = (f"pgcourse.checks.{LESSONS[lesson]}", f"pgcourse.exercises.{LESSONS[lesson]}")
     module = import_module(next(room for room in rooms if find_spec(room)))
@@ -35,12 +35,12 @@ def lesson_exercises(lesson):
 
 
 @cache
-def all_exercises():
+def all_exercises() -> dict[str, Exercise]:
     """The exercises of every lesson, as {name: Exercise}."""
     return {name: e for lesson in LESSONS for name, e in lesson_exercises(lesson).items()}
 
 
-def get(name):
+def get(name: str) -> Exercise:
     """The exercise with this name. raises: KeyError that lists the names there are."""
     for lesson in LESSONS:  # one at a time: a notebook waits only for the lessons before its own
         if name in lesson_exercises(lesson):

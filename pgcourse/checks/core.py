@@ -7,13 +7,16 @@ A check is three steps with plain data between them, so that they can run in dif
     verdict       exercise.verdict(seed, observations)       the judge's side: reference, pitfalls, points
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,6 +39,7 @@ KNOWN = {}  # observations of references and pitfalls, by exercise, function, se
 FAILED = {}  # checks in a row of an exercise that did not pass
 PATIENCE = 3  # after so many, what helps is said
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
+Seed = str | int
 
 
 @dataclass(frozen=True)
@@ -129,42 +133,42 @@ class Exercise:
             raise ValueError(f"{self.name}: two pitfalls or two cases have one name.")
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.reference.__name__
 
     @property
-    def points(self):
+    def points(self) -> float:
         return float(sum(self.parts.values()))
 
     @cached_property
-    def accept_edits(self):
+    def accept_edits(self) -> list[tuple]:
         """The conventions that are edits of the reference, as tuples of Edit."""
         edits = (a if isinstance(a, tuple) else (a,) for a in self.accept if not callable(a))
         return [*edits]
 
     @cached_property
-    def rights(self):
+    def rights(self) -> tuple[Callable, ...]:
         """The reference and the functions that are right by another convention."""
         others = [a for a in self.accept if callable(a)]
         edited = [compiled(self.reference, edits) for edits in self.accept_edits]
         return (self.reference, *others, *edited)
 
     @cached_property
-    def cached(self):
+    def cached(self) -> dict:
         """What a search has worked out once: generic edits of the reference."""
         return {}
 
-    def inputs(self, i, seed):
+    def inputs(self, i: int, seed: Seed) -> dict[str, Any]:
         """The arguments of case i, as plain data; the same for the same seed."""
         digest = hashlib.sha256(f"{self.name}/{i}/{seed}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
         return self.cases[i].inputs(generator)
 
-    def known(self, fn, seed):
+    def known(self, fn: Callable, seed: Seed) -> list[dict]:
         """`observe` for the reference and the pitfalls, which are looked at again and again."""
         return [self.known_on(i, fn, seed) for i in range(len(self.cases))]
 
-    def known_on(self, i, fn, seed):
+    def known_on(self, i: int, fn: Callable, seed: Seed) -> dict:
         """The observation of one case; most pitfalls are told apart by the first that is looked at."""
         key = (self.name, fn, str(seed), i)
         if key not in KNOWN:
@@ -172,7 +176,7 @@ class Exercise:
             KNOWN[key] = drivers.observe(self.driver, fn, args, grad, self.seconds)
         return KNOWN[key]
 
-    def observe(self, fn, seed):
+    def observe(self, fn: Callable, seed: Seed) -> list[dict]:
         """What fn does on every case: a list of observations. After a time-out the rest are not run."""
         seen = []
         for i, case in enumerate(self.cases):
@@ -183,7 +187,7 @@ class Exercise:
                 seen.append(drivers.observe(self.driver, fn, args, case.grad, self.seconds))
         return seen
 
-    def verdict(self, seed, seen, again=None):
+    def verdict(self, seed: Seed, seen: list[dict], again: Callable | None = None) -> Verdict:
         """Judge the observations of one function (one per case, made from the same seed).
 
         again : function seed -> observations of the same function, where it can be called
@@ -244,12 +248,12 @@ class Exercise:
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
 
-    def nearly_earned(self, far, clean):
+    def nearly_earned(self, far: Sequence[int], clean: bool) -> dict[str, bool]:
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""
         wrong = {self.cases[i].part for i in far}
         return {part: part not in wrong for part in self.parts} | {"clean": clean}
 
-    def convention(self, seen, seed):
+    def convention(self, seen: list[dict], seed: Seed) -> tuple[list[dict], list]:
         """(expected, faults) under the right convention that leaves the fewest cases wrong.
 
         expected : the observations of that right answer
@@ -266,7 +270,7 @@ class Exercise:
                 best = min(best, other, key=lambda pair: sum(map(bool, pair[1])))
         return best
 
-    def compare(self, seen, expected):
+    def compare(self, seen: list[dict], expected: list[dict]) -> tuple[list[dict], list]:
         pairs = zip(self.cases, seen, expected, strict=True)
         faults = [difference(s, e, case) for case, s, e in pairs]
         if self.driver == "entry":
@@ -274,23 +278,23 @@ class Exercise:
             faults = [f and quiz_fault(self.inputs(i, "")["key"], f, s, e) for i, (f, s, e) in rows]
         return expected, faults
 
-    def first_part(self, failing):
+    def first_part(self, failing: list[int]) -> list[int]:
         """Of the cases that fail those of the first part that has any: a symptom speaks of these."""
         part = next(part for part in self.parts if any(self.cases[i].part == part for i in failing))
         return [i for i in failing if self.cases[i].part == part]
 
-    def shows(self, found, i, seed, expected):
+    def shows(self, found: Any, i: int, seed: Seed, expected: list[dict]) -> bool:
         """Whether case i tells the mistake that was found from the right answer."""
         wrong = None if getattr(found, "telltale", None) else getattr(found, "wrong", None)
         return wrong is None or not alike(self.known_on(i, wrong, seed), expected[i])
 
-    def guarded(self, i, seed):
+    def guarded(self, i: int, seed: Seed) -> bool:
         """Whether the lines that are given at the top of the learner's cell refuse case i."""
         return self.driver in drivers.PLAIN and guards_refuse(
             self.reference, self.inputs(i, seed).values()
         )
 
-    def smallest(self, cases, seed):
+    def smallest(self, cases: Iterable[int], seed: Seed) -> int | None:
         """The case to show: a wrong result before a missing guard, then the one with the fewest numbers."""
         return min(
             cases,
@@ -299,7 +303,9 @@ class Exercise:
         )
 
 
-def judge(fn, exercise=None, seed=None, where=False):
+def judge(
+    fn: Any, exercise: str | Exercise | None = None, seed: Seed | None = None, where: bool = False
+) -> Verdict:
     """Judge a function; never raises for a student's fault.
 
     fn       : the student's function (anything that is not one is judged too)
@@ -313,7 +319,9 @@ def judge(fn, exercise=None, seed=None, where=False):
     return replace(verdict, where=find(fn, verdict, seed, seen)) if where else verdict
 
 
-def judged(fn, exercise=None, seed=None):
+def judged(
+    fn: Any, exercise: str | Exercise | None = None, seed: Seed | None = None
+) -> tuple[Verdict, list[dict], Seed]:
     """(verdict, observations, seed) of `judge`."""
     from pgcourse.checks import get
     from pgcourse.checks.carried import carried
@@ -341,7 +349,7 @@ def judged(fn, exercise=None, seed=None):
         torch.set_num_threads(threads)
 
 
-def find(fn, verdict, seed, seen):
+def find(fn: Any, verdict: Verdict, seed: Seed, seen: list[dict]) -> Any:
     """Where a wrong function goes wrong (checks.where.Located), or None."""
     if verdict.passed or not seen or verdict.pitfall == "not written":
         return None
@@ -353,7 +361,7 @@ def find(fn, verdict, seed, seen):
         return None
 
 
-def check(fn, exercise=None):
+def check(fn: Any, exercise: str | Exercise | None = None) -> float:
     """Judge a function, show the verdict as a card, and return the points earned as a float.
 
     The card comes at once; the line of a mistake is added to it when it has been found.
@@ -375,7 +383,7 @@ def check(fn, exercise=None):
     return float(min(max(verdict.score, 0.0), verdict.points))
 
 
-def stuck(verdict, seed):
+def stuck(verdict: Verdict, seed: Seed) -> str:
     """What to do next, from the third check in a row on that does not pass; "" before."""
     name = verdict.exercise.name
     written = verdict.pitfall not in ("not written", "not a function")

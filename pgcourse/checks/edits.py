@@ -8,15 +8,18 @@ breaks do not matter, and `clip` does not stand for a part of `clipped`. `{clip=
 number that is solved from what the function did (`pgcourse.checks.fit`), 0.2 being one example.
 """
 
+from __future__ import annotations
+
 import ast
 import inspect
 import itertools
 import linecache
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 TOKEN = re.compile(
     r"(?P<comment>#[^\n]*)|\"[^\"\n]*\"|'[^'\n]*'|\d[\w.]*(?:(?<=e)[+-]\d+)?|\w+|\*\*|//|[=!<>+*/-]=|\S"
@@ -41,7 +44,9 @@ class Edit:
     use: tuple = ()
 
 
-def edit(old, new, *, all=False, of="", use=()):
+def edit(
+    old: str, new: str, *, all: bool = False, of: str = "", use: Iterable[Callable] = ()
+) -> Edit:
     """See Edit."""
     return Edit(old, new, all, of, tuple(use))
 
@@ -72,11 +77,11 @@ class Mistake:
     reference: Callable | None = None
     values: dict = field(default_factory=dict, compare=False)
 
-    def of(self, reference):
+    def of(self, reference: Callable) -> Mistake:
         return replace(self, reference=reference)
 
     @cached_property
-    def holes(self):
+    def holes(self) -> dict[str, float]:
         """{name: example}, from the first version that has any."""
         found = {}
         for e in itertools.chain(*(v for v in self.versions if isinstance(v, tuple))):
@@ -84,13 +89,13 @@ class Mistake:
         return found
 
     @property
-    def says(self):
+    def says(self) -> str:
         return (
             self.sentence.format(**{**self.holes, **self.values}) if self.holes else self.sentence
         )
 
     @property
-    def text(self):
+    def text(self) -> str | None:
         """The reference's text with this mistake in it, or None where that takes more than its own text."""
         edits = self.versions[0]
         if not isinstance(edits, tuple) or any(e.of or e.use for e in edits):
@@ -99,10 +104,10 @@ class Mistake:
         return edited_text(self.reference, filled).rstrip()
 
     @cached_property
-    def functions(self):
+    def functions(self) -> list[Callable]:
         return [self.function(version) for version in self.versions]
 
-    def function(self, version):
+    def function(self, version: tuple | Callable) -> Callable:
         if not isinstance(version, tuple):
             return version
         filled = [fill(e, {**self.holes, **self.values}) for e in version]
@@ -111,11 +116,11 @@ class Mistake:
         return compiled(self.reference, filled, where)
 
     @property
-    def wrong(self):
+    def wrong(self) -> Callable:
         return self.functions[0]
 
     @property
-    def also(self):
+    def also(self) -> tuple[Callable, ...]:
         return tuple(self.functions[1:])
 
 
@@ -135,7 +140,14 @@ class Unknown(float):
         return "…"
 
 
-def mistake(name, says, *versions, why="", also=(), near=False):
+def mistake(
+    name: str,
+    says: str,
+    *versions: Edit | Callable,
+    why: str = "",
+    also: Sequence[Edit | tuple | Callable] = (),
+    near: bool = False,
+) -> Mistake:
     """A Mistake: its edits, or one function; `also` are further versions (an Edit, a tuple, a function).
 
     near : an approximation that practice uses; a part earns its points where it is right to a thousandth
@@ -145,21 +157,23 @@ def mistake(name, says, *versions, why="", also=(), near=False):
     return Mistake(name, says, (first, *rest), why, near=near)
 
 
-def telltale(name, says, wrong, sign, why=""):
+def telltale(
+    name: str, says: str, wrong: Edit | tuple | Callable, sign: Callable, why: str = ""
+) -> Mistake:
     """A Mistake that is recognized by sign(Signs); `wrong` (edits or a function) is an example."""
     return replace(mistake(name, says, *as_versions(wrong), why=why), telltale=sign)
 
 
-def symptom(name, says, wrong, sign):
+def symptom(name: str, says: str, wrong: Edit | tuple | Callable, sign: Callable) -> Mistake:
     """A Mistake known by a sign that many share, looked at last."""
     return replace(mistake(name, says, *as_versions(wrong)), telltale=sign, symptom=True)
 
 
-def as_versions(wrong):
+def as_versions(wrong: Edit | tuple | Callable) -> tuple:
     return wrong if isinstance(wrong, tuple) else (wrong,)
 
 
-def fill(edit, values):
+def fill(edit: Edit, values: dict) -> Edit:
     """The edit with numbers (or names) in its holes."""
     new = HOLE.sub(lambda m: str(values[m[1]]), edit.new)
     return replace(edit, new=new) if new != edit.new else edit
@@ -177,9 +191,25 @@ class Text:
     body: str
 
 
-@cache
-def text_of(fn):
+def plain_text(fn: Callable) -> str:
+    """A function's own text as a learner reads it: unindented, without the types in its first lines."""
     text = textwrap.dedent(inspect.getsource(fn))
+    (node,) = ast.parse(text).body
+    every = [a for a in ast.walk(node.args) if isinstance(a, ast.arg)]
+    if node.returns is None and not any(a.annotation for a in every):
+        return text
+    for a in every:
+        a.annotation = None
+    lines, names = text.splitlines(keepends=True), ast.unparse(node.args)
+    if len(f"def {node.name}({names}):") > 100:  # as the formatter breaks it
+        names = "\n    " + names.replace(", ", ",\n    ") + ",\n"
+    head = f"def {node.name}({names}):\n"
+    return "".join([*lines[: node.lineno - 1], head, *lines[node.body[0].lineno - 1 :]])
+
+
+@cache
+def text_of(fn: Callable) -> Text:
+    text = plain_text(fn)
     lines = text.splitlines(keepends=True)
     node = ast.parse(text).body[0]
     documented = ast.get_docstring(node) is not None
@@ -194,11 +224,11 @@ def text_of(fn):
 
 
 @lru_cache(maxsize=10_000)
-def tokens(text):
+def tokens(text: str) -> list[tuple[int, int, str]]:
     return [(m.start(), m.end(), m[0]) for m in TOKEN.finditer(text) if not m["comment"]]
 
 
-def matches(text, old):
+def matches(text: str, old: str) -> list[tuple[int, int]]:
     """[(start, end)] of the fragment's occurrences, token by token."""
     have, want = tokens(text), [token for _, _, token in tokens(old)]
     found, i = [], 0
@@ -211,7 +241,7 @@ def matches(text, old):
     return found
 
 
-def apply(body, edit):
+def apply(body: str, edit: Edit) -> str:
     """raises: ValueError unless the fragment is there once, or at all if all are to be replaced"""
     places = matches(body, edit.old)
     if not places or (len(places) > 1 and not edit.all):
@@ -225,7 +255,7 @@ def apply(body, edit):
     return body
 
 
-def edited_text(fn, edits, documented=True):
+def edited_text(fn: Callable, edits: Iterable[Edit], documented: bool = True) -> str:
     """The text of a function after edits of its body. raises: ValueError as `apply`"""
     text = text_of(fn)
     body = text.body
@@ -234,7 +264,9 @@ def edited_text(fn, edits, documented=True):
     return text.head + text.docstring * documented + body
 
 
-def compiled(reference, edits, filename="", space=()):
+def compiled(
+    reference: Callable, edits: Iterable[Edit], filename: str = "", space: Any = ()
+) -> Callable:
     """The reference with its text, and its helpers', edited: a new function in a copy of its namespace.
 
     filename : where its text can be looked up afterwards (inspect.getsource); "" = nowhere
@@ -251,7 +283,7 @@ def compiled(reference, edits, filename="", space=()):
     return run_text(text, reference, own, filename)
 
 
-def run_text(text, reference, own=(), filename=""):
+def run_text(text: str, reference: Callable, own: Any = (), filename: str = "") -> Any:
     """The function that a text defines, in a copy of the reference's namespace."""
     space = {**inspect.unwrap(reference).__globals__, **dict(own)}
     if filename:

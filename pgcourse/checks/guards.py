@@ -2,8 +2,9 @@
 
 import ast
 import inspect
-import textwrap
 from functools import cache
+
+from pgcourse.checks.edits import plain_text
 
 GUARDS = {"same_shape"}
 
@@ -25,7 +26,7 @@ def count_guards(definition):
 @cache
 def given_lines(fn):
     """A function that does no more than the guards of fn."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(fn)))
+    tree = ast.parse(plain_text(fn))
     definition = tree.body[0]
     definition.decorator_list = []
     definition.body = [*definition.body[1 : 1 + count_guards(definition)], ast.Pass()]

@@ -12,13 +12,13 @@ import copy
 import difflib
 import inspect
 import re
-import textwrap
 import time
 import types
 from dataclasses import dataclass, replace
 
 from pgcourse.checks import drivers
 from pgcourse.checks.compare import close, close_grad, difference
+from pgcourse.checks.edits import plain_text
 from pgcourse.checks.grafts import Pieces, grafts, own_expressions, read_locals, size
 from pgcourse.checks.operators import edits
 from pgcourse.checks.operators.trees import function_tree
@@ -296,7 +296,7 @@ def watched_helpers(tree, space):
 
 def tree_of(fn):
     try:
-        tree = function_tree(textwrap.dedent(inspect.getsource(inspect.unwrap(fn))))
+        tree = function_tree(plain_text(fn))
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
     tree.decorator_list = []

@@ -19,7 +19,6 @@ import ast
 import hashlib
 import inspect
 import re
-import textwrap
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -178,9 +177,10 @@ def find_exercise(path, get, where):
 
 def split_function(fn):
     """(head, body) of a function's text: signature, docstring and guards; and all that is below."""
+    from pgcourse.checks.edits import plain_text
     from pgcourse.checks.guards import count_guards
 
-    text = textwrap.dedent(inspect.getsource(fn)).rstrip()
+    text = plain_text(fn).rstrip()
     definition = ast.parse(text).body[0]
     if ast.get_docstring(definition) is None:
         raise BuildError(f"{fn.__name__} has no docstring: it is the exercise's statement.")

@@ -1,11 +1,10 @@
 """The gallery of mistakes: what people write, what it does, why it matters, as pages made from the checks."""
 
 import difflib
-import inspect
 from dataclasses import replace
 
 from pgcourse.checks import lesson_exercises
-from pgcourse.checks.edits import Mistake, edited_text, fill
+from pgcourse.checks.edits import Mistake, edited_text, fill, plain_text
 
 
 def lesson_page(lesson, title):
@@ -52,8 +51,8 @@ def change(mistake, reference):
 def source(fn):
     """The text of a function; "" where it has none of its own (a lambda, a module, a library's)."""
     try:
-        text = inspect.getsource(fn)
-    except (OSError, TypeError):
+        text = plain_text(fn)
+    except (OSError, TypeError, SyntaxError, ValueError, AttributeError):
         return ""
     own = getattr(fn, "__module__", "") or ""
     return text.rstrip() if text.startswith("def ") and own.startswith("pgcourse") else ""

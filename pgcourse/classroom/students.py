@@ -6,10 +6,11 @@ where it uses an index); the wrong ones are the checks' own pitfalls.
 
 import inspect
 import re
-import textwrap
 from dataclasses import dataclass, field
 
 import torch
+
+from pgcourse.checks.edits import plain_text
 
 # ------------------------------------------------------------------- right, in another style
 
@@ -195,7 +196,7 @@ def text_of(fn, name):
         for value in (fn.__globals__.get(used) for used in fn.__code__.co_names)
         if inspect.isfunction(value) and value is not fn and belongs_to(value, fn)
     ]
-    text = textwrap.dedent(inspect.getsource(fn)).rstrip()
+    text = plain_text(fn).rstrip()
     text = re.sub(rf"^def {fn.__name__}\b", f"def {name}", text, count=1)
     return "\n\n\n".join([*helpers, text])
 

@@ -1,6 +1,6 @@
 """The exercises, one folder a lesson, one file an exercise: reference, parts, cases, mistakes.
 
-The engine is `pgcourse.checks`; "Add an exercise" in the README says how one is written.
+The engine is `pgcourse.checks`; "Add an exercise" in CONTRIBUTING.md says how one is written.
 """
 
 from importlib import import_module

@@ -27,7 +27,7 @@ from pathlib import Path
 from pgcourse.own_agent.verdicts import SECONDS, STAGES, probes, understood
 
 
-def findings(path, stage):
+def findings(path: str | Path, stage: int) -> list:
     """A list of Finding for a file: what it was trained on, one after the other, until it raised or hung."""
     path = Path(path).absolute()
     with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
@@ -45,7 +45,7 @@ def findings(path, stage):
         return understood(rows(out.read_text(encoding="utf-8")), stage)
 
 
-def wait(process, out):
+def wait(process: subprocess.Popen, out: Path) -> None:
     """Until the process ends, or nothing new has come for SECONDS."""
     size, since = 0, time.monotonic()
     while process.poll() is None and time.monotonic() - since < SECONDS:
@@ -54,7 +54,7 @@ def wait(process, out):
             size, since = out.stat().st_size, time.monotonic()
 
 
-def rows(text):
+def rows(text: str) -> list:
     """What the worker wrote, up to a line that was cut off."""
     found = []
     for line in text.splitlines():
@@ -65,7 +65,7 @@ def rows(text):
     return found
 
 
-def stop(process):
+def stop(process: subprocess.Popen) -> None:
     """End the process and what it may have started."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
@@ -82,11 +82,11 @@ class Report:
     found: list
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         return len(self.found) == len(probes(self.stage)) and all(f.ok for f in self.found)
 
     @property
-    def headline(self):
+    def headline(self) -> str:
         right = sum(f.ok for f in self.found)
         names = ", ".join(dict.fromkeys(f.symptom for f in self.found if not f.ok))
         return (
@@ -114,7 +114,7 @@ class Report:
         return f"<div role='status' style='border-left:.4em solid {color};padding:.4em .8em;margin:.3em 0'>{body}</div>"
 
 
-def check_agent(stage, file="my_agent.py"):
+def check_agent(stage: int, file: str = "my_agent.py") -> Report | None:
     """Judge the learner's own agent by what it does; about half a minute. Returns a Report, or None without a file.
 
     stage : the lesson, 2 to 5: what the agent should be able to do by then
