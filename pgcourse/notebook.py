@@ -31,10 +31,14 @@ def begin(lesson, folder="."):
     if path.is_file() and "NBGRADER_EXECUTION" not in os.environ:
         from IPython.display import display
 
+        from pgcourse.checks.own import unreadable
+
         if somebody_elses(path):
             print(
                 f"{path.name} belongs to somebody else, so its cells were not run to see how far it is."
             )
+        elif says := unreadable(path, lesson):
+            print(f"{path.name}, as saved, cannot be judged: {says}.")
         else:
             display(Line(lesson, passing(path, lesson)))
 
