@@ -128,6 +128,7 @@ def test_another_lessons_notebook_is_called_so(root, saved_lesson, monkeypatch, 
     monkeypatch.setattr(
         notebook, "running_shell", lambda: SimpleNamespace(set_custom_exc=lambda *_: None)
     )
+    monkeypatch.setattr(notebook, "describe_in_lab", lambda shell: None)
     notebook.begin(LESSON, saved_lesson)
     assert "it is the notebook of another lesson, 05_ppo" in capsys.readouterr().out
 
