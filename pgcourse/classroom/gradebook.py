@@ -135,6 +135,8 @@ def as_notebook(data, source, result):
             text = text[: min(left, MOST_MARKDOWN // 5)]
             left -= len(text)
             text = inert(text) + ("" if text == cell.source else "\n\n[cut]")
+        elif cell.kind != "code":
+            text = TO_NOTEBOOKS.sub(r"\1", text)
         made.append(new(text, id=origin.id if origin is not None else f"own-{i}"))
         if origin is not None and origin.grade_id:
             made[-1].metadata["nbgrader"] = dict(about[origin.grade_id]["nbgrader"])
@@ -145,6 +147,8 @@ def as_notebook(data, source, result):
     return new_notebook(cells=made, metadata={**NOTEBOOK_METADATA, "pgcourse": result})
 
 
+# links of the lesson's own: what they lead to does not lie beside the page
+TO_NOTEBOOKS = re.compile(r"\[([^\]\n]*)\]\([\w./-]+\.(?:ipynb|md)\)")
 MOST_MARKDOWN = (
     100_000  # characters that a student's Markdown takes to be shown; it is slow to render
 )

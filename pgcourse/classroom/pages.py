@@ -84,7 +84,6 @@ ATTRIBUTES = {
     **{f"h{level}": {"id"} for level in range(1, 7)},
     **{tag: LAYOUT for tag in MATHEMATICS},
 }
-REL = "noopener noreferrer"
 CLASSES = r"anchor-link|highlight|language-[\w+#.-]*|[a-z][a-z0-9]{0,2}"  # the last: Pygments' own
 
 
@@ -98,16 +97,14 @@ def sanitized(page, links):
         allowed = {"href": links, "class": CLASSES}.get(name, r"(?s:.*)")
         return value if re.fullmatch(allowed, value, re.I) else None
 
-    page = nh3.clean(
+    return nh3.clean(
         page,
         tags=TEXT | MATHEMATICS,
         attributes=ATTRIBUTES,
         attribute_filter=keep,
         url_schemes={"http", "https", "mailto"},
-        link_rel=REL,
+        link_rel="noopener noreferrer",
     )
-    # a link that was taken its address; in a text or an attribute its mark cannot stand as it does here
-    return re.sub(f'<a rel="{REL}">(.*?)</a>', r"\1", page, flags=re.S)
 
 
 class Renderer(IPythonRenderer):
