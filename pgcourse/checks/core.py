@@ -207,6 +207,10 @@ class Exercise:
         fault = None if i is None else faults[i]
         search = Search(self, seed, seen, expected, failing, fault, again)
         found, where = recognize.name(search)
+        symptoms = (p for p in self.pitfalls if p.symptom and tells(p, self, seen, expected))
+        symptom = None if found else next(symptoms, None)
+        if not found and not symptom:
+            found, where = recognize.unwritten(search)
         if not found and failing and not faults[i].name:
             found, where = recognize.in_one_part(search, earned)
             broken = [j for j in failing if faults[j].name == "exception"]
@@ -214,10 +218,7 @@ class Exercise:
                 i = self.smallest(broken, seed)
                 found, where = faults[i], []
             if not found:
-                symptoms = (
-                    p for p in self.pitfalls if p.symptom and tells(p, self, seen, expected)
-                )
-                found, where = next(symptoms, None), self.first_part(failing)
+                found, where = symptom, self.first_part(failing)
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
         i = self.smallest(shown, seed) if shown else i
         if not found:  # an input that was changed tells more than a number that is off
@@ -228,6 +229,8 @@ class Exercise:
             i = self.smallest(far, seed) if far else i  # where it shows
             score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         name, says, why = found.name, found.says, getattr(found, "why", "")
+        if unclean and recognize.leaves_alone(search, found):
+            says += f" Besides: {unclean[0].says}"
         if name == "no ValueError" and self.guarded(i, seed):
             says += " The line that was given at the top does that: keep it first."
         if name == "not written" and str(seed) == VISIBLE_SEED:

@@ -119,6 +119,22 @@ class Mistake:
         return tuple(self.functions[1:])
 
 
+def holes(m):
+    return getattr(m, "holes", None)
+
+
+def left_open(m):
+    """The mistake without a word about its numbers, which were not solved."""
+    return replace(m, values={name: Unknown(x) for name, x in m.holes.items()}) if holes(m) else m
+
+
+class Unknown(float):
+    """A number that could be another one: in a sentence it is left open."""
+
+    def __format__(self, spec):
+        return "…"
+
+
 def mistake(name, says, *versions, why="", also=(), near=False):
     """A Mistake: its edits, or one function; `also` are further versions (an Edit, a tuple, a function).
 

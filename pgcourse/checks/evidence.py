@@ -11,12 +11,23 @@ from pgcourse.checks.fit import vector
 SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
 
 
+@dataclass(frozen=True)
+class Found:
+    """A mistake, or several, that were found by a search: what the learner reads."""
+
+    name: str
+    says: str
+    why: str = ""
+    wrong: object = None
+
+
 @dataclass
 class Search:
     """One wrong function: what was seen of it, and what would have been right.
 
     fault : the difference in the smallest failing case, or None
     again : function seed -> observations of the same function, or None where it cannot be called
+    aside : cases that are left out
     """
 
     exercise: object
@@ -26,6 +37,7 @@ class Search:
     failing: list
     fault: object = None
     again: object = None
+    aside: tuple = ()
 
     def __post_init__(self):
         cases = self.exercise.cases
@@ -37,11 +49,30 @@ class Search:
             ran = sorted({*self.regular, *self.failing})
         elif 2 * len(ran) < len(self.regular):
             ran = self.regular
-        self.inputs = {}
+        self.inputs, ran = {}, [i for i in ran if i not in self.aside]
         # A small failing case with some numbers first: there nearly everything drops out at once.
         self.ran = sorted(
             ran, key=lambda i: (i not in self.failing, -min(self.size(i), 3), self.cost(i), i)
         )
+
+    def overflowed(self):
+        """The failing cases with larger (or more different) inputs than any other, where all that is wrong is nan or inf."""
+        given = {i: measures(self.exercise.inputs(i, self.seed)) for i in self.regular}
+        over = [i for i in self.failing if given.get(i) and self.not_finite(i)]
+        rest = [i for i in given if given[i] and i not in over]
+        for kind in range(3) if over and rest else ():
+            if min(given[i][kind] for i in over) > max(given[i][kind] for i in rest):
+                return tuple(over)
+        return ()
+
+    def not_finite(self, i):
+        """Whether nan or inf was seen in case i where numbers are right, and every number is right."""
+        if self.seen[i]["error"] or self.seen[i]["timeout"]:
+            return False
+        a, b = vector(self.seen[i]), vector(self.expected[i])
+        if a is None or b is None or a.shape != b.shape or not (b.isfinite() & ~a.isfinite()).any():
+            return False
+        return not self.tells_apart(i)
 
     def size(self, i):
         numbers = vector(self.seen[i])
@@ -98,6 +129,16 @@ class Search:
             return True
         ok = a.isfinite() & b.isfinite()
         return bool(ok.any()) and not close(a[ok].float(), b[ok].float())
+
+
+def measures(args):
+    """(largest size, largest difference, largest difference in a row) of the numbers given; None if not all finite."""
+    given = [x for x in args.values() if torch.is_tensor(x) and x.is_floating_point()]
+    given = [x.detach().reshape(-1, x.shape[-1] if x.dim() else 1) for x in given if x.numel()]
+    if not given or not all(x.isfinite().all() for x in given):
+        return None
+    sizes = [(x.abs().max(), x.max() - x.min(), (x.amax(1) - x.amin(1)).max()) for x in given]
+    return [max(map(float, column)) for column in zip(*sizes, strict=True)]
 
 
 def same(a, b, grads=True):

@@ -5,36 +5,25 @@ this order: the exercise's mistakes, with their numbers solved and on top of eve
 a factor; a factor on top; an edit that nobody wrote down; two mistakes; one mistake seen in one part.
 """
 
-import ast
 import contextlib
-import itertools
 import warnings
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
 from pgcourse.checks import drivers
 from pgcourse.checks.compare import Fault, alike, factor
-from pgcourse.checks.edits import HOLE, Mistake, compiled, fill, run_text, text_of
-from pgcourse.checks.evidence import same
+from pgcourse.checks.edits import HOLE, Mistake, Unknown, compiled, holes, left_open
+from pgcourse.checks.evidence import Found
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
+from pgcourse.checks.generic import further, generic, on_top
+from pgcourse.checks.pairs import both, edit_versions, two_mistakes
 from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
     "wrong type", "wrong shape", "wrong dtype", "borrowed",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Found:
-    """A mistake, or several, that were found by a search: what the learner reads."""
-
-    name: str
-    says: str
-    why: str = ""
-    wrong: object = None
 
 
 def name(search):
@@ -45,6 +34,38 @@ def name(search):
             return explain(search)
     finally:
         drivers.put(before)
+
+
+def unwritten(search):
+    """(mistake, cases) that nobody wrote down, looked for when no symptom tells either; or (None, [])."""
+    before = drivers.settings()
+    if search.fault and search.fault.name in FACTS or not {*search.failing} & {*search.regular}:
+        return None, []
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            found = within_time(search, (further, on_top))
+            return found or beside_an_overflow(search)
+    finally:
+        drivers.put(before)
+
+
+OVERFLOW = "Large numbers overflow, or small ones vanish, on the way: moderate ones come out right."
+
+
+def beside_an_overflow(search):
+    """What is wrong where no number overflowed; or that some did, if nothing else is."""
+    over = search.overflowed()
+    if not over:
+        return None, []
+    if not set(search.failing) - {*over}:
+        return Found("overflow", OVERFLOW), over
+    found, where = explain(replace(search, aside=over, failing=[*{*search.failing} - {*over}]))
+    if found:
+        says = (
+            f"{found.says} Besides, with large numbers something overflows: nan or inf comes out."
+        )
+        found = Found(f"{found.name}, and overflow", says, getattr(found, "why", ""))
+    return found, where
 
 
 def explain(search):
@@ -77,19 +98,18 @@ def written(search):
     return None
 
 
-def holes(m):
-    return getattr(m, "holes", None)
-
-
-def left_open(m):
-    """The mistake without a word about its numbers, which were not solved."""
-    return replace(m, values={name: Unknown(x) for name, x in m.holes.items()}) if holes(m) else m
-
-
 def agrees(search, fn, cases, wrong=1):
-    """Whether a mistake does what was seen on these cases, and is wrong on some of them."""
-    return all(alike(search.seen[i], search.known(i, fn)) for i in cases) and wrong <= sum(
-        not alike(search.known(i, fn), search.expected[i]) for i in cases
+    """Whether a mistake does what was seen on these cases, and is wrong on some of them.
+
+    Many mistakes raise something: if all it does wrong is that, it must be the same exception.
+    """
+    if not all(alike(search.seen[i], search.known(i, fn)) for i in cases):
+        return False
+    off = [i for i in cases if not alike(search.known(i, fn), search.expected[i])]
+    raised = [(search.known(i, fn)["error"], search.seen[i]["error"]) for i in off]
+    alone = all(known for known, _ in raised) and not search.only_guards
+    return wrong <= len(off) and not (
+        alone and any(a["message"] != b["message"] for a, b in raised)
     )
 
 
@@ -138,11 +158,16 @@ def on_another_convention(search):
 
 
 def by_search(search):
-    """What has to be searched for, under one time limit."""
+    """What has to be searched for."""
+    return within_time(search, (fitted, generic, two_mistakes))
+
+
+def within_time(search, looks):
+    """The first that is found, under one time limit."""
     limit = drivers.time_limit(search.exercise.seconds)
     found = None
     with contextlib.suppress(drivers.TimeLimit), limit:
-        for look in (fitted, generic, two_mistakes):
+        for look in looks:
             found = look(search)
             if found:
                 break
@@ -243,119 +268,6 @@ def fit(search, m, version, h, fn, put, run, wanted):
     return replace(m, values=known, versions=(version,))
 
 
-class Unknown(float):
-    """A number that could be another one: in a sentence it is left open."""
-
-    def __format__(self, spec):
-        return "…"
-
-
-def generic(search):
-    """One edit of the reference that nobody wrote down; its sentence comes with the operator."""
-    for fn, e in generic_edits(search.exercise):
-        if search.does(fn) and search.holds(fn):
-            return Found(e.kind, e.says, "", fn), search.ran
-    return None
-
-
-def generic_edits(exercise):
-    """(function, Edit) for each generic edit of the reference that compiles, kept with the exercise."""
-    from pgcourse.checks.operators import edits
-    from pgcourse.checks.operators.trees import function_tree
-
-    if "generic" not in exercise.cached:
-        reference = exercise.reference
-        tree = function_tree(text_of(reference).head + text_of(reference).body)
-        every = [*edits(tree)]
-        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little,
-        few = sorted(every, key=lambda e: (e.kind == "a constant", often[e.kind]))  # a number less
-        few = few[: exercise.tries]
-        exercise.cached["generic"] = [
-            (fn, e) for e in few if (fn := runs(reference, e.tree)) is not None
-        ]
-    return exercise.cached["generic"]
-
-
-def runs(reference, tree):
-    try:
-        return run_text(ast.Module([tree], []), reference)
-    except (SyntaxError, ValueError, NameError, TypeError):
-        return None
-
-
-def edit_versions(search):
-    """(mistake, edits) of every mistake that is made of edits, versions one by one."""
-    for m in search.exercise.pitfalls:
-        if isinstance(m, Mistake) and not m.telltale:
-            for version in m.versions:
-                if isinstance(version, tuple):
-                    yield m, version
-
-
-def both(search, parts, *mistakes):
-    """The function with all these sets of edits, or None where they do not go together in any order."""
-    values = {k: x for m in mistakes for k, x in m.holes.items()}
-    parts = [[fill(e, values) for e in edits] for edits in parts if edits]
-    for order in itertools.permutations(parts):
-        with contextlib.suppress(ValueError, SyntaxError, KeyError):
-            return compiled(search.exercise.reference, [*itertools.chain(*order)])
-    return None
-
-
-def two_mistakes(search):
-    """Two of the exercise's mistakes at once, under any right convention."""
-    if search.exercise.tries < len(search.exercise.pitfalls):
-        return None
-    conventions = ((), *search.exercise.accept_edits)
-    return next(filter(None, (two_on(search, convention) for convention in conventions)), None)
-
-
-def two_on(search, convention):
-    """Two mistakes on top of a convention: both are said, in the order of the list."""
-    passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
-    failing = one_a_part(search, [i for i in search.ran if i in search.failing])
-    candidates = []
-    for m, version in edit_versions(search):
-        fn = both(search, (convention, version), m)
-        # What is right in a case must not be spoiled there by either of the two.
-        if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
-            does = [search.quick(fn, i) for i in failing]
-            changes = [not same(search.expected[i], d) for i, d in zip(failing, does, strict=True)]
-            agrees = [same(search.seen[i], d) for i, d in zip(failing, does, strict=True)]
-            candidates.append((m, version, [*zip(changes, agrees, strict=True)]))
-    pairs = (
-        (a, first, b, second)
-        for (a, first, one), (b, second, other) in itertools.combinations(candidates, 2)
-        if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
-    )
-    for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
-        fn = both(search, (convention, first, second), a, b)
-        if fn and search.does(fn) and search.holds(fn):
-            why = " ".join(filter(None, (a.why, b.why)))
-            says = f"{left_open(a).says} And: {left_open(b).says}"
-            return Found(f"{a.name}, and {b.name}", says, why, fn), search.ran
-    return None
-
-
-def may_add_up(one, other):
-    """Whether two mistakes together may do what was seen in a case: each (changes it, does what was seen).
-
-    What only one of them changes, that one alone must explain.
-    """
-    if one[0] and other[0]:
-        return True
-    return one[1] if one[0] else other[1] if other[0] else False
-
-
-def one_a_part(search, cases):
-    """The first two of these cases, and the first one of each other part."""
-    chosen = cases[:2]
-    for i in cases[2:]:
-        if search.exercise.cases[i].part not in {search.exercise.cases[j].part for j in chosen}:
-            chosen.append(i)
-    return chosen
-
-
 def in_one_part(search, earned):
     """Whoever makes several mistakes hears of one: the mistake that agrees on all cases of a part.
 
@@ -384,8 +296,19 @@ def in_one_part(search, earned):
             continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
-            return left_open(least), cases
+            least = left_open(least)
+            says = f"{least.says} That explains “{part}”; elsewhere something else is wrong, too."
+            return least if least.near else Found(least.name, says, least.why, least.wrong), cases
     return None, []
+
+
+def leaves_alone(search, found):
+    """Whether a mistake that was found by its results says nothing of inputs or state that were changed."""
+    if isinstance(found, Fault) or getattr(found, "telltale", None) or not found.wrong:
+        return isinstance(found, Found)
+    i = next(i for i, s in enumerate(search.seen) if s["modified"] or s["state"])
+    known = search.known(i, found.wrong)
+    return not (known["modified"] or known["state"])
 
 
 def made_of_edits(m):

@@ -95,7 +95,10 @@ def located(proven, asked):
     def size_of(c):
         last = c.edits[-1]  # of changes as small the first, but a sign where it is handed on
         order = -last.line if last.kind == "sign" else last.line
-        return c.guilt, sum(map(cost, c.edits)), order
+        names = sum(
+            e.kind == "one name for another" for e in c.edits
+        )  # of many names one may fit by chance
+        return c.guilt, sum(map(cost, c.edits)) + names, order
 
     proven = sorted(proven, key=size_of)
     source, edits = proven[0].source, proven[0].edits

@@ -208,9 +208,11 @@ MISTAKES = [
             "The minibatches' gradients are added up and one step is taken an epoch; take one a minibatch.",
             PARTS, edit(ZERO, ""), each_epoch(ZERO),
             edit(f"{LIMIT} {STEP}", f"if columns is parts[-1]:\n    {LIMIT}\n    {STEP}")),
-    mistake("zeroed after the backward pass",
-            "optimizer.zero_grad() comes between backward() and step(): it wipes out what the step should apply.",
-            edit(ZERO, ""), edit("total.backward()", f"total.backward()\n{ZERO}")),
+    mistake("no gradient to limit or apply",
+            "Where the gradient is limited and applied there is none: optimizer.zero_grad() has just wiped it out, "
+            "or backward() comes later.",
+            edit(ZERO, ""), edit("total.backward()", f"total.backward()\n{ZERO}"),
+            also=(edit(f"total.backward()\n{LIMIT}", f"{LIMIT}\ntotal.backward()"),)),
     mistake("zeroed after the step",
             "optimizer.zero_grad() comes after step(): what the parameters held before the call "
             "is added to the first gradient.", edit(ZERO, ""), edit(STEP, f"{STEP}\n{ZERO}")),

@@ -200,7 +200,7 @@ EXERCISE = Exercise(
                 also=(price("alpha * logp.abs()"), price("-alpha * logp.abs()"), price("alpha * logp.clamp(min=0)"))),
         rows_left_out(loss("torch.relu(alpha * logp - Q).mean()")),
         partly_right("twins combined in another way",
-                     "It is right where the two critics agree, and wrong where they differ: asked is their minimum, "
+                     "Its value is right where the two critics agree, and wrong where they differ: asked is their minimum, "
                      "row by row.",
                      value(f"({VALUE} - 0.5 * (q1 - q2).abs())"), ("critics that agree",), ("five actions", "other critics")),
         fact("alpha limited",

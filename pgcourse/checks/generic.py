@@ -1,0 +1,113 @@
+"""Mistakes that nobody wrote down: one edit of the reference, or one on top of a written mistake."""
+
+import ast
+import time
+from collections import Counter
+
+from pgcourse.checks.edits import edited_text, fill, left_open, run_text, text_of
+from pgcourse.checks.evidence import Found
+from pgcourse.checks.pairs import edit_versions
+
+SECONDS = 0.6  # of CPU for the further forms, and for one edit on top of a written mistake
+ON_TOP = {  # kinds that say something beside a written mistake
+    "sign", "one function for another", "another operation", "operands swapped", "axis",
+    "detach dropped", "a term or factor left out", "a call left out", "a choice left out", "inverted",
+    "one more or less", "a comparison", "a factor twice", "bounds",
+}  # fmt: skip
+
+
+def generic(search):
+    """One edit of the reference that nobody wrote down; its sentence comes with the operator."""
+    return one_of(search, generic_edits(search.exercise))
+
+
+def one_of(search, candidates):
+    for fn, e in candidates:
+        if search.does(fn) and search.holds(fn):
+            return Found(e.kind, e.says, "", fn), search.ran
+    return None
+
+
+def slow(exercise):
+    return exercise.tries < 200
+
+
+def tree_of(exercise):
+    from pgcourse.checks.operators.trees import function_tree
+
+    text = text_of(exercise.reference)
+    return function_tree(text.head + text.body)
+
+
+def generic_edits(exercise):
+    """(function, Edit) for each generic edit of the reference that compiles, kept with the exercise."""
+    from pgcourse.checks.operators import edits
+
+    if "generic" not in exercise.cached:
+        every = [*edits(tree_of(exercise))]
+        often = Counter(e.kind for e in every)  # an edit that fits everywhere explains little,
+        every.sort(key=lambda e: (e.kind == "a constant", often[e.kind]))  # a number less
+        few, exercise.cached["rest"] = every[: exercise.tries], every[exercise.tries :]
+        exercise.cached["generic"] = [
+            (fn, e) for e in few if (fn := runs(exercise.reference, e.tree)) is not None
+        ]
+    return exercise.cached["generic"]
+
+
+def further(search):
+    """The edits that are many; another form of an argument or of the result, other rounds of a loop."""
+    from pgcourse.checks.forms import forms
+
+    exercise = search.exercise
+    if slow(exercise):
+        return None
+    if "forms" not in exercise.cached:
+        generic_edits(exercise)
+        exercise.cached["forms"] = [*exercise.cached["rest"], *forms(tree_of(exercise))]
+    made = ((runs(exercise.reference, e.tree), e) for e in exercise.cached["forms"])
+    return one_of(search, within(SECONDS, ((fn, e) for fn, e in made if fn is not None)))
+
+
+def within(seconds, candidates):
+    until = time.process_time() + seconds
+    for candidate in candidates:
+        if time.process_time() > until:
+            return
+        yield candidate
+
+
+def on_top(search):
+    """One generic edit of the text with a written mistake in it."""
+    if slow(search.exercise):
+        return None
+    for (fn, e), m in within(SECONDS, edits_on_top(search)):
+        if search.does(fn) and search.holds(fn):
+            says = f"{left_open(m).says} And: {e.says}"
+            return Found(f"{m.name}, and {e.kind}", says, m.why, fn), search.ran
+    return None
+
+
+def edits_on_top(search):
+    from pgcourse.checks.operators import edits
+    from pgcourse.checks.operators.trees import function_tree
+
+    reference = search.exercise.reference
+    for m, version in edit_versions(search):
+        if any(e.of or e.use for e in version):
+            continue
+        try:
+            text = edited_text(reference, [fill(e, m.holes) for e in version], documented=False)
+            tree = function_tree(text)
+        except (ValueError, SyntaxError):
+            continue
+        for e in edits(tree, kinds=ON_TOP):
+            fn = runs(reference, e.tree)
+            if fn is not None:
+                yield (fn, e), m
+
+
+def runs(reference, tree):
+    try:
+        return run_text(ast.Module([tree], []), reference)
+    except (SyntaxError, ValueError, NameError, TypeError):
+        return None

@@ -1,0 +1,96 @@
+"""Generic mistakes in another form: of an argument, of the result, of a loop; beside an overflow; two at once."""
+
+import ast
+import inspect
+import warnings
+
+import pytest
+import torch
+
+from pgcourse.checks import get, judge
+from pgcourse.checks.forms import forms
+from pgcourse.checks.operators.trees import function_tree
+from pgcourse.estimators import discounted_returns as right_returns
+from pgcourse.tensors import same_shape
+
+
+@pytest.mark.parametrize("name", ["softmax", "normalize_advantage", "gae", "kl_shaped_rewards"])
+def test_forms_compile_and_leave_the_tree_alone(name):
+    tree = function_tree(inspect.getsource(inspect.unwrap(get(name).reference)))
+    before = ast.dump(tree, include_attributes=True)
+    for edit in forms(tree):
+        with warnings.catch_warnings(action="ignore"):
+            compile(ast.Module([edit.tree], []), "<edited>", "exec", dont_inherit=True)
+        assert edit.says.endswith((".", "early?")) and "{" not in edit.says
+    assert ast.dump(tree, include_attributes=True) == before
+
+
+def half_the_discount(rew, ended, gamma, last_val=0.0):
+    return right_returns(rew, ended, gamma / 2, last_val)
+
+
+def powers(rew, ended, gamma, last_val=0.0):
+    same_shape(rew=rew, ended=ended)
+    ret, running = torch.zeros_like(rew), torch.zeros_like(rew[0]) + last_val
+    for t in reversed(range(len(rew))):
+        running = rew[t] + gamma**t * torch.where(ended[t], 0.0, running)
+        ret[t] = running
+    return ret
+
+
+def first_row_left_out(rew, ended, gamma, last_val=0.0):
+    ret = right_returns(rew, ended, gamma, last_val)
+    return torch.cat([torch.zeros_like(ret[:1]), ret[1:]])
+
+
+def softmax(theta):
+    z = torch.exp(theta + theta.max(dim=-1, keepdim=True).values)
+    return z / z.sum(dim=-1, keepdim=True)
+
+
+def quotient(theta):
+    z = torch.exp(theta / theta.max(dim=-1, keepdim=True).values)
+    return z / z.sum(dim=-1, keepdim=True)
+
+
+def score_step(theta, action, ret, lr):
+    theta -= lr * ret * ((torch.arange(len(theta)) == action).to(theta.dtype) - theta.softmax(0))
+    return theta
+
+
+@pytest.mark.parametrize(
+    "fn, exercise, says",
+    [
+        (
+            half_the_discount,
+            "discounted_returns",
+            "It computes with half of `gamma` where `gamma` belongs.",
+        ),
+        (
+            powers,
+            "discounted_returns",
+            "It takes a power of `gamma` that changes from step to step.",
+        ),
+        (first_row_left_out, "discounted_returns", "The last round of a loop is left out."),
+        (softmax, "softmax", "Large numbers overflow, or small ones vanish, on the way"),
+        (quotient, "softmax", "It divides where it should subtract, in the part with `theta`."),
+        (score_step, "score_step", "Besides: It changes its argument theta in place"),
+    ],
+)
+def test_what_nobody_wrote_down_is_said(fn, exercise, says):
+    assert says in judge(fn, exercise).message
+
+
+def test_an_exception_alone_proves_no_name():
+    def ppo_update(policy, optimizer, rollout, config, loss=None, generator=None):
+        raise RuntimeError("something of its own")
+
+    assert judge(ppo_update, "ppo_update").pitfall == "exception"
+
+
+def test_one_edit_nobody_wrote_down_beside_a_written_mistake():
+    def standard_error(grads):
+        return grads.var(dim=0).sum() / (len(grads) - 1)
+
+    says = judge(standard_error, "standard_error").message
+    assert "It is the variance of the mean" in says and "And: It is off by one" in says
