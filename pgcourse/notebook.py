@@ -33,10 +33,14 @@ def begin(lesson: str, folder: str | Path = ".") -> None:
     if path.is_file() and "NBGRADER_EXECUTION" not in os.environ:
         from IPython.display import display
 
+        from pgcourse.checks.own import unreadable
+
         if somebody_elses(path):
             print(
                 f"{path.name} belongs to somebody else, so its cells were not run to see how far it is."
             )
+        elif says := unreadable(path, lesson):
+            print(f"{path.name}, as saved, cannot be judged: {says}.")
         else:
             line = Line(lesson, passing(path, lesson))
             SHOWN[lesson] = line, display(line, display_id=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pgcourse.classroom import downloads, roster
+from pgcourse.classroom import archives, downloads, roster
 from pgcourse.classroom.grade import collect
 from pgcourse.classroom.gradebook import ClassError
 from pgcourse.cli import app
@@ -393,7 +393,7 @@ def test_archives_inside_are_opened_and_hold_no_trap(room, tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_named(room, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, "MOST_FILES", 5)
+    monkeypatch.setattr(archives, "MOST_FILES", 5)
     folder = folder_of(tmp_path / "d", [f"bob/{L}.ipynb"])
     with zipfile.ZipFile(folder / "bomb.zip", "w") as archive:
         for i in range(10):

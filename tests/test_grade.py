@@ -477,6 +477,7 @@ def test_a_hard_coded_answer_earns_nothing_and_is_told():
     verdict = graded(notebook({"score_step": cell}))["exercises"]["score_step"]
     assert verdict["score"] == 0
     assert verdict["pitfall"] == "right on the shown numbers only"
+    assert verdict["example"] == "" and verdict["where"] is None  # there is none to show
 
 
 # ------------------------------------------------------------------------------------- the wire

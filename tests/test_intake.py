@@ -9,14 +9,15 @@ import signal
 import time
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 
 from pgcourse.checks import get, lesson_exercises
 from pgcourse.checks.cells import STUB, Cell, Unreadable, read_cells
-from pgcourse.checks.own import own
+from pgcourse.checks.own import own, unreadable
 from pgcourse.checks.submission import match
-from pgcourse.classroom.build import build_lesson
+from pgcourse.classroom.build import ROOT, build_lesson
 from pgcourse.classroom.grade import ClassError, collect, grade_class
 from pgcourse.classroom.judge import grade_submission
 from pgcourse.classroom.progress import progress
@@ -187,6 +188,19 @@ REPAIRED = {
     "lists of lines": edited(as_lists),
 }
 
+
+def scripted(form):
+    """The notebook as a script of jupytext's, as somebody exports it and calls it .ipynb."""
+    nb = nbformat.from_dict(notebook())
+    return jupytext.writes(nb, form).encode()
+
+
+REPAIRED |= {
+    "a script, percent": scripted("py:percent"),
+    "a script, light": scripted("py:light"),
+    "a script without its header": scripted("py:percent").split(b"# ---\n", 2)[2],
+}
+
 RIGHT = classes.RIGHT["softmax"]  # def softmax(theta): return torch.exp(theta - torch.logsumexp(…))
 BODY = "torch.exp(theta - torch.logsumexp(theta, dim=-1, keepdim=True))"
 
@@ -294,6 +308,14 @@ HONEST = {
     ),
 }
 
+
+def other_lesson(lesson, edit=None):
+    nb = json.loads((ROOT / "course" / f"{lesson}.ipynb").read_text(encoding="utf-8"))
+    if edit:
+        edit(nb)
+    return to_bytes(nb)
+
+
 # bytes that are named
 NAMED = {
     "empty": (b"", "empty file"),
@@ -309,6 +331,14 @@ NAMED = {
     "too much text": (edited(much_text), "5000000 are read"),
     "pieces without number": (b'{"cells": [' + b"1," * 5_000_001 + b"1]}", "5,000,000 pieces"),
     "a number of a million digits": (b'{"cells": ' + b"1" * 10**6 + b"}", "damaged"),
+    "another lesson": (other_lesson("05_ppo"), "the notebook of another lesson, 05_ppo"),
+    "another lesson, labels lost": (
+        other_lesson("02_reinforce", strip_labels_and_ids),
+        "02_reinforce",
+    ),
+    "databricks": (b"# Databricks notebook source\nx = 1\n# COMMAND ----------\n", "Databricks"),
+    "a plain script": (b"# mine\ndef softmax(theta):\n    return theta\n", "no notebook"),
+    "a script that is too long": (b"# %%\n" + b"x = 1\n" * 50_000, "200000 are read"),
 }
 
 
@@ -412,6 +442,18 @@ def test_what_a_lesson_asks_for_cannot_be_borrowed(text, tmp_path):
     line = passing(tmp_path / f"{LESSON}.ipynb", LESSON)
     assert line == {name: v["passed"] for name, v in found.items()}
     assert line["softmax"] is False
+
+
+@pytest.mark.parametrize("name", ["another lesson", "databricks", "a plain script"])
+def test_self_study_names_what_the_grade_names(damaged, name, capsys):
+    folder = damaged[0] / "submitted" / name / LESSON
+    says, warned = NAMED[name][1], []
+    progress(folder, warn=warned.append)
+    assert says in warned[0] and f"{LESSON}.ipynb" in warned[0]
+    own(LESSON, "softmax", folder=folder)
+    said = capsys.readouterr().out
+    assert "softmax: the package's" in said and says in said
+    assert says in unreadable(folder / f"{LESSON}.ipynb", LESSON)
 
 
 def test_repairs_are_told(damaged):

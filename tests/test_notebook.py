@@ -133,6 +133,16 @@ def test_somebody_elses_notebook_is_not_run_unasked(saved_lesson, monkeypatch, c
     assert "belongs to somebody else" in capsys.readouterr().out
 
 
+def test_another_lessons_notebook_is_called_so(root, saved_lesson, monkeypatch, capsys):
+    shutil.copy(root / "course" / "05_ppo.ipynb", saved_lesson / f"{LESSON}.ipynb")
+    monkeypatch.setattr(
+        notebook, "running_shell", lambda: SimpleNamespace(set_custom_exc=lambda *_: None)
+    )
+    monkeypatch.setattr(notebook, "describe_in_lab", lambda shell: None)
+    notebook.begin(LESSON, saved_lesson)
+    assert "it is the notebook of another lesson, 05_ppo" in capsys.readouterr().out
+
+
 def test_the_last_cell_shows_all_lessons_and_the_next_step(saved_lesson, monkeypatch, capsys):
     solved = saved_lesson.parent / "solutions" / f"{LESSON}.ipynb"
     notebook.end(LESSON, saved_lesson)

@@ -78,6 +78,9 @@ def read_bytes(path):
 def read_cells(data):
     """([Cell], [notes]) of a notebook's bytes. raises: Unreadable"""
     text, notes = decode(data)
+    if text.lstrip()[:1] == "#":  # no JSON begins so
+        text, form = from_script(text)
+        notes.append(f"the file is a script ({form}); jupytext made a notebook of it")
     if sum(map(text.count, ",[{")) > MOST_PARTS:
         raise Unreadable(f"the notebook has more than {MOST_PARTS:,} pieces of data")
     try:
@@ -108,6 +111,39 @@ def read_cells(data):
     if written > MOST_IN_ALL:
         raise Unreadable(f"its cells hold {written} characters; {MOST_IN_ALL} are read")
     return found, notes
+
+
+DATABRICKS = "# Databricks notebook source"
+HEADER = re.compile(r"\s*# ---\n(?:#.*\n)*?# ---\n")  # jupytext's settings, in YAML
+MARKS = {"percent": re.compile(r"^# ?%%", re.M), "light": re.compile(r"^# \+(?: |$)", re.M)}
+
+
+def from_script(text):
+    """(JSON of a notebook, name of the form) of a script in one of jupytext's forms. raises: Unreadable"""
+    text = text.lstrip().replace("\r\n", "\n")
+    if text.startswith(DATABRICKS):
+        raise Unreadable("the file is Databricks source (.py); export it as an IPython notebook")
+    header = HEADER.match(text)
+    forms = [form for form, mark in MARKS.items() if mark.search(text)]
+    forms += ["light"] if header and "jupytext" in header[0] else []
+    if not forms:
+        raise Unreadable("the file is a script without marks of cells, no notebook")
+    marks = len(MARKS[forms[0]].findall(text))
+    if len(text) > MOST_TEXT or marks > MOST_CELLS:  # jupytext takes its time
+        raise Unreadable(f"the script has {len(text)} characters; {MOST_TEXT} are read")
+    try:
+        import jupytext
+
+        nb = jupytext.reads(text[header.end() if header else 0 :], fmt=f"py:{forms[0]}")
+        return json.dumps(nb), forms[0]
+    except ImportError:
+        raise Unreadable(
+            "the file is a script, no notebook (jupytext, which converts it, is not here)"
+        ) from None
+    except Exception as error:  # of a parser, on whatever somebody saved
+        raise Unreadable(
+            f"the file is a script that jupytext cannot read ({type(error).__name__})"
+        ) from None
 
 
 def decode(data):

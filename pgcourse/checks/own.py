@@ -33,7 +33,9 @@ def own(lesson, *names, folder="."):
     """
     from pgcourse.checks import get
 
-    written, found = answers(Path(folder) / f"{lesson}.ipynb", lesson, names), []
+    path = Path(folder) / f"{lesson}.ipynb"
+    written, found = answers(path, lesson, names), []
+    why = unreadable(path, lesson) or "no passing one found"
     for name in names:
         fn, verdict = written.get(name, (None, None))
         if verdict and verdict.passed and not verdict.carried:
@@ -42,7 +44,7 @@ def own(lesson, *names, folder="."):
         else:
             reference = get(name).reference
             found.append(getattr(importlib.import_module(reference.__module__), name))
-            print(f"{name}: the package's (no passing one found in {lesson}.ipynb)")
+            print(f"{name}: the package's ({why} in {lesson}.ipynb)")
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -63,7 +65,7 @@ def answers(path, lesson, names=None):
 
     exercises = lesson_exercises(lesson)
     try:
-        submission = match(read_cells(read_bytes(path))[0], cells_of(lesson))
+        submission = saved(path, lesson)
     except Unreadable:
         return {}
     steps, checks = submission.steps()
@@ -78,6 +80,21 @@ def answers(path, lesson, names=None):
             fn, verdict = max((fn, verdict), again, key=lambda pair: pair[1].score)
         found[name] = fn, verdict
     return found
+
+
+def saved(path, lesson):
+    """The Submission that a saved notebook is. raises: Unreadable"""
+    return match(read_cells(read_bytes(path))[0], cells_of(lesson))
+
+
+def unreadable(path, lesson):
+    """Why a saved notebook cannot be judged; "" where it can, or where there is none."""
+    try:
+        if Path(path).exists():
+            saved(path, lesson)
+    except Unreadable as error:
+        return str(error)
+    return ""
 
 
 @cache

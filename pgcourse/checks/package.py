@@ -83,6 +83,11 @@ def write_package(target, asked, source=""):
         shutil.copy(ROOT / "classroom" / f"{name}.py", target / "pgcourse" / "classroom")
 
 
+def write_whole_package(target):
+    """A copy of pgcourse with its answers, for a worker that decides no points."""
+    shutil.copytree(ROOT, target / "pgcourse", ignore=lambda *_: {"__pycache__", "templates"})
+
+
 @cache
 def contents(asked, source):
     """What a graded run has of the package.

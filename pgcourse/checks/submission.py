@@ -6,7 +6,7 @@ nothing; the checks and the given cells come from the source, the solved noteboo
 
 from dataclasses import dataclass, replace
 
-from pgcourse.checks.cells import Cell, given, plain, stub
+from pgcourse.checks.cells import Cell, Unreadable, given, plain, stub
 from pgcourse.checks.statements import functions
 
 
@@ -100,8 +100,9 @@ def match(cells, source):
     function that it defines. "Split cell" gives every part the label of the whole: all parts are run,
     in the order of the notebook, and the answer is the last one that defines the function. Parts
     without work in them (empty, as released, mere copies) are dropped. What is missing is put
-    back, behind the cell that it follows in the source.
+    back, behind the cell that it follows in the source. raises: Unreadable (another lesson's notebook)
     """
+    refuse_another_lesson(cells, source)
     notes, missing, unlabeled = [], [], []
     place, copies = {}, set()  # number of a submitted cell: its source cell; numbers of copies
     known = {c.grade_id: c for c in source if c.grade_id}
@@ -143,6 +144,23 @@ def match(cells, source):
             place[i] = others.get((cell.kind, plain(cell.source)))
     cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
     return Submission(put_back(cells, source), notes)
+
+
+def refuse_another_lesson(cells, source):
+    """raises: Unreadable where these are another lesson's cells, which is called by its name"""
+    wanted = {asked(c) for c in source if is_check(c)}
+    labels = {c.grade_id.removeprefix("check_") for c in cells}
+    if labels & wanted:
+        return
+    names = labels.union(*(functions(c.source) for c in cells if c.kind == "code"))
+    if not wanted or 2 * len(names & wanted) >= len(wanted):
+        return
+    from pgcourse.checks import LESSONS, lesson_exercises  # all of them: where it is needed
+
+    for lesson in LESSONS:
+        theirs = lesson_exercises(lesson).keys()
+        if 2 * len(names & theirs - wanted) > len(theirs):
+            raise Unreadable(f"it is the notebook of another lesson, {lesson}")
 
 
 def answer_among(own, cells, name, released):

@@ -31,6 +31,8 @@ class Located:
     change : the change, as a small diff: lines that go (-) and come (+)
     says   : where, in a sentence
     lines  : numbers of all lines that it changes
+    place  : name of the cell or file
+    spans  : (from, to, lines that come) of the cell or file, from 0; () where the change is not in its spelling
     """
 
     line: int
@@ -38,6 +40,8 @@ class Located:
     change: str
     says: str
     lines: tuple
+    place: str = ""
+    spans: tuple = ()
 
     @property
     def numbered(self):
@@ -112,24 +116,50 @@ def located(proven, asked):
         ),
         sentence(source, asked, edits, lines, others),
         tuple(source.first + line - 1 for line in lines),
+        source.place,
+        ()
+        if any(a is None for a, _, _ in spans)
+        else tuple((at := source.first + a - 2, at + len(b), after) for a, b, after in spans),
+    )
+
+
+def by_hand(text, spans, of=""):
+    """The Located of a change that is known by its spans alone, which somebody has proven.
+
+    text : of the whole cell;  of : name of a helper
+    """
+    lines = text.split("\n")
+    first = [a for a, _, _ in spans]
+    change = ([*(f"- {x}" for x in lines[a:b]), *(f"+ {x}" for x in new)] for a, b, new in spans)
+    return Located(
+        first[0] + 1,
+        "\n".join(lines[a].strip() for a in first),
+        "\n".join("\n".join(part) for part in change),
+        words({a + 1: a == b for a, b, _ in spans}, f" of `{of}`" if of else "", len(spans)),
+        tuple(a + 1 for a in first),
     )
 
 
 def sentence(source, asked, edits, lines, others):
     """Where the change is, and that it is known by running."""
     places = {source.first + e.line - 1: put_in(e) for e in sorted(edits, key=lambda e: e.line)}
-    if any(places.values()) or len(places) == 1:
-        where = " and ".join(f"{'before ' * new}line {n}" for n, new in places.items())
-    else:
-        where = "lines " + " and ".join(map(str, places))
     of = f" of `{source.name}`" if source is not asked else ""
     of += f", {source.place}" if source.place != asked.place else ""
-    how = "one change" if len(edits) == 1 else "two changes"
-    says = f"{where[0].upper()}{where[1:]}{of}: with {how} there, every case comes out right."
+    says = words(places, of, len(edits))
     if others:
         also = " or ".join(str(source.first + line - 1) for line in sorted(others)[:3])
         says += f" (A change as small in line {also} would do, too.)"
     return says
+
+
+def words(places, of, changes):
+    """places: {number of a line: whether something is put in before it}"""
+    if any(places.values()) or len(places) == 1:
+        where = " and ".join(f"{'before ' * new}line {n}" for n, new in places.items())
+    else:
+        where = "lines " + " and ".join(map(str, places))
+    how = "one change" if changes == 1 else "two changes"
+    return f"{where[0].upper()}{where[1:]}{of}: with {how} there, every case comes out right."
 
 
 def put_in(edit):

@@ -22,10 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pgcourse.checks import cells
 from pgcourse.checks.cells import shown
+from pgcourse.checks.submission import match
 from pgcourse.classroom import downloads, intake, secrecy, start
 from pgcourse.classroom import roster as rosters
 from pgcourse.classroom.gradebook import ClassError, Classroom, Store, result_key, write_whole
-from pgcourse.classroom.judge import grade_submission
+from pgcourse.classroom.judge import grade_submission, source_cells
 from pgcourse.classroom.warm import DEFAULT, Limits, NoIsolation
 
 PATIENCE = 20  # seconds for a Dask scheduler to answer, and to have a worker
@@ -119,7 +120,7 @@ def prepare(room, student, lesson, source, seed, limits, store, force, done):
     try:
         path, notes = intake.find_notebook(folder, lesson)
         data = cells.read_bytes(path)
-        cells.read_cells(data)
+        match(cells.read_cells(data)[0], source_cells(source))
         timestamp, more = read_timestamp(folder / "timestamp.txt")
     except cells.Unreadable as error:
         store.write(student, {"unreadable": str(error)})

@@ -36,6 +36,7 @@ from traitlets import Bool, Integer, Unicode
 from pgcourse.checks import cells
 from pgcourse.checks.submission import match
 from pgcourse.checks.verdict import CARRIED, MARKS
+from pgcourse.checks.where import Located
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
 from pgcourse.classroom.judge import fingerprint, grade_submission, source_cells
@@ -134,6 +135,8 @@ def as_notebook(data, source, result):
             text = text[: min(left, MOST_MARKDOWN // 5)]
             left -= len(text)
             text = inert(text) + ("" if text == cell.source else "\n\n[cut]")
+        elif cell.kind != "code":
+            text = TO_NOTEBOOKS.sub(r"\1", text)
         made.append(new(text, id=origin.id if origin is not None else f"own-{i}"))
         if origin is not None and origin.grade_id:
             made[-1].metadata["nbgrader"] = dict(about[origin.grade_id]["nbgrader"])
@@ -144,6 +147,8 @@ def as_notebook(data, source, result):
     return new_notebook(cells=made, metadata={**NOTEBOOK_METADATA, "pgcourse": result})
 
 
+# links of the lesson's own: what they lead to does not lie beside the page
+TO_NOTEBOOKS = re.compile(r"\[([^\]\n]*)\]\([\w./-]+\.(?:ipynb|md)\)")
 MOST_MARKDOWN = (
     100_000  # characters that a student's Markdown takes to be shown; it is slow to render
 )
@@ -181,11 +186,18 @@ class ShowVerdicts(NbGraderPreprocessor):
         result = nb.metadata.pop("pgcourse", None)
         if result is None:
             raise ValueError("this notebook has not been judged")
+        headings = {
+            heading.strip()
+            for cell in nb.cells
+            if cell.cell_type == "markdown"
+            for heading in re.findall(r"^#+ (.*)$", cell.source, re.M)
+        }
         for cell in nb.cells:
             about = cell.metadata.get("nbgrader", {})
             if cell.cell_type == "code" and about.get("grade") and not about.get("solution"):
                 name = about["grade_id"].removeprefix("check_")
-                cell.outputs = outputs(name, result["exercises"].get(name), about["points"])
+                verdict = result["exercises"].get(name)
+                cell.outputs = outputs(name, verdict, about["points"], headings)
         return nb, resources
 
 
@@ -204,8 +216,8 @@ class SavePoints(SaveAutoGrades):
 NOT_GRADED = "NotGraded"
 
 
-def outputs(name, verdict, points):
-    """The outputs of a check cell, in the forms that nbgrader understands."""
+def outputs(name, verdict, points, headings=()):
+    """The outputs of a check cell, in the forms that nbgrader understands. headings: of the notebook"""
     if verdict is None:  # without an output, nbgrader would give full marks
         says = f"pgcourse has no exercise called {name}; grade this by hand."
         return [new_output("error", ename=NOT_GRADED, evalue=says, traceback=[says])]
@@ -216,7 +228,10 @@ def outputs(name, verdict, points):
     }  # nbgrader's, as the instructor set them
     card = new_output(
         "display_data",
-        data={"text/html": card_html(name, verdict), "text/plain": card_text(name, verdict)},
+        data={
+            "text/html": card_html(name, verdict, headings),
+            "text/plain": card_text(name, verdict),
+        },
     )
     if not right:  # whatever the instructor gives for it
         line = headline(name, verdict)
@@ -243,21 +258,31 @@ def is_carried(v):
 def card_text(name, v):
     if v["passed"]:
         return headline(name, v) + (f"\n{v['message']}" if is_carried(v) else "")
-    lines = [headline(name, v), v["message"], v["why"], "  ".join(parts(v)), f"Read: {v['read']}"]
+    lines = [headline(name, v), v["message"], v.get("example"), v["why"], str(located(v) or "")]
+    lines += ["  ".join(parts(v)), f"Read: {v['read']}"]
     return "\n".join(line for line in lines if line)
 
 
-def card_html(name, v):
+def located(v):
+    return v.get("where") and Located(**v["where"])
+
+
+def card_html(name, v, headings=()):
     """The card of the notebook's own check; every text in it is escaped."""
     color = "#009E73" if v["passed"] else "#E69F00" if v["score"] else "#D55E00"
     rows = [f"<b>{html.escape(headline(name, v))}</b>"]
     if is_carried(v) or not v["passed"]:
         rows.append(html.escape(v["message"]))
     if not v["passed"]:
+        if v.get("example"):
+            rows.append(f"<pre style='margin:.3em 0'>{html.escape(v['example'])}</pre>")
         if v["why"]:
             rows.append(f"<i>{html.escape(v['why'])}</i>")
+        if located(v):
+            rows.append(located(v)._repr_html_())
         earned = " &nbsp; ".join(map(html.escape, parts(v)))
-        rows.append(f"<small>{earned} &nbsp;·&nbsp; Read: {html.escape(v['read'])}</small>")
+        read = linked(v["read"], headings)
+        rows.append(f"<small>{earned} &nbsp;·&nbsp; Read: {read}</small>")
         if v["traceback"]:
             rows.append(
                 "<details><summary>Traceback (on the numbers of the notebook)</summary>"
@@ -268,6 +293,17 @@ def card_html(name, v):
         f"<div role='status' style='border-left:.4em solid {color};padding:.4em .8em;"
         f"margin:.3em 0'>{body}</div>"
     )
+
+
+def linked(read, headings):
+    """Where to read on, as HTML, with links to what is a heading of this notebook."""
+
+    def link(found):
+        title = html.unescape(found[1])
+        place = html.escape(title.replace(" ", "-"))  # as nbconvert calls it
+        return f'“<a href="#{place}">{found[1]}</a>”' if title in headings else found[0]
+
+    return re.sub("“([^”]*)”", link, html.escape(read))
 
 
 # -------------------------------------------------------------------------------------- results

@@ -27,6 +27,7 @@ from pgcourse.checks.statements import CELL_SECONDS
 from pgcourse.checks.submission import is_check, match
 from pgcourse.classroom import intake, wire
 from pgcourse.classroom.carried import carried, said
+from pgcourse.classroom.located import located
 from pgcourse.classroom.warm import DEFAULT, warm_worker
 
 ONE_AT_A_TIME = threading.Lock()  # a process has one warm worker; a cluster's may have many threads
@@ -44,7 +45,7 @@ def grade_submission(data, source, seed, limits=DEFAULT):
     source  : text of the instructor's source notebook: what is run and asked comes from here
     seed    : str, the class's secret
     returns : dict of plain data: exercises {name: {score, points, passed, pitfall, message, why, parts,
-              traceback, read}}, notes [str], isolation, seconds
+              traceback, example, where, read}}, notes [str], isolation, seconds
     raises  : cells.Unreadable, NoIsolation
     """
     with ONE_AT_A_TIME:
@@ -72,6 +73,8 @@ def grade_one(data, source, seed, limits):
         for name, (verdict, spared) in carried(run, exercises, points, secret).items():
             fixed = secret == VISIBLE_SEED or is_fixed(verdict)
             verdicts[name] = said(verdicts[name], verdict, spared, fixed)
+        if secret != VISIBLE_SEED:
+            verdicts |= located(run, exercises, verdicts, spoken)
     finally:
         for known in [known for known in KNOWN if known[2] == secret != VISIBLE_SEED]:
             del KNOWN[known]  # nobody else gets these numbers
@@ -117,10 +120,11 @@ def in_words(secret, visible):
     """The points of the secret run in fixed words, or in those of the visible run.
 
     What a submission writes, and how it dies, may tell what it saw: of the secret run only the names of
-    pitfalls and the sentences of SAYS are kept.
+    pitfalls and the sentences of SAYS are kept. The case that is shown is the visible run's.
     """
     if secret.passed or is_fixed(secret) or secret.pitfall in ("endless loop", "not written"):
-        return replace(secret, traceback="", example="")
+        example = visible.example if secret.pitfall == visible.pitfall else ""
+        return replace(secret, traceback="", example=example)
     if visible.passed or visible.score > secret.score:
         if secret.pitfall in SAYS:
             return replace(secret, traceback="", example="")
@@ -132,7 +136,10 @@ def in_words(secret, visible):
     else:
         name, says, why = visible.pitfall, visible.message, visible.why
         traceback = visible.traceback
-    return replace(secret, pitfall=name, message=says, why=why, traceback=traceback, example="")
+    example = visible.example if name == visible.pitfall else ""
+    return replace(
+        secret, pitfall=name, message=says, why=why, traceback=traceback, example=example
+    )
 
 
 def is_fixed(v):
@@ -149,6 +156,10 @@ def as_plain(v):
         "why": v.why,
         "parts": [[part, ok] for part, ok in v.earned.items()],
         "traceback": clean(v.traceback)[-4000:],
+        "example": clean(v.example)[:2000],
+        "where": v.where
+        and {k: getattr(v.where, k) for k in ("line", "text", "change", "says")}
+        | {"lines": [*v.where.lines]},
         "read": v.exercise.read,
     }
 
@@ -172,7 +183,7 @@ class Run:
     """A submission's steps, run in a worker as often as its deaths require."""
 
     def __init__(self, worker, steps, checks, seconds):
-        self.worker, self.steps, self.checks = worker, steps, checks
+        self.worker, self.steps, self.checks, self.seconds = worker, steps, checks, seconds
         self.deadline = time.monotonic() + seconds
         self.broken = {}  # number of a step: (name, how) of what it did to the process
         self.session, self.done, self.asked, self.alone = None, 0, 0, ""
@@ -209,6 +220,21 @@ class Run:
         self.alone, self.broken = exercise.name, {}
         try:
             return self.judge_one(exercise, seed, helpers)
+        finally:
+            self.hang_up()
+
+    def another(self, worker=None, steps=None):
+        """A Run in another worker or of other steps, with time of its own."""
+        return Run(worker or self.worker, steps or self.steps, self.checks, self.seconds)
+
+    def where(self, name, seconds, wall):
+        """What a search for the line of an answer says (worker.Session.where), or None."""
+        self.alone = name
+        try:
+            self.prepare(name)
+            return self.ask(wall, op="where", name=name, seconds=seconds)
+        except Ended:
+            return None
         finally:
             self.hang_up()
 
@@ -400,7 +426,8 @@ def checked_error(error):
 
 JUDGES = (
     *(f"classroom/{name}" for name in ("judge", "warm", "worker", "wire", "intake")),
-    *("classroom/sandbox", "classroom/system_calls", "classroom/carried"),
+    *("classroom/sandbox", "classroom/system_calls", "classroom/carried", "classroom/located"),
+    *("checks/showing", "checks/where", "checks/search", "checks/patch"),
     *("checks/cells", "checks/package", "checks/submission", "checks/statements"),
 )
 

@@ -12,7 +12,9 @@ from xml.etree.ElementTree import tostring
 
 import nbgrader.server_extensions.formgrader as formgrader
 import nh3
+from jinja2 import FileSystemLoader
 from latex2mathml.converter import convert_to_element
+from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import (
     HTMLRenderer,
     IPythonRenderer,
@@ -20,6 +22,7 @@ from nbconvert.filters.markdown_mistune import (
 )
 
 TEMPLATES = Path(__file__).with_name("templates")
+THEIRS = Path(formgrader.__file__).with_name("templates")
 
 
 def configure(c, own=False):
@@ -29,8 +32,16 @@ def configure(c, own=False):
     """
     name = "own_markdown2html" if own else "markdown2html"
     c.HTMLExporter.filters = {"markdown2html": f"pgcourse.classroom.pages.{name}"}
-    theirs = Path(formgrader.__file__).with_name("templates")
-    c.HTMLExporter.extra_template_basedirs = [str(TEMPLATES), str(theirs)]
+    c.HTMLExporter.extra_template_basedirs = [str(TEMPLATES), str(THEIRS)]
+    c.GenerateFeedback.exporter_class = FeedbackExporter
+    c.FeedbackExporter.template_name = "students"
+
+
+class FeedbackExporter(HTMLExporter):
+    """nbgrader's feedback page by a template that extends nbgrader's own."""
+
+    def __init__(self, *args, **kw):
+        super().__init__(*args, extra_loaders=[FileSystemLoader(THEIRS)], **kw)
 
 
 def markdown2html(source):

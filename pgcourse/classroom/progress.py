@@ -14,6 +14,7 @@ import typer
 from pgcourse.checks import LESSONS, lesson_exercises
 from pgcourse.checks.cells import Unreadable, read_bytes, read_cells
 from pgcourse.checks.core import VISIBLE_SEED
+from pgcourse.checks.own import unreadable
 from pgcourse.checks.submission import match
 from pgcourse.classroom import solved_notebooks
 from pgcourse.classroom.build import ROOT
@@ -39,23 +40,26 @@ def progress(folder, root=ROOT, tell=None, warn=None):
               one that is missing is not begun
     root    : the clone, with the solved notebooks
     tell    : called with the name of each lesson that is judged
-    warn    : called with a sentence where no sandbox works and the saved cells ran with all your rights
+    warn    : called with a sentence where a notebook cannot be judged, and where no sandbox works and the
+              saved cells ran with all your rights
     returns : list of Row
     """
-    rows = []
+    rows, warned = [], warn is None
     for lesson in LESSONS:
         path, found = notebook_in(folder, lesson), {}
         source = (solved_notebooks(root) / f"{lesson}.ipynb").read_text(encoding="utf-8")
         data = read(path, source)
+        if warn and not data and (says := unreadable(path, lesson)):
+            warn(f"{path.name} cannot be judged: {says}.")
         if data:
             if tell:
                 tell(lesson)
             found, isolation = judged(data, source)
-            if isolation == "NOT ISOLATED" and warn:
+            if isolation == "NOT ISOLATED" and not warned:
                 warn(
                     "No sandbox works on this machine: your saved cells ran as they do in JupyterLab."
                 )
-                warn = None
+                warned = True
         for name, exercise in lesson_exercises(lesson).items():
             verdict = found.get(name)
             if verdict is None or verdict["pitfall"] == "not written":

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
 
-from pgcourse.checks.package import drivers_for, write_package
+from pgcourse.checks import LESSONS
+from pgcourse.checks.package import drivers_for, write_package, write_whole_package
 from pgcourse.classroom import leftovers, proofs, sandbox, wire
 
 
@@ -34,31 +35,35 @@ class NoIsolation(Exception):
     """No level of isolation works here."""
 
 
-WORKERS = {}  # one warm worker a process
+WORKERS = {}  # {whether it has all of pgcourse: one warm worker a process}
 
 
-def warm_worker(asked, modules, limits, source):
-    """The warm worker of this process; other exercises or limits replace it."""
+def warm_worker(asked, modules, limits, source, whole=False):
+    """A warm worker of this process; other exercises or limits replace it.
+
+    whole : one that has all of pgcourse, the answers too: for what decides no points
+    """
     key = (os.getpid(), asked, modules, limits, source)
-    worker = WORKERS.get("warm")
+    worker = WORKERS.get(whole)
     if worker is None or worker.key != key or not worker.alive():
-        close_worker()
-        worker = WORKERS["warm"] = strongest(asked, modules, limits, source)
+        close_worker(whole)
+        worker = WORKERS[whole] = strongest(asked, modules, limits, source, whole=whole)
         worker.key = key
     return worker
 
 
-def close_worker():
-    worker = WORKERS.pop("warm", None)
-    if worker and worker.key[0] == os.getpid():  # not in a forked copy of this process
-        worker.close()
+def close_worker(*kinds):
+    for kind in kinds or (False, True):
+        worker = WORKERS.pop(kind, None)
+        if worker and worker.key[0] == os.getpid():  # not in a forked copy of this process
+            worker.close()
 
 
 # unlike atexit, this is heard in the processes of a pool, too
 Finalize(None, close_worker, exitpriority=100)
 
 
-def strongest(asked, modules, limits, source="", levels=sandbox.LEVELS):
+def strongest(asked, modules, limits, source="", levels=sandbox.LEVELS, whole=False):
     """A worker at the strongest level that works. raises: NoIsolation, with what was tried."""
     failed = []
     for level in levels:
@@ -68,7 +73,7 @@ def strongest(asked, modules, limits, source="", levels=sandbox.LEVELS):
             failed.append(f"{level} is not there")
             continue
         try:
-            return Worker(level, asked, modules, limits, source)
+            return Worker(level, asked, modules, limits, source, whole)
         except WorkerFailed as error:
             failed.append(f"{level}: {error}")
     raise NoIsolation(
@@ -89,6 +94,7 @@ NAMES = {
 
 
 HOME = "pgcourse-worker-"
+SEARCH = ("pgcourse.checks.where", *(f"pgcourse.exercises.{room}" for room in LESSONS.values()))
 
 
 def remove_homes_of_the_dead():
@@ -104,15 +110,18 @@ def remove_homes_of_the_dead():
 class Worker:
     """A warm process and its control socket."""
 
-    def __init__(self, level, asked, modules, limits, source=""):
+    def __init__(self, level, asked, modules, limits, source="", whole=False):
         self.level, self.isolation = level, NAMES[level]
         self.limits, self.process, self.control = limits, None, None
         remove_homes_of_the_dead()
         self.home = Path(tempfile.mkdtemp(prefix=f"{HOME}{os.getpid()}-"))
         self.home.chmod(0o755)
-        self.asked, self.modules = asked, modules
+        self.asked, self.modules = asked, (*modules, *(SEARCH if whole else ()))
         (self.home / "scratch").mkdir()
-        write_package(self.home / "package", asked, source)
+        if whole:
+            write_whole_package(self.home / "package")
+        else:
+            write_package(self.home / "package", asked, source)
         (self.home / "package" / "canary").write_text("for the proofs: nobody may touch it")
         try:
             self.launch()
