@@ -21,14 +21,7 @@ from typing import Any
 import torch
 
 from pgcourse.checks import drivers, recognize, showing
-from pgcourse.checks.compare import (
-    alike,
-    close,
-    difference,
-    nearly,
-    quiz_fault,
-    state_fault,
-)
+from pgcourse.checks.compare import alike, close, difference, nearly, quiz_fault, state_fault
 from pgcourse.checks.edits import compiled
 from pgcourse.checks.evidence import Search
 from pgcourse.checks.guards import guards_refuse
