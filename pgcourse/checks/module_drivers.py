@@ -57,6 +57,7 @@ def entry(fn, args, grad):
     With args["any_order"] an answer is a choice of names: a list, a tuple, a set or a single name.
     With args["letters"] it is a choice of letters: "ac", "C, A" and ["a", "c"] are the same.
     With args["at_most"] an answer that is given to more keys than that counts for none of them.
+    With args["ballot"] it is a line of votes, and what comes out is how somebody votes (see `ballot`).
     """
     answers = fn()
     if not isinstance(answers, dict):
@@ -65,9 +66,35 @@ def entry(fn, args, grad):
         return None, {}
     read = choice if args.get("any_order") else letters if args.get("letters") else plain
     answer = read(answers[args["key"]])
+    if "ballot" in args:
+        answer = ballot(answer, **args["ballot"])
     if "at_most" in args and [*answers.values()].count(answers[args["key"]]) > args["at_most"]:
         return f"{answer}, given too often", {}
     return answer, {}
+
+
+def ballot(votes, liked, paid, needs):
+    """How somebody votes on pairs A and B, in a word or two.
+
+    votes : letters a, b, and - for a pair that was skipped
+    liked : the side of each pair that readers like better; paid : the side that a reward model scores higher
+    needs : with this share of votes for the liked side, votes count as good
+    """
+    letters = "".join(c for c in str(votes).lower() if not c.isspace())
+    if set(letters) - set("ab-") or len(letters) != len(liked):
+        return f"not {len(liked)} letters A, B or -"
+    cast = [row for row in zip(letters, liked.lower(), paid.lower(), strict=True) if row[0] != "-"]
+    if 2 * len(cast) < len(liked):
+        return "fewer than half of the pairs voted on"
+
+    def share(side):
+        return sum(row[0] == row[side] for row in cast) / len(cast)
+
+    if share(1) >= needs:
+        return "as readers do"
+    if max(letters.count(c) for c in "ab") >= 0.9 * len(cast):
+        return "always the same side"
+    return "as the reward model scores" if share(2) >= needs else "by no rule that readers share"
 
 
 def plain(answer):

@@ -1,0 +1,503 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # 8 · Capstone: red team, blue team
+#
+# Lesson 7 showed a policy that cheats its reward model. Here you do what is done about it. First you are the **red team**: your RLHF,
+# without a price, looks for what the reward model overlooks. Then you are the **blue team**: you say what went wrong, choose what people should be
+# asked, vote, and train the reward model again; and RLHF begins a second round. This is **iterated RLHF**
+# ([Christiano et al. 2017](https://arxiv.org/abs/1706.03741), [Bai et al. 2022](https://arxiv.org/abs/2204.05862)).
+#
+# **You will be able to**
+#
+# - find a hack of a reward model, and name it by numbers and by its texts,
+# - choose the pairs that are worth a person's time,
+# - teach a reward model something new without its forgetting the old,
+# - report a result without peeking at what is held out.
+#
+# **You need** lesson 7. About 75 minutes. All cells together take about a minute and a half of one core; the time stands before each long one.
+#
+# | Exercise | Minutes | Difficulty |
+# |---|---|---|
+# | `name_the_hack` | 8 | ● |
+# | `choose_pairs` | 8 | ● |
+# | `my_votes` | 12 | ● |
+# | `pooled_loss` | 10 | ●● |
+# | `look_within` | 8 | ● |
+
+# %% tags=["setup"]
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+
+from pgcourse import capstone, fast, plots, rlhf, text_plots
+from pgcourse.ballot import Ballot
+from pgcourse.bets import ask_again, bet, settle
+from pgcourse.checks import check
+from pgcourse.checks.own import own
+from pgcourse.pretraining import encode_conversations, load_language_model
+from pgcourse.recall import recall
+from pgcourse.reward_model import accuracy, collect_votes, load_reward_model, understands_not
+from pgcourse.tensors import same_shape
+from pgcourse.votes import judge_texts
+
+plots.style()
+torch.set_num_threads(1)
+
+# %% [markdown]
+# <details><summary>Names from the package that you will meet</summary>
+#
+# | name | what it is |
+# |---|---|
+# | `load_language_model()`, `load_reward_model()` | the models of lesson 7, as the project trained them |
+# | `rlhf` | lesson 7's training loop, `rlhf.train`, and its settings |
+# | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
+# | `encode_conversations` | pairs (prompt, answer) of text as tokens and mask |
+# | `judge_texts`, `collect_votes`, `accuracy`, `understands_not` | gold and its parts; votes as in lesson 7; how often a reward model agrees with votes; whether it knows "not" |
+# | `capstone` | recorded pairs and runs, readers, `capstone.retrain` |
+# | `Ballot(pairs)` | two answers, A or B, one pair at a time |
+# | `same_shape`, `fast`, `plots`, `text_plots`, `check`, `bet`, `settle`, `ask_again`, `recall` | as in lesson 7 |
+#
+# </details>
+#
+# Your bets that were furthest off, again:
+
+# %%
+ask_again("08")
+
+# %% [markdown]
+# And three questions from lessons 5 and 6. No points; answer before you look anything up.
+
+# %%
+recall("08")
+
+# %% [markdown]
+# ## Red team
+#
+# The next cell looks into your saved `05_ppo.ipynb` and `07_rlhf.ipynb`, beside this notebook. What passes its check there runs here; for the rest the
+# package's functions stand in. *About 20 seconds.*
+
+# %%
+ppo_update, ppo_clip_loss = own("05_ppo", "ppo_update", "ppo_clip_loss")
+rlhf_step, sequence_score = own("07_rlhf", "rlhf_step", "sequence_score")
+
+# %% [markdown]
+# Your RLHF, with the price of the KL at $\beta = 0$: nothing counts but the score. **Bet first:** before training, 87 % of the answers are readable sentences on their topic.
+
+# %%
+bet("08 readable", "Which share of the answers is readable after 15 iterations?", between=(0, 1))
+
+# %% [markdown]
+# *About 15 seconds.*
+
+# %%
+language_model, reward_model = load_language_model().requires_grad_(False), load_reward_model()
+size = fast(96, 32)
+hacked, found = rlhf.train(
+    language_model,
+    reward_model,
+    rlhf.Config(beta=0.0, iterations=fast(15, 2), conversations=size),
+    step=rlhf_step,
+    update=ppo_update,
+    loss=ppo_clip_loss,
+    every=3,
+)
+
+# %%
+text_plots.panels({"β = 0": found})
+settle("08 readable", found[-1]["readable"])
+plt.show()
+
+# %% [markdown]
+# The score rises all the way, gold rises and falls. What did the policy find? Here are answers of the language model, before, and of the policy, after. Under
+# each word stands what the reward model pays for it (in standard deviations of the score): orange is paid for, blue costs.
+
+
+# %%
+def paid(conversations, model):
+    """For each (prompt, answer) a row of `text_plots.colored_text`: score and gold, words, what each is paid."""
+    tokens, mask = encode_conversations(conversations)
+    with torch.no_grad():
+        values, scores = model.net(tokens) / model.std, model(tokens, mask)
+    gold = judge_texts(tokens, mask)["gold"]
+    return [
+        (f"score {s:+.1f}, gold {g:+.1f}", answer.split(), v[m].tolist())
+        for s, g, v, m, (_, answer) in zip(scores, gold, values, mask, conversations, strict=True)
+    ]
+
+
+answered = list(zip(found[0]["texts"], found[-1]["texts"], strict=True))
+print("before:")
+text_plots.colored_text(paid([first for first, _ in answered[:4]], reward_model), scale=2.0)
+
+# %%
+worst = sorted(answered, key=lambda pair: paid([pair[1]], reward_model)[0][0], reverse=True)[:5]
+print("after, the highest scores:")
+text_plots.colored_text(paid([last for _, last in worst], reward_model), scale=2.0)
+
+# %% [markdown]
+# ### Exercise: `name_the_hack` (8 minutes, ●)
+#
+# The panels say what rose and what fell, the texts say how.
+#
+# <details><summary>Hint 1</summary>
+#
+# For each answer that you consider, ask which panel would show it: is that what the panel shows?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A vote is about the difference between two answers. What differed between the two answers of a pair in lesson 7? What never did?
+#
+# </details>
+
+# %% exercise="pgcourse.exercises.capstone.name_the_hack.name_the_hack"
+
+# %% claim="the_score_is_a_sum_and_more_words_are_paid_more"
+# In the recorded run score, valence and length rise by half or more, the readable share falls below a fifth, and gold ends below -0.6.
+first = capstone.recorded()["first"]
+assert first["score"][-1] == max(first["score"]) > 3 and first["valence"][-1] > 0.9
+assert first["length"][-1] > 1.4 * first["length"][0] and first["distinct"][-1] > 0.9
+assert first["readable"][0] > 0.85 and first["readable"][-1] < 0.2 and first["gold"][-1] < -0.6
+assert max(first["gold"]) > 0.2 and first["gold"].index(max(first["gold"])) not in (
+    0,
+    len(first["gold"]) - 1,
+)
+
+# %% [markdown]
+# ## Which pairs?
+#
+# A person's time is dear: of hundreds of pairs, which should be voted on? All of them have one answer from before and one from after, to the same prompt. From
+# here on they come from a run like yours that was recorded (`python -m pgcourse.capstone`), so that everybody votes on the same ones: 400 pairs.
+#
+# The usual advice is to ask where the model is **in doubt**, where its two scores are nearly equal. But a hack is no matter of doubt. Where a policy
+# has found one, the model is **sure**.
+#
+# ### Exercise: `choose_pairs` (8 minutes, ●)
+#
+# <details><summary>Hint 1</summary>
+#
+# What has training gained on each pair, in the model's eyes? Sort by that.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `argsort(descending=True)` gives numbers of pairs, not scores.
+#
+# </details>
+
+# %% exercise="pgcourse.capstone.choose_pairs"
+
+# %% [markdown]
+# Three ways to choose 50 of the 400 pairs. How often do readers, where they can say which answer is better, decide *against* the reward model?
+
+# %%
+bet(
+    "08 sure",
+    "In which 50 pairs do readers contradict the reward model most often?",
+    among=["where it is surest", "where it is in doubt", "anywhere alike"],
+)
+
+# %%
+pairs = capstone.recorded()["pairs"]
+before, after = torch.tensor([pair["score"] for pair in pairs]).T
+ways = {
+    "where it is surest": choose_pairs(before, after, 50),
+    "where it is in doubt": (after - before).abs().argsort()[:50],
+    "the first 50": torch.arange(50),
+}
+
+
+def contradicted(numbers):
+    """Of these pairs the share, of those that readers can decide, that they decide against the model."""
+    decided = [(capstone.better(pairs[i]), after[i] > before[i]) for i in numbers.tolist()]
+    wrong = [(side == "after") != bool(model) for side, model in decided if side]
+    return sum(wrong) / len(wrong)
+
+
+shares = {name: contradicted(numbers) for name, numbers in ways.items()}
+plt.figure(figsize=(7, 2.6))
+plt.barh(list(shares), list(shares.values()), color=[plots.RED, plots.BLUE, "gray"])
+plt.bar_label(plt.gca().containers[0], fmt="{:.0%}", padding=3)
+plt.gca().invert_yaxis()
+plt.xlim(0, 1.1)
+plt.xlabel("share of pairs in which readers contradict the reward model")
+plt.title("Ask where it is sure")
+settle("08 sure", max(list(shares)[:2], key=shares.get))
+plt.show()
+
+# %% claim="where_it_is_surest_it_is_wrong"
+# Of the recorded pairs readers contradict the model in at least 80 % of the 50 where it is surest, and more often than in the 50 where it is in doubt.
+assert shares["where it is surest"] >= 0.8 > shares["where it is in doubt"] + 0.1, shares
+
+# %% [markdown]
+# ## Your votes
+#
+# The 24 of the chosen pairs below are yours. Read both answers, then say which one *you* would rather get. How ten simulated readers voted is shown
+# once you have. Skip what you cannot decide; nothing needs a vote. (Without a person, as when all cells run at once, a simulated reader votes: like most readers,
+# with a reader's noise.)
+
+# %%
+asked = capstone.chosen(pairs, choose=choose_pairs)
+mine = capstone.ballot(asked)
+votes = Ballot(mine)
+votes
+
+# %%
+print("a simulated reader:", capstone.simulated(mine))
+print("your votes so far: ", votes.letters())
+
+# %% [markdown]
+# ### Exercise: `my_votes` (12 minutes, ●)
+#
+# Copy the line of your votes from the ballot into the function. They are graded by what they **teach**: for voters of several kinds the whole second round that follows was
+# recorded, on three seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.5, at a KL of at most 4 nats.
+#
+# <details><summary>Hint</summary>
+#
+# There is no trick: read the answers aloud. Three votes in four like most readers' are enough.
+#
+# </details>
+
+# %% exercise="pgcourse.exercises.capstone.my_votes.my_votes"
+
+# %% [markdown]
+# What 24 votes say about you: how often you agree with readers. A reward model wants more votes than that, so a **crowd like you** votes on the 200 chosen pairs: each of them agrees
+# with readers as often as you do.
+
+# %%
+letters = my_votes()["votes"].replace(" ", "").upper()
+agree = capstone.agreement(letters, mine)
+crowd = capstone.crowd(asked, agree)
+print(f"you agree with readers on {agree:.0%} of the pairs you voted on")
+print(
+    f"the crowd prefers the answer from before in {crowd.first.float().mean():.0%} of {len(crowd)} pairs"
+)
+
+# %% [markdown]
+# ## The reward model learns again
+#
+# There are 1,500 old votes and 200 new ones. In one heap the new ones are a ninth of what the model learns from. Alone, they would make it forget what it knew. So each part gets a weight of its own:
+#
+# $$L = (1 - s)\, \frac{1}{|\text{old}|} \sum_{\text{old}} \ell_b \;+\; s\, \frac{1}{|\text{new}|} \sum_{\text{new}} \ell_b,
+#   \qquad \ell_b = -\log \sigma\big(r_{\text{chosen}} - r_{\text{rejected}}\big)$$
+#
+# By hand: two old votes with $\ell = 0.2$ and $0.4$, a new one with $\ell = 1$, $s = 0.5$ give $0.5 \cdot 0.3 + 0.5 \cdot 1 = 0.65$.
+#
+# ### Exercise: `pooled_loss` (10 minutes, ●●)
+#
+# <details><summary>Hint 1</summary>
+#
+# First the loss of each vote, a tensor `[B]`, by `F.logsigmoid`; no mean yet.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `x[new]` picks the new ones, `x[~new]` the old ones.
+#
+# </details>
+
+# %% exercise="pgcourse.capstone.pooled_loss"
+
+# %% [markdown]
+# Your loss trains the reward model again, from where it was. And, for comparison, once more with the new votes alone ($s = 1$). *About 20 seconds.*
+
+# %%
+old = collect_votes(language_model, fast(1_500, 200), seed=1, contrast=0.25)
+held_out = collect_votes(language_model, fast(400, 100), seed=2)
+models = {"before": reward_model}
+for name, share in (("old and new votes", 0.5), ("new votes alone", 1.0)):
+    models[name], _ = capstone.retrain(
+        reward_model,
+        old,
+        crowd,
+        held_out,
+        share=share,
+        loss=pooled_loss,
+        score=sequence_score,
+        steps=fast(200, 20),
+    )
+
+# %%
+rest = capstone.crowd([pair for pair in pairs if pair not in asked and capstone.better(pair)], 1.0)
+measures = {
+    "old votes (held out)": lambda model: accuracy(model.net, held_out),
+    "before against after (other pairs)": lambda model: accuracy(model.net, rest),
+    "“not bad” above “not good”": understands_not,
+}
+plt.figure(figsize=(9, 3))
+for i, (name, model) in enumerate(models.items()):
+    values = [measure(model) for measure in measures.values()]
+    places = [place + 0.27 * i for place in range(len(measures))]
+    bars = plt.bar(places, values, 0.25, label=name, color=("gray", plots.BLUE, plots.RED)[i])
+    plt.bar_label(bars, fmt="{:.0%}", padding=2, fontsize=8)
+plt.xticks([place + 0.27 for place in range(len(measures))], list(measures))
+plt.ylim(0, 1.15)
+plt.ylabel("share judged as readers do")
+plt.title("What the reward model knows")
+plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
+
+# %% [markdown]
+# The middle group is the hack: pairs of the same kind that nobody voted on. Before, the model was wrong about nearly all of them.
+#
+# The two hacked answers from above, paid by the new model:
+
+# %%
+text_plots.colored_text(paid([last for _, last in worst], models["old and new votes"]), scale=2.0)
+
+# %% [markdown]
+# ## The second round
+#
+# RLHF again, from the language model, with the new reward model and lesson 7's price of $\beta = 0.1$. And beside it the same with the reward model from before. *About 40 seconds.*
+
+# %%
+second = {
+    name: rlhf.train(
+        language_model,
+        models[name],
+        rlhf.Config(beta=0.1, iterations=fast(16, 2), conversations=size),
+        step=rlhf_step,
+        update=ppo_update,
+        loss=ppo_clip_loss,
+        every=2,
+    )[1]
+    for name in ("before", "old and new votes")
+}
+
+# %% [markdown]
+# What is the result of a run? Gold is held out, and so it must not choose: whoever picks the look with the best gold reports its luck as well. What may choose is what
+# training has seen, the score, as long as it can be trusted: near the reference. So: **of the looks with a KL of at most 4 nats the one with the highest score.**
+#
+# ### Exercise: `look_within` (8 minutes, ●)
+#
+# <details><summary>Hint 1</summary>
+#
+# Give the looks that are too far away a score that cannot win.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Scores may be negative, so 0 can win. `torch.where(…, score, -torch.inf)`.
+#
+# </details>
+
+# %% exercise="pgcourse.capstone.look_within"
+
+# %%
+bet("08 second", "Gold of the second round, at a KL of at most 4 nats?", between=(-1, 1))
+
+# %%
+fig, ax = plt.subplots(figsize=(7, 3.8))
+result = {}
+for (name, history), color in zip(second.items(), (plots.RED, plots.BLUE), strict=True):
+    kl, score, gold = (
+        torch.tensor([seen[key] for seen in history]) for key in ("kl", "score", "gold")
+    )
+    at = look_within(score, kl, capstone.LIMIT)
+    result[name] = gold[at].item()
+    ax.plot(kl, gold, "o-", ms=4, color=color, label=f"reward model: {name}")
+    ax.plot(kl[at], gold[at], "*", ms=16, color=color)
+ax.axvline(capstone.LIMIT, color="black", ls=":", lw=1)
+ax.axhline(capstone.GOAL, color=plots.GREEN, ls="--", lw=1, label="goal")
+ax.set(
+    xlabel="KL to the reference (nats per answer)",
+    ylabel="gold, held out",
+    title="The second round",
+)
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+settle("08 second", result["old and new votes"], ax=ax)
+plt.show()
+for name, gold in result.items():
+    print(f"gold at a KL of at most {capstone.LIMIT:.0f} nats, reward model {name}: {gold:.2f}")
+
+# %% [markdown]
+# One run of one voter may be luck. The picture below has the recorded second rounds: crowds of four kinds, three seeds each, each reported by your `look_within`.
+
+# %%
+levels = {1.0: "as readers do", 0.75: "three times in four", 0.5: "by a coin", 0.0: "for the hack"}
+
+
+def reported(run):
+    return run["gold"][look_within(torch.tensor(run["score"]), torch.tensor(run["kl"]), 4.0)]
+
+
+golds = {
+    level: [reported(run) for run in capstone.recorded()["second"] if run["agree"] == level]
+    for level in levels
+}
+fig, ax = plt.subplots(figsize=(7, 3.2))
+for place, level in enumerate(levels):
+    ax.plot([place] * len(golds[level]), golds[level], "o", ms=7, color=plots.BLUE)
+ax.axhline(capstone.GOAL, color=plots.GREEN, ls="--", lw=1, label="goal")
+ax.set_xticks(range(len(levels)), list(levels.values()))
+ax.set(
+    xlabel="how the crowd votes (one dot a seed)",
+    ylabel="gold, held out",
+    title="What votes are worth, at a KL of at most 4 nats",
+)
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
+
+# %% claim="good_votes_reach_the_goal_and_bad_ones_do_not"
+# Recorded, three seeds each: with crowds that agree with readers always or three times in four gold within 4 nats is above the goal, with a coin or the hack's friends below it.
+assert all(len(found_) == 3 for found_ in golds.values())
+assert min(golds[1.0] + golds[0.75]) > capstone.GOAL > max(golds[0.5] + golds[0.0]), golds
+
+# %% [markdown]
+# **What the votes did not do.** They taught the reward model one flaw, at the price of a few hundred votes. A higher price of KL holds a policy back from *every* flaw, known or not: in lesson 7's recorded runs the old reward
+# model with $\beta = 0.3$ ends at a gold of about 0.6, 3 nats from the reference. Both are used, and neither is proof: what the red team finds next time, nobody has voted on yet. Put `models["old and new votes"]` into the first
+# training cell and look what it finds.
+
+# %% claim="a_higher_price_alone_does_it_too"
+# Lesson 7's recorded runs with beta = 0.3, three seeds: gold ends between 0.57 and 0.67, at a KL below 3.2.
+import json
+from importlib.resources import files
+
+sweep_ = json.loads((files("pgcourse") / "data" / "rlhf_sweep.json").read_text())
+ends_ = [(run["gold"][-1], run["kl"][-1]) for run in sweep_ if run["beta"] == 0.3]
+assert len(ends_) == 3 and all(0.57 < gold_ < 0.67 and kl_ < 3.2 for gold_, kl_ in ends_), ends_
+
+# %% [markdown]
+# ## Ask yourself
+#
+# <details><summary>Why not ask about two answers of the hacked policy?</summary>
+#
+# Hardly any of them can be read, so of most pairs nobody can say which is better; and what both have in common cancels in the difference of their scores.
+#
+# </details>
+# <details><summary>The mended model is wrong about fewer hacked answers. Is it a better reward model?</summary>
+#
+# On those answers. Look at the old votes, too: what it knew before must still be there, or one flaw has been exchanged for another.
+#
+# </details>
+# <details><summary>Your voters are simulated. What would people do differently?</summary>
+#
+# They tire, disagree about more than words, and may like what an honest reader should not: long, flattering or confident answers. A hack that people vote *for* is not found by votes.
+#
+# </details>
+# <details><summary>Why choose the look by its score, when gold is known?</summary>
+#
+# Gold stands for what cannot be had while training: people's judgment of the result. What chose a result can no longer test it.
+#
+# </details>
+#
+# ## What was left out
+#
+# More than two rounds; a crowd that disagrees with itself in its own ways; ensembles of reward models, which are in doubt where they disagree
+# ([Coste et al. 2023](https://arxiv.org/abs/2310.02743)); new answers voted on *while* the policy learns.
+#
+# ## Papers
+#
+# - Christiano et al. (2017), *Deep reinforcement learning from human preferences*, [arXiv:1706.03741](https://arxiv.org/abs/1706.03741).
+# - Bai et al. (2022), *Training a helpful and harmless assistant with RLHF*, [arXiv:2204.05862](https://arxiv.org/abs/2204.05862): reward models and policies renewed in turn.
+# - Perez et al. (2022), *Red teaming language models with language models*, [arXiv:2202.03286](https://arxiv.org/abs/2202.03286).
+# - Gao, Schulman & Hilton (2022), *Scaling laws for reward model overoptimization*, [arXiv:2210.10760](https://arxiv.org/abs/2210.10760).
+#
+# **This was the last lesson.** All of it on one page, with every symbol and paper: [the course on one page](../course/README.md).
