@@ -250,7 +250,7 @@ votes = Ballot(mine)
 votes
 
 # %%
-print("a simulated reader:", capstone.simulated(mine))
+print("a simulated reader:", capstone.simulated(mine, seed=1))
 print("your votes so far: ", votes.letters())
 
 # %% [markdown]
@@ -347,7 +347,7 @@ plt.show()
 # %% [markdown]
 # The middle group is the hack: pairs of the same kind that nobody voted on. Before, the model was wrong about nearly all of them.
 #
-# The two hacked answers from above, paid by the new model:
+# The hacked answers from above, paid by the new model:
 
 # %%
 text_plots.colored_text(paid([last for _, last in worst], models["old and new votes"]), scale=2.0)
