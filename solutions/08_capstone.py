@@ -160,12 +160,12 @@ text_plots.colored_text(paid([last for _, last in worst], reward_model), scale=2
 # %% exercise="pgcourse.exercises.capstone.name_the_hack.name_the_hack"
 
 # %% claim="the_score_is_a_sum_and_more_words_are_paid_more"
-# In the recorded run score, valence and length rise by half or more, the readable share falls below a fifth, and gold ends below -0.6.
+# In the recorded run score and valence end highest, answers grow by 40 %, hardly one is readable at the end, and gold rises, then falls below -0.6.
 first = capstone.recorded()["first"]
 assert first["score"][-1] == max(first["score"]) > 3 and first["valence"][-1] > 0.9
 assert first["length"][-1] > 1.4 * first["length"][0] and first["distinct"][-1] > 0.9
 assert first["readable"][0] > 0.85 and first["readable"][-1] < 0.2 and first["gold"][-1] < -0.6
-assert max(first["gold"]) > 0.2 and first["gold"].index(max(first["gold"])) not in (
+assert max(first["gold"]) > 0.1 and first["gold"].index(max(first["gold"])) not in (
     0,
     len(first["gold"]) - 1,
 )
@@ -239,9 +239,9 @@ assert shares["where it is surest"] >= 0.8 > shares["where it is in doubt"] + 0.
 # %% [markdown]
 # ## Your votes
 #
-# The 24 of the chosen pairs below are yours. Read both answers, then say which one *you* would rather get. How ten simulated readers voted is shown
-# once you have. Skip what you cannot decide; nothing needs a vote. (Without a person, as when all cells run at once, a simulated reader votes: like most readers,
-# with a reader's noise.)
+# Readers are given a guideline, as [Ouyang et al. 2022](https://arxiv.org/abs/2203.02155) did: *better is what answers the question in proper sentences; of two that do, the
+# more pleasant one.* The first 24 of the chosen pairs are yours. How ten simulated readers voted is shown once you have. Skip what you cannot decide; nothing needs a vote.
+# When all cells run at once nobody is there to vote, so a line of votes by a simulated reader, who casts one vote in ten without looking, stands below.
 
 # %%
 asked = capstone.chosen(pairs, choose=choose_pairs)
@@ -257,11 +257,11 @@ print("your votes so far: ", votes.letters())
 # ### Exercise: `my_votes` (12 minutes, ●)
 #
 # Copy the line of your votes from the ballot into the function. They are graded by what they **teach**: for voters of several kinds the whole second round that follows was
-# recorded, on three seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.5, at a KL of at most 4 nats.
+# recorded, on two seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.5, at a KL of at most 4 nats.
 #
 # <details><summary>Hint</summary>
 #
-# There is no trick: read the answers aloud. Three votes in four like most readers' are enough.
+# There is no trick: read the answers aloud, and mind the guideline. Three votes in four like most readers' are enough.
 #
 # </details>
 
@@ -306,7 +306,7 @@ print(
 # %% exercise="pgcourse.capstone.pooled_loss"
 
 # %% [markdown]
-# Your loss trains the reward model again, from where it was. And, for comparison, once more with the new votes alone ($s = 1$). *About 20 seconds.*
+# Your loss trains the reward model again, from where it was. And, for comparison, once more with the new votes alone ($s = 1$). *About 15 seconds.*
 
 # %%
 old = collect_votes(language_model, fast(1_500, 200), seed=1, contrast=0.25)
@@ -321,7 +321,7 @@ for name, share in (("old and new votes", 0.5), ("new votes alone", 1.0)):
         share=share,
         loss=pooled_loss,
         score=sequence_score,
-        steps=fast(200, 20),
+        steps=fast(150, 20),
     )
 
 # %%
@@ -345,7 +345,7 @@ plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# The middle group is the hack: pairs of the same kind that nobody voted on. Before, the model was wrong about nearly all of them.
+# The middle group is the hack: pairs of the same kind that nobody voted on. Before, the model was wrong about most of them.
 #
 # The hacked answers from above, paid by the new model:
 
@@ -355,14 +355,14 @@ text_plots.colored_text(paid([last for _, last in worst], models["old and new vo
 # %% [markdown]
 # ## The second round
 #
-# RLHF again, from the language model, with the new reward model and lesson 7's price of $\beta = 0.1$. And beside it the same with the reward model from before. *About 40 seconds.*
+# RLHF again, from the language model, with the new reward model and lesson 7's price of $\beta = 0.1$. And beside it the same with the reward model from before. *About 20 seconds.*
 
 # %%
 second = {
     name: rlhf.train(
         language_model,
         models[name],
-        rlhf.Config(beta=0.1, iterations=fast(16, 2), conversations=size),
+        rlhf.Config(beta=0.1, iterations=fast(10, 2), conversations=fast(64, 32)),
         step=rlhf_step,
         update=ppo_update,
         loss=ppo_clip_loss,
@@ -418,7 +418,7 @@ for name, gold in result.items():
     print(f"gold at a KL of at most {capstone.LIMIT:.0f} nats, reward model {name}: {gold:.2f}")
 
 # %% [markdown]
-# One run of one voter may be luck. The picture below has the recorded second rounds: crowds of four kinds, three seeds each, each reported by your `look_within`.
+# One run of one voter may be luck. The picture below has the recorded second rounds: crowds of four kinds, two seeds each, each reported by your `look_within`.
 
 # %%
 levels = {1.0: "as readers do", 0.75: "three times in four", 0.5: "by a coin", 0.0: "for the hack"}
@@ -446,8 +446,8 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% claim="good_votes_reach_the_goal_and_bad_ones_do_not"
-# Recorded, three seeds each: with crowds that agree with readers always or three times in four gold within 4 nats is above the goal, with a coin or the hack's friends below it.
-assert all(len(found_) == 3 for found_ in golds.values())
+# Recorded, two seeds each: with crowds that agree with readers always or three times in four gold within 4 nats is above the goal, with a coin or the hack's friends below it.
+assert all(len(found_) == 2 for found_ in golds.values())
 assert min(golds[1.0] + golds[0.75]) > capstone.GOAL > max(golds[0.5] + golds[0.0]), golds
 
 # %% [markdown]

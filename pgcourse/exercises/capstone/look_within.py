@@ -36,6 +36,7 @@ EXERCISE = Exercise(
         Case("three looks", lambda g: by_hand([0.0, 1.0, 2.0], [0.0, 3.0, 5.0], 4.0), "values"),
         Case("the score fell again", lambda g: by_hand([0.0, 1.5, 1.0, 2.5, 2.0], [0.0, 2.0, 3.5, 6.0, 7.0], 4.0), "values"),
         Case("a run that came back", lambda g: by_hand([0.0, 0.5, 2.0, 1.0, 0.8], [0.0, 2.0, 6.0, 3.0, 2.5], 4.0), "values"),
+        Case("a dip at first", lambda g: by_hand([0.0, -1.0, 1.0, 1.5, 2.5], [0.0, 0.8, 1.0, 3.0, 6.0], 4.0), "values"),
         Case("scores below zero", lambda g: by_hand([-3.0, -1.0, -0.5], [0.0, 1.0, 5.0], 4.0), "values"),
         Case("exactly at the limit", lambda g: by_hand([0.0, 1.0, 2.0], [0.0, 2.0, 4.0], 4.0), "values"),
         Case("a run", lambda g: looks(g, 11), "values"),
