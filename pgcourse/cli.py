@@ -1,5 +1,6 @@
 """The command `pgcourse`. Each subcommand lives in its own room; only that room is imported."""
 
+import errno
 import sys
 from importlib import import_module
 
@@ -57,8 +58,20 @@ def app(args=None):
         exec("")
 
 
+REFUSED = {
+    getattr(errno, name, None)
+    for name in "EACCES EPERM EROFS ENOSPC EDQUOT EEXIST ENOTDIR EISDIR ENAMETOOLONG".split()
+}
+
+
+def from_outside(error):
+    """Whether the system or a locked database said no; anything else is a fault of ours, with its traceback."""
+    database = type(error).__module__ == "sqlalchemy.exc" and type(error).__name__
+    return getattr(error, "errno", 0) in REFUSED or database == "OperationalError"
+
+
 class Commands(TyperGroup):
-    """Typer's own answer to an interruption is to exit without a word."""
+    """Typer's own answer to an interruption is to exit without a word, to a full disk a traceback."""
 
     def invoke(self, ctx):
         try:
@@ -66,6 +79,12 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from None
+        except Exception as error:
+            if not from_outside(error):
+                raise
+            said = str(error).partition("\n")[0]
+            typer.echo(f"{said}. Mend this and run the same command again.", err=True)
+            raise typer.Exit(2) from None
 
 
 def run(args):

@@ -36,7 +36,24 @@ def begin(lesson, folder="."):
                 f"{path.name} belongs to somebody else, so its cells were not run to see how far it is."
             )
         else:
-            display(Line(lesson, passing(path, lesson)))
+            line = Line(lesson, passing(path, lesson))
+            SHOWN[lesson] = line, display(line, display_id=True)
+
+
+SHOWN = {}  # {lesson: (Line, the handle by which it can be changed)}
+
+
+def renew(verdict):
+    """Show in the lesson's line what a check has just found.
+
+    verdict : checks.verdict.Verdict
+    """
+    line, handle = SHOWN.get(verdict.exercise.lesson, (None, None))
+    if line is not None and verdict.exercise.name in line.found:
+        state = None if verdict.pitfall == "not written" else verdict.passed
+        if line.found[verdict.exercise.name] is not state:
+            line.found[verdict.exercise.name] = state
+            handle.update(line)
 
 
 def end(lesson, folder="."):
@@ -181,9 +198,12 @@ class Line:
     read_on = "pgcourse progress"
 
     def __init__(self, lesson, found):
-        self.found = found
-        done = sum(state is True for state in found.values())
-        self.says = f"Lesson {int(lesson[:2])}: {done} of {len(found)} exercises pass"
+        self.lesson, self.found = lesson, found
+
+    @property
+    def says(self):
+        done = sum(state is True for state in self.found.values())
+        return f"Lesson {int(self.lesson[:2])}: {done} of {len(self.found)} exercises pass"
 
     def __repr__(self):
         names = "  ".join(f"{self.marks[state]} {name}" for name, state in self.found.items())
@@ -197,7 +217,7 @@ class Line:
         )
         return (
             f"<div role='status'>{self.says}. &nbsp; {names} &nbsp; "
-            f"<small>(as saved; all lessons: <code>{self.read_on}</code>)</small></div>"
+            f"<small>(as saved, and as checked since; all lessons: <code>{self.read_on}</code>)</small></div>"
         )
 
 

@@ -309,6 +309,7 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
     browser.run(check)
     said = browser.output(check, f"✓ softmax · {exercise.points:g} of {exercise.points:g} points")
     assert pitfall.name not in said
+    assert "✓ softmax" in browser.output(begin, says.replace("0 of", "1 of"))  # renewed
     browser.picture("3_right")
 
     browser.click(browser.find("button, jp-button", "Validate"))

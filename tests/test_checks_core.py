@@ -1,15 +1,18 @@
 """The judge itself: it never raises for a student's fault, says what came, leaks nothing, takes no time."""
 
 import inspect
+import math
+import random
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from pgcourse.checks import CheckFailed, check, get, judge
+from pgcourse.checks import CheckFailed, check, drivers, get, judge, showing
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
 from pgcourse.checks.showing import COLUMNS, LINES
@@ -537,3 +540,23 @@ def test_the_stuck_card_links_to_the_solved_lesson(tmp_path, monkeypatch):
     shown = replace(verdict, stuck=words)._repr_html_()
     assert "<a href='../solutions/01_policy_gradient_theorem.ipynb'>" in shown
     assert get("softmax").lesson == "01_policy_gradient_theorem"
+
+
+def test_a_function_that_draws_random_numbers_is_seen_alike_each_time():
+    """Whatever ran before: else a mistake that draws would be named in one order of tests, not in another."""
+
+    def draws(x):
+        return x + torch.rand(1) + np.random.rand() + random.random()
+
+    args, seen = {"x": torch.zeros(1)}, []
+    for seed in (1, 2):
+        torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
+        before = drivers.settings()
+        seen.append(observe("call", draws, args))
+        assert not drivers.changed(before)
+    assert seen[0]["out"] == seen[1]["out"] and len(seen[0]["state"]) == 3
+
+
+def test_nonsense_digits_are_not_shown():
+    assert showing.number(2.196e15, 4) == ">1e+14" and showing.number(-1e300, 4) == "<-1e+14"
+    assert showing.number(-1.298e12, 4) == "-1.298e+12" and showing.number(math.inf, 4) == "inf"

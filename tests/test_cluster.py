@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -40,30 +43,45 @@ def test_a_cluster_of_two_of_which_one_is_killed(tmp_path):
     assert classes.scores(root) == expected
 
 
+def start(program, *args):
+    """A program of Dask's in a process of its own."""
+    command = [sys.executable, "-m", f"distributed.cli.{program}", *args, "--no-dashboard"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "end, said",
-    [
-        (lambda cluster: cluster.close(), "scheduler is gone. What was graded is kept"),
-        (lambda cluster: cluster.scale(0), "has no worker"),
-    ],
+    "which, said",
+    [(0, "scheduler is gone. What was graded is kept"), (1, "has no worker")],
+    ids=["scheduler", "worker"],
 )
-def test_a_cluster_that_goes_is_a_sentence_and_nothing_is_lost(tmp_path, monkeypatch, end, said):
+def test_a_cluster_that_goes_is_a_sentence_and_nothing_is_lost(tmp_path, monkeypatch, which, said):
     monkeypatch.setattr("pgcourse.classroom.grade.PATIENCE", 5)
     monkeypatch.setattr("pgcourse.classroom.grade.LONG", 2)
     root = classes.make(tmp_path / "class")
     for i in range(6):
         classes.hand_in(root, f"student-{i}", to_bytes(notebook()))
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    programs = [
+        start("dask_scheduler", "--host", "127.0.0.1", "--port", str(port)),
+        start("dask_worker", address, "--nthreads", "1", "--no-nanny"),
+    ]
+    try:
+        with distributed.Client(address, timeout=60) as client:
+            client.wait_for_workers(1, timeout=60)
 
         def tell(done, total, row):
             if done == 1:
-                end(cluster)
+                programs[which].kill()
 
         with pytest.raises(ClassError, match=said):
-            grade_class(root, LESSON, scheduler=cluster.scheduler_address, tell=tell)
+            grade_class(root, LESSON, scheduler=address, tell=tell)
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
     assert FULL in classes.scores(root).values()
 
 

@@ -10,7 +10,7 @@ from pgcourse.classroom import classroom, report
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.export import export
 from pgcourse.classroom.grade import grade_class
-from pgcourse.classroom.gradebook import in_directory
+from pgcourse.classroom.gradebook import Classroom, in_directory
 from tests import classes
 from tests.classes import LESSON, MOST, notebook, to_bytes
 
@@ -56,3 +56,16 @@ def test_a_point_a_day_and_an_extension(tmp_path):
         "ben": MOST - 2,
         "cleo": MOST,
     }
+
+
+def test_each_class_has_its_own_plugins(tmp_path):
+    """Two classes in one process, each with a late.py beside its configuration."""
+    for name in ("first", "second", "first"):
+        root = tmp_path / name
+        root.mkdir(exist_ok=True)
+        (root / "late.py").write_text(f"NAME = {name!r}\n")
+        (root / "nbgrader_config.py").write_text(
+            f"import sys\nsys.path.insert(0, {str(root)!r})\nimport late\nc = get_config()\n"
+            "c.CourseDirectory.course_id = late.NAME\n"
+        )
+        assert Classroom(root).app.config.CourseDirectory.course_id == name

@@ -29,12 +29,13 @@ def test_the_saved_notebook_is_judged_in_its_own_order(saved_lesson):
     assert "✓ softmax  ✗ grad_log_softmax  ○ score_step" in repr(line)
 
 
-def run(saved_lesson, monkeypatch, *which):
-    """Some cells of the saved lesson, in a fresh kernel that was started for this notebook."""
+def run(saved_lesson, monkeypatch, *which, more=()):
+    """Some cells of the saved lesson and `more` code, in a fresh kernel that was started for this notebook."""
     nb = nbformat.read(saved_lesson / f"{LESSON}.ipynb", as_version=4)
     cells = {c.id: c for c in nb.cells if c.cell_type == "code"}
     setup = next(c for c in cells.values() if "setup" in c.metadata.get("tags", []))
     nb.cells = [setup if name == "setup" else cells[name] for name in which]
+    nb.cells += map(nbformat.v4.new_code_cell, more)
     monkeypatch.setenv("JPY_SESSION_NAME", str(saved_lesson / f"{LESSON}.ipynb"))
     monkeypatch.delenv("MPLBACKEND", raising=False)
     resources = {"metadata": {"path": saved_lesson}}
@@ -48,6 +49,15 @@ def test_the_first_cell_shows_the_line(saved_lesson, monkeypatch):
     assert "✓ softmax  ✗ grad_log_softmax" in output.data["text/plain"]
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")  # a grade says its own
     assert run(saved_lesson, monkeypatch, "setup")[0].outputs == []
+
+
+def test_each_check_renews_the_line(saved_lesson, monkeypatch):
+    worse = "def softmax(theta):\n    return theta\n\n\ncheck(softmax)"
+    first, *_ = run(
+        saved_lesson, monkeypatch, "setup", more=[f"from pgcourse.checks import check\n{worse}"]
+    )
+    assert "✗ softmax  ✗ grad_log_softmax" in first.outputs[0].data["text/plain"]
+    assert "Lesson 1: 0 of" in first.outputs[0].data["text/html"]
 
 
 def test_a_cell_that_was_left_out_is_named(saved_lesson, monkeypatch):

@@ -1,6 +1,7 @@
 """The report of a class: the scores of the gradebook, the mistakes, who was not graded and why."""
 
 import base64
+import contextlib
 import csv
 import hashlib
 import html
@@ -8,6 +9,8 @@ import io
 import json
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -335,6 +338,29 @@ def test_the_command(root):
     assert "sign ×3" in done.stdout
     assert (root / "report" / f"{LESSON}.html").exists()
     assert (root / "report" / f"{LESSON}.csv").exists()
+
+
+def in_one_sentence(*args):
+    """What the command says on its way out; no traceback, no exit code of success."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pgcourse.cli", *args], capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.endswith("Mend this and run the same command again.\n")
+    return done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "class", ignore=shutil.ignore_patterns("report"))
+    (copy / "report").write_text("in the way")
+    assert f"'{copy / 'report'}'" in in_one_sentence("report", str(copy), LESSON)
+
+
+def test_a_locked_gradebook_is_a_sentence(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "class")
+    with contextlib.closing(sqlite3.connect(copy / "gradebook.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert "database is locked" in in_one_sentence("report", str(copy), LESSON)
 
 
 def test_an_unknown_lesson_is_named(root):

@@ -9,6 +9,7 @@ A check is three steps with plain data between them, so that they can run in dif
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -359,6 +360,8 @@ def check(fn, exercise=None):
     verdict, seen, seed = judged(fn, exercise)
     verdict = replace(verdict, stuck=stuck(verdict, seed))
     card = show_card(verdict)
+    if notebook := sys.modules.get("pgcourse.notebook"):  # a lesson's first cell loaded it
+        notebook.renew(verdict)
     if str(seed) == VISIBLE_SEED:
         where = find(fn, verdict, seed, seen)
         if where:
@@ -384,5 +387,6 @@ def stuck(verdict, seed):
     )
     return (
         "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
-        f"function makes of it, line by line. If it stays dark, {last}."
+        "function makes of it, line by line. Still dark? Mend somebody else's slips for ten minutes, in a terminal: "
+        f"pgcourse drill --lesson {verdict.exercise.lesson}. At last, {last}."
     )

@@ -93,6 +93,9 @@ def gradients(out, wanted):
 def observe(driver_name, fn, args, grad=(), seconds=5.0):
     """Call fn on fresh copies of `args` and write down everything that a verdict needs.
 
+    The global random states are the same at the start of each call: a function that draws from them
+    does so again whenever it is looked at. Afterwards they are what they were.
+
     returns : dict with
               out      : the output as plain data (tensors detached), None if there is none
               grads    : {argument: gradient tensor or None}
@@ -107,6 +110,7 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     seen = dict(out=None, grads={}, error=None, timeout=False, modified=[], state=[], printed="")
     seen["random"] = False
     given, before = copy_plain(args), settings()
+    put(STARTS)
     printed = Capped()
     started = time.perf_counter()
     try:
@@ -130,7 +134,8 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
         or (name in grad and torch.is_tensor(x) and not x.requires_grad)
         or (torch.is_tensor(x) and x.is_leaf and x.grad is not None)
     ]
-    seen["state"] = restore(before)
+    seen["state"] = changed(before | STARTS)
+    put(before)
     return seen
 
 
@@ -213,18 +218,29 @@ SETTINGS = RANDOM_STATES | {
 }
 
 
+START = torch.Generator().manual_seed(0).get_state()
+STARTS = {
+    "torch's global random state": START,
+    "numpy's global random state": np.random.RandomState(0).get_state(),
+    "Python's global random state": random.Random(0).getstate(),
+}
+
+
 def settings():
     """The global state that a function must leave alone."""
     return {name: get() for name, (get, _) in SETTINGS.items()}
 
 
-def restore(before):
-    """Names of the settings that differ from `before`; puts them back."""
+def changed(before):
+    """Names of the settings that differ from `before`."""
     now = settings()
-    changed = [name for name in SETTINGS if repr_exact(now[name]) != repr_exact(before[name])]
-    for name in changed:
-        SETTINGS[name][1](before[name])
-    return changed
+    return [name for name in SETTINGS if repr_exact(now[name]) != repr_exact(before[name])]
+
+
+def put(values):
+    """Give the settings these values."""
+    for name, value in values.items():
+        SETTINGS[name][1](value)
 
 
 def repr_exact(x):

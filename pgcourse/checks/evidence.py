@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+
 from pgcourse.checks import drivers, showing
 from pgcourse.checks.compare import close, close_grad
 from pgcourse.checks.fit import vector
@@ -58,6 +60,7 @@ class Search:
             self.inputs[key] = self.exercise.inputs(*key)
         given = drivers.copy_plain(self.inputs[key])
         wanted = self.exercise.cases[i].grad if grad else ()
+        torch.random.set_rng_state(drivers.START)  # as `observe` does; `name` puts back what was
         try:
             out, grads = drivers.DRIVERS[self.exercise.driver](fn, given, wanted)
         except drivers.TimeLimit:

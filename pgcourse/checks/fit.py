@@ -100,7 +100,7 @@ def relative(out, seen):
 
 def apart(out, seen):
     r = relative(out, seen)
-    return math.inf if r is None else r.abs().max().item()
+    return math.inf if r is None or not len(r) else r.abs().max().item()
 
 
 def starts(n):

@@ -80,7 +80,7 @@ class Namespace:
         except BaseException as error:  # SystemExit and all that a student may raise
             return {"error": drivers.describe_error(error)}
         finally:
-            drivers.restore(before)
+            drivers.put(before)
         return {"error": None}
 
     def run_whole(self, cell):

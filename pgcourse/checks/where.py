@@ -80,7 +80,7 @@ def locate(fn, exercise, seed, seen, budget=2.0):
         with silent, contextlib.redirect_stdout(drivers.Capped()):
             proven = Search(sources, exercise, seed, seen, started + budget).run()
     finally:
-        drivers.restore(before)
+        drivers.put(before)
         torch.set_num_threads(threads)
     return located(proven, sources[0]) if proven else None
 

@@ -353,6 +353,7 @@ class Classroom:
     def app(self):
         from nbgrader.apps import NbGrader
 
+        forget_other_classes(self.root)
         app = NbGrader(log_level="CRITICAL")
         with in_directory(self.root):
             app.initialize([], root=str(self.root))
@@ -476,6 +477,15 @@ def one_engine():
         yield
     finally:
         api.create_engine = create_engine
+
+
+def forget_other_classes(root):
+    """The plugins of another class directory, such as its late.py, have the same names as this one's."""
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    for name, file in files.items():
+        folder = Path(file).parent if file and name != "__main__" else root
+        if folder != root and (folder / "nbgrader_config.py").is_file():
+            del sys.modules[name]
 
 
 @contextmanager
