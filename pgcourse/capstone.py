@@ -43,10 +43,11 @@ from pgcourse.transformer import generate
 from pgcourse.votes import LABEL_RATERS, prefers_first, valence
 
 LIMIT = 4.0  # nats: how far from the reference the result may lie
-GOAL = 0.5  # gold, held out, at a KL of at most LIMIT
+GOAL = 0.4  # gold, held out, at a KL of at most LIMIT
 NEEDS = (
     0.75  # the share of your votes that agrees with readers' and that is known to reach the goal
 )
+OLD = 800  # old votes that are mixed with the new ones
 ASKED, BALLOT = 200, 24  # pairs that are put to readers, and how many of them to you
 PLAN = {1.0: range(2), 0.75: range(2), 0.5: range(2), 0.0: range(2)}  # seeds by agreement
 
@@ -55,21 +56,24 @@ PLAN = {1.0: range(2), 0.75: range(2), 0.5: range(2), 0.0: range(2)}  # seeds by
 
 
 def choose_pairs(before, after, count):
-    """Which pairs to ask people about: those where the reward model is surest that training improved the answer.
+    """Which pairs to ask people about: those that differ in the hack, and as little as possible in anything else.
 
-        the `count` pairs with the largest after - before, the largest first
+        of the pairs with after > before the `count` with the largest before, the largest first
 
-    Where a policy has found a hack, the model is sure and wrong; a pair about which it is in doubt cannot show that.
+    A vote teaches by all that differs between its two answers. Where the one from before is praised as well, a vote
+    against the hack does not also say that complaints are better.
 
     before, after : float, the model's scores of two answers to one prompt, from the policy before and after, [N]
-    count         : int, 1 … N
+    count         : int, at least 1
     returns       : int, numbers of pairs, [count]
-    raises        : ValueError if the shapes differ, or count is not 1 … N
+    raises        : ValueError if the shapes differ, or fewer than count pairs have after > before
     """
     same_shape(before=before, after=after)
-    if not 1 <= count <= len(before):
-        raise ValueError(f"expected a count of 1 … {len(before)}; got {count}.")
-    return (after - before).argsort(descending=True, stable=True)[:count]
+    if not 1 <= count <= (after > before).sum():
+        raise ValueError(f"there are not {count} pairs with after > before.")
+    return torch.where(after > before, before, -torch.inf).argsort(descending=True, stable=True)[
+        :count
+    ]
 
 
 def pooled_loss(r_chosen, r_rejected, new, share):
@@ -154,7 +158,7 @@ def crowd(pairs, agree, seed=0):
 
 def retrain(
     reward_model, old, new, held_out, share=0.5, loss=pooled_loss, score=sequence_score,
-    steps=150, batch=16, lr=2e-3, seed=0, progress=True,
+    steps=120, batch=16, lr=2e-3, seed=0, progress=True,
 ):  # fmt: skip
     """A reward model goes on learning: half of each batch are old votes, half new ones; it stays as it is itself.
 
@@ -264,20 +268,18 @@ def chosen(pairs, count=ASKED, choose=choose_pairs):
     return [pairs[i] for i in choose(before, after, count).tolist()]
 
 
-def second_round(
-    language_model, reward_model, votes, old, held_out, beta=0.1, seed=0, progress=True
-):
-    """The reward model again with new votes, then RLHF again with a price: its history."""
+def second_round(language_model, reward_model, votes, old, held_out, seed=0, progress=True):
+    """The reward model again with new votes, then RLHF again, without a price as before: its history."""
     again, _ = retrain(reward_model, old, votes, held_out, seed=seed, progress=progress)
-    config = rlhf.Config(beta=beta, seed=seed, iterations=10, conversations=64)
+    config = rlhf.Config(beta=0.0, seed=seed, iterations=10, conversations=64)
     return rlhf.train(language_model, again, config, every=2, progress=progress)[1]
 
 
 def make(folder=CHECKPOINTS, plan=PLAN, progress=True):
     began = time.process_time()
     language_model, reward_model = load_language_model().requires_grad_(False), load_reward_model()
-    old = collect_votes(language_model, 1_500, seed=1, contrast=0.25)
-    held_out = collect_votes(language_model, 400, seed=2)
+    old = collect_votes(language_model, OLD, seed=1, contrast=0.25)
+    held_out = collect_votes(language_model, 150, seed=2)
     config = rlhf.Config(beta=0.0, iterations=15, conversations=96)
     hacked, history = rlhf.train(language_model, reward_model, config, every=3, progress=progress)
     pairs = answers_of(language_model, hacked.actor, reward_model)

@@ -45,7 +45,7 @@ from pgcourse.pretraining import encode_conversations, load_language_model
 from pgcourse.recall import recall
 from pgcourse.reward_model import accuracy, collect_votes, load_reward_model, understands_not
 from pgcourse.tensors import same_shape
-from pgcourse.votes import judge_texts
+from pgcourse.votes import LABEL_RATERS, judge_texts, valence
 
 plots.style()
 torch.set_num_threads(1)
@@ -59,6 +59,7 @@ torch.set_num_threads(1)
 # | `rlhf` | lesson 7's training loop, `rlhf.train`, and its settings |
 # | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
 # | `encode_conversations` | pairs (prompt, answer) of text as tokens and mask |
+# | `valence`, `LABEL_RATERS` | how pleasant the words of an answer are; the raters whose ratings make the votes |
 # | `judge_texts`, `collect_votes`, `accuracy`, `understands_not` | gold and its parts; votes as in lesson 7; how often a reward model agrees with votes; whether it knows "not" |
 # | `capstone` | recorded pairs and runs, readers, `capstone.retrain` |
 # | `Ballot(pairs)` | two answers, A or B, one pair at a time |
@@ -164,7 +165,11 @@ text_plots.colored_text(paid([last for _, last in worst], reward_model), scale=2
 first = capstone.recorded()["first"]
 assert first["score"][-1] == max(first["score"]) > 3 and first["valence"][-1] > 0.9
 assert first["length"][-1] > 1.4 * first["length"][0] and first["distinct"][-1] > 0.9
-assert first["readable"][0] > 0.85 and first["readable"][-1] < 0.2 and first["gold"][-1] < -0.6
+assert (
+    abs(first["readable"][0] - 0.87) < 0.01
+    and first["readable"][-1] < 0.2
+    and first["gold"][-1] < -0.6
+)
 assert max(first["gold"]) > 0.1 and first["gold"].index(max(first["gold"])) not in (
     0,
     len(first["gold"]) - 1,
@@ -176,14 +181,14 @@ assert max(first["gold"]) > 0.1 and first["gold"].index(max(first["gold"])) not 
 # A person's time is dear: of hundreds of pairs, which should be voted on? All of them have one answer from before and one from after, to the same prompt. From
 # here on they come from a run like yours that was recorded (`python -m pgcourse.capstone`), so that everybody votes on the same ones: 400 pairs.
 #
-# The usual advice is to ask where the model is **in doubt**, where its two scores are nearly equal. But a hack is no matter of doubt. Where a policy
-# has found one, the model is **sure**.
+# Two thoughts are near at hand. Ask where the model is **in doubt**, where its two scores are nearly equal: but a hack is no matter of doubt, the model likes it. Then ask where it is
+# **surest** that training has improved the answer. There it is wrong, as you will see; and still those pairs are no good. Look at what else differs between their answers.
 #
 # ### Exercise: `choose_pairs` (8 minutes, ●)
 #
 # <details><summary>Hint 1</summary>
 #
-# What has training gained on each pair, in the model's eyes? Sort by that.
+# Give the pairs that are not to be asked about a score that comes last in any order.
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -195,22 +200,22 @@ assert max(first["gold"]) > 0.1 and first["gold"].index(max(first["gold"])) not 
 # %% exercise="pgcourse.capstone.choose_pairs"
 
 # %% [markdown]
-# Three ways to choose 50 of the 400 pairs. How often do readers, where they can say which answer is better, decide *against* the reward model?
+# The 50 pairs of which the model is surest, beside your 50: how pleasant are the words of their answers? And how often do readers, where they can say which answer is better, decide *against* the
+# reward model?
 
 # %%
 bet(
-    "08 sure",
-    "In which 50 pairs do readers contradict the reward model most often?",
-    among=["where it is surest", "where it is in doubt", "anywhere alike"],
+    "08 surest",
+    "Where the model is surest: mean valence of the answers from before?",
+    between=(-1, 1),
 )
 
 # %%
 pairs = capstone.recorded()["pairs"]
 before, after = torch.tensor([pair["score"] for pair in pairs]).T
 ways = {
-    "where it is surest": choose_pairs(before, after, 50),
-    "where it is in doubt": (after - before).abs().argsort()[:50],
-    "the first 50": torch.arange(50),
+    "where it is surest": (after - before).argsort(descending=True)[:50],
+    "by choose_pairs": choose_pairs(before, after, 50),
 }
 
 
@@ -221,20 +226,45 @@ def contradicted(numbers):
     return sum(wrong) / len(wrong)
 
 
+def pleasant(numbers, side):
+    """Mean valence of the words of these answers, by the raters of the votes."""
+    found_ = [valence(pairs[i][side], LABEL_RATERS) for i in numbers.tolist()]
+    return sum(found_) / len(found_)
+
+
 shares = {name: contradicted(numbers) for name, numbers in ways.items()}
-plt.figure(figsize=(7, 2.6))
-plt.barh(list(shares), list(shares.values()), color=[plots.RED, plots.BLUE, "gray"])
-plt.bar_label(plt.gca().containers[0], fmt="{:.0%}", padding=3)
-plt.gca().invert_yaxis()
-plt.xlim(0, 1.1)
-plt.xlabel("share of pairs in which readers contradict the reward model")
-plt.title("Ask where it is sure")
-settle("08 sure", max(list(shares)[:2], key=shares.get))
+words = {
+    side: [pleasant(numbers, side) for numbers in ways.values()] for side in ("before", "after")
+}
+fig, ax = plt.subplots(figsize=(7, 3))
+for k, (side, values) in enumerate(words.items()):
+    places = [place + 0.36 * k for place in range(len(ways))]
+    bars = ax.bar(places, values, 0.34, label=f"answer from {side}", color=("gray", plots.RED)[k])
+    ax.bar_label(bars, fmt="{:+.2f}", padding=2)
+ax.axhline(0, color="black", lw=1)
+ax.set_xticks(
+    [place + 0.18 for place in range(len(ways))],
+    [f"{name}\n(readers contradict it: {share:.0%})" for name, share in shares.items()],
+)
+ax.set(ylim=(-1, 1.3), ylabel="mean valence of the words", title="What differs within 50 pairs")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+settle("08 surest", words["before"][0], ax=ax)
 plt.show()
 
-# %% claim="where_it_is_surest_it_is_wrong"
-# Of the recorded pairs readers contradict the model in at least 80 % of the 50 where it is surest, and more often than in the 50 where it is in doubt.
-assert shares["where it is surest"] >= 0.8 > shares["where it is in doubt"] + 0.1, shares
+# %% [markdown]
+# In both the model is wrong about nearly every pair. But where it is surest the answer from before is a complaint, in proper sentences. Whoever votes for it says two things at once: proper sentences are better,
+# and complaints are better. In your pairs both answers are pleasant, and little but the hack is left to vote on.
+
+# %% claim="the_surest_pairs_differ_in_two_things"
+# Readers contradict the model in at least 95 % of both; the answers from before are complaints where it is surest (below -0.4), and pleasant in the chosen ones (above 0.7).
+assert min(shares.values()) > 0.95, shares
+assert words["before"][0] < -0.4 and words["before"][1] > 0.7 and min(words["after"]) > 0.9, words
+
+# %% claim="of_two_hacked_answers_nobody_can_say_which_is_better"
+# Of the recorded pairs' hacked answers at least 90 % are unreadable: of two neighbors among them readers can decide fewer than one pair in six.
+likes_ = [capstone.liking(pair["prompt"], pair["after"]) for pair in pairs]
+assert sum(like_ == -1 for like_ in likes_) > 0.9 * len(likes_)
+assert sum(a_ != b_ for a_, b_ in zip(likes_, likes_[1:], strict=False)) < len(likes_) / 6
 
 # %% [markdown]
 # ## Your votes
@@ -257,7 +287,7 @@ print("your votes so far: ", votes.letters())
 # ### Exercise: `my_votes` (12 minutes, ●)
 #
 # Copy the line of your votes from the ballot into the function. They are graded by what they **teach**: for voters of several kinds the whole second round that follows was
-# recorded, on two seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.5, at a KL of at most 4 nats.
+# recorded, on two seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.4, at a KL of at most 4 nats.
 #
 # <details><summary>Hint</summary>
 #
@@ -283,7 +313,7 @@ print(
 # %% [markdown]
 # ## The reward model learns again
 #
-# There are 1,500 old votes and 200 new ones. In one heap the new ones are a ninth of what the model learns from. Alone, they would make it forget what it knew. So each part gets a weight of its own:
+# There are 800 old votes and 200 new ones. In one heap the new ones are a fifth of what the model learns from. Alone, they would make it forget what it knew. So each part gets a weight of its own:
 #
 # $$L = (1 - s)\, \frac{1}{|\text{old}|} \sum_{\text{old}} \ell_b \;+\; s\, \frac{1}{|\text{new}|} \sum_{\text{new}} \ell_b,
 #   \qquad \ell_b = -\log \sigma\big(r_{\text{chosen}} - r_{\text{rejected}}\big)$$
@@ -309,9 +339,9 @@ print(
 # Your loss trains the reward model again, from where it was. And, for comparison, once more with the new votes alone ($s = 1$). *About 15 seconds.*
 
 # %%
-old = collect_votes(language_model, fast(1_500, 200), seed=1, contrast=0.25)
-held_out = collect_votes(language_model, fast(400, 100), seed=2)
-models = {"before": reward_model}
+old = collect_votes(language_model, fast(capstone.OLD, 200), seed=1, contrast=0.25)
+held_out = collect_votes(language_model, fast(150, 100), seed=2)
+models = {"lesson 7": reward_model}
 for name, share in (("old and new votes", 0.5), ("new votes alone", 1.0)):
     models[name], _ = capstone.retrain(
         reward_model,
@@ -321,15 +351,15 @@ for name, share in (("old and new votes", 0.5), ("new votes alone", 1.0)):
         share=share,
         loss=pooled_loss,
         score=sequence_score,
-        steps=fast(150, 20),
+        steps=fast(120, 20),
     )
 
 # %%
 rest = capstone.crowd([pair for pair in pairs if pair not in asked and capstone.better(pair)], 1.0)
 measures = {
-    "old votes (held out)": lambda model: accuracy(model.net, held_out),
-    "before against after (other pairs)": lambda model: accuracy(model.net, rest),
-    "“not bad” above “not good”": understands_not,
+    "old votes\n(held out)": lambda model: accuracy(model.net, held_out),
+    "before against after\n(other pairs)": lambda model: accuracy(model.net, rest),
+    "“not bad”\nabove “not good”": understands_not,
 }
 plt.figure(figsize=(9, 3))
 for i, (name, model) in enumerate(models.items()):
@@ -345,30 +375,43 @@ plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# The middle group is the hack: pairs of the same kind that nobody voted on. Before, the model was wrong about most of them.
+# The middle group is the hack: pairs of the same kind that nobody voted on. Lesson 7's model is wrong about most of them. The new votes mend that with the old ones or alone; alone, they cost
+# accuracy on the old votes.
 #
 # The hacked answers from above, paid by the new model:
 
 # %%
 text_plots.colored_text(paid([last for _, last in worst], models["old and new votes"]), scale=2.0)
 
+# %% claim="new_votes_alone_forget_the_old_ones"
+# Two seeds, 20 steps each: both mend the pairs that nobody voted on; the new votes alone end at least 5 points lower on the old ones.
+assert accuracy(reward_model.net, rest) < 0.25
+for seed_ in range(2):
+    ends_ = []
+    for share_ in (0.5, 1.0):
+        given_ = dict(share=share_, loss=pooled_loss, steps=20, seed=seed_, progress=False)
+        model_, known_ = capstone.retrain(reward_model, old, crowd, held_out, **given_)
+        assert accuracy(model_.net, rest) > 0.75
+        ends_.append(known_)
+    assert ends_[0] > ends_[1] + 0.05, ends_
+
 # %% [markdown]
 # ## The second round
 #
-# RLHF again, from the language model, with the new reward model and lesson 7's price of $\beta = 0.1$. And beside it the same with the reward model from before. *About 20 seconds.*
+# RLHF again, from the language model, with the new reward model, and the hardest test for it: **once more without a price**, $\beta = 0$. Beside it the same with lesson 7's model. *About 20 seconds.*
 
 # %%
 second = {
     name: rlhf.train(
         language_model,
         models[name],
-        rlhf.Config(beta=0.1, iterations=fast(10, 2), conversations=fast(64, 32)),
+        rlhf.Config(beta=0.0, iterations=fast(10, 2), conversations=fast(64, 32)),
         step=rlhf_step,
         update=ppo_update,
         loss=ppo_clip_loss,
         every=2,
     )[1]
-    for name in ("before", "old and new votes")
+    for name in ("lesson 7", "old and new votes")
 }
 
 # %% [markdown]
@@ -451,9 +494,8 @@ assert all(len(found_) == 2 for found_ in golds.values())
 assert min(golds[1.0] + golds[0.75]) > capstone.GOAL > max(golds[0.5] + golds[0.0]), golds
 
 # %% [markdown]
-# **What the votes did not do.** They taught the reward model one flaw, at the price of a few hundred votes. A higher price of KL holds a policy back from *every* flaw, known or not: in lesson 7's recorded runs the old reward
-# model with $\beta = 0.3$ ends at a gold of about 0.6, 3 nats from the reference. Both are used, and neither is proof: what the red team finds next time, nobody has voted on yet. Put `models["old and new votes"]` into the first
-# training cell and look what it finds.
+# **What the votes did not do.** They closed one hole, and without a price a policy goes on looking for the next: set `iterations=40` and see how long it takes. A price of KL
+# holds it back from *every* flaw, known or not: in lesson 7's recorded runs the old reward model with $\beta = 0.3$ ends at a gold of about 0.6, 3 nats from the reference. Both are used, and neither is proof.
 
 # %% claim="a_higher_price_alone_does_it_too"
 # Lesson 7's recorded runs with beta = 0.3, three seeds: gold ends between 0.57 and 0.67, at a KL below 3.2.

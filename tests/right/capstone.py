@@ -11,26 +11,27 @@ def equal_shapes(*tensors):
         raise ValueError("shapes differ")
 
 
-def chosen_by_topk(before, after, count):
+def enough(before, after, count):
     equal_shapes(before, after)
-    if count < 1 or count > len(before):
+    if count < 1 or count > int((after > before).sum()):
         raise ValueError("so many pairs there are not")
-    return torch.topk(after - before, count).indices
+
+
+def chosen_by_topk(before, after, count):
+    enough(before, after, count)
+    return torch.topk(before.masked_fill(after <= before, float("-inf")), count).indices
 
 
 def chosen_by_sorted(before, after, count):
-    equal_shapes(before, after)
-    if not 0 < count <= len(after):
-        raise ValueError("count")
-    gains = [a - b for a, b in zip(after.tolist(), before.tolist(), strict=True)]
-    return torch.tensor(sorted(range(len(gains)), key=lambda i: -gains[i])[:count])
+    enough(before, after, count)
+    preferred = [i for i in range(len(before)) if after[i] > before[i]]
+    return torch.tensor(sorted(preferred, key=lambda i: -before[i].item())[:count])
 
 
-def chosen_by_numpy(before, after, count):
-    equal_shapes(before, after)
-    if not 0 < count <= len(after):
-        raise ValueError("count")
-    return torch.from_numpy((before - after).numpy().argsort(kind="stable")[:count])
+def chosen_by_numbers(before, after, count):
+    enough(before, after, count)
+    numbers = (after > before).nonzero().squeeze(1)
+    return numbers[before[numbers].argsort(descending=True)][:count]
 
 
 def pooled_by_softplus(r_chosen, r_rejected, new, share):
@@ -116,7 +117,7 @@ def votes_with_some_slips():
 
 RIGHT = {
     "name_the_hack": [hack_in_another_order, hack_in_capitals, hack_with_spaces],
-    "choose_pairs": [chosen_by_topk, chosen_by_sorted, chosen_by_numpy],
+    "choose_pairs": [chosen_by_topk, chosen_by_sorted, chosen_by_numbers],
     "my_votes": [
         votes_in_small_letters_and_groups,
         votes_with_some_skipped,
