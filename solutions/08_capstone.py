@@ -138,9 +138,11 @@ print("before:")
 text_plots.colored_text(paid([first for first, _ in answered[:4]], reward_model), scale=2.0)
 
 # %%
-worst = sorted(answered, key=lambda pair: paid([pair[1]], reward_model)[0][0], reverse=True)[:5]
+last = [conversation for _, conversation in answered]
+highest = reward_model(*encode_conversations(last)).topk(5).indices
+worst = [last[i] for i in highest.tolist()]
 print("after, the highest scores:")
-text_plots.colored_text(paid([last for _, last in worst], reward_model), scale=2.0)
+text_plots.colored_text(paid(worst, reward_model), scale=2.0)
 
 # %% [markdown]
 # ### Exercise: `name_the_hack` (8 minutes, ●)
@@ -287,11 +289,11 @@ print("your votes so far: ", votes.letters())
 # ### Exercise: `my_votes` (12 minutes, ●)
 #
 # Copy the line of your votes from the ballot into the function. They are graded by what they **teach**: for voters of several kinds the whole second round that follows was
-# recorded, on two seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.4, at a KL of at most 4 nats.
+# recorded, on two seeds each. Your votes pass if voters who agree with readers as often as you do reached a gold above 0.25, at a KL of at most 4 nats.
 #
 # <details><summary>Hint</summary>
 #
-# There is no trick: read the answers aloud, and mind the guideline. Three votes in four like most readers' are enough.
+# There is no trick: read the answers aloud, and mind the guideline. Nine votes in ten like most readers' are enough; what you cannot decide, skip.
 #
 # </details>
 
@@ -381,7 +383,7 @@ plt.show()
 # The hacked answers from above, paid by the new model:
 
 # %%
-text_plots.colored_text(paid([last for _, last in worst], models["old and new votes"]), scale=2.0)
+text_plots.colored_text(paid(worst, models["old and new votes"]), scale=2.0)
 
 # %% claim="new_votes_alone_forget_the_old_ones"
 # Two seeds, 20 steps each: both mend the pairs that nobody voted on; the new votes alone end at least 5 points lower on the old ones.
@@ -461,10 +463,16 @@ for name, gold in result.items():
     print(f"gold at a KL of at most {capstone.LIMIT:.0f} nats, reward model {name}: {gold:.2f}")
 
 # %% [markdown]
-# One run of one voter may be luck. The picture below has the recorded second rounds: crowds of four kinds, two seeds each, each reported by your `look_within`.
+# One run of one voter may be luck. The picture below has the recorded second rounds: crowds of five kinds, two seeds each, each reported by your `look_within`.
 
 # %%
-levels = {1.0: "as readers do", 0.75: "three times in four", 0.5: "by a coin", 0.0: "for the hack"}
+levels = {
+    1.0: "as readers",
+    0.9: "nine in ten",
+    0.75: "three in four",
+    0.5: "by a coin",
+    0.0: "for the hack",
+}
 
 
 def reported(run):
@@ -489,9 +497,11 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% claim="good_votes_reach_the_goal_and_bad_ones_do_not"
-# Recorded, two seeds each: with crowds that agree with readers always or three times in four gold within 4 nats is above the goal, with a coin or the hack's friends below it.
+# Recorded, two seeds each: with crowds that agree with readers always or nine times in ten gold within 4 nats is above the goal; with fewer it is below.
 assert all(len(found_) == 2 for found_ in golds.values())
-assert min(golds[1.0] + golds[0.75]) > capstone.GOAL > max(golds[0.5] + golds[0.0]), golds
+assert min(golds[1.0] + golds[0.9]) > capstone.GOAL > max(golds[0.75] + golds[0.5] + golds[0.0]), (
+    golds
+)
 
 # %% [markdown]
 # **What the votes did not do.** They closed one hole, and without a price a policy goes on looking for the next: set `iterations=40` and see how long it takes. A price of KL

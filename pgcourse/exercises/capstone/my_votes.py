@@ -57,7 +57,8 @@ EXERCISE = Exercise(
              f"{recorded_gold(0.0)}.", PAIRS["paid"], why=GOOD),
         kind("votes by no rule", "by no rule",
              f"Your votes agree with readers' in fewer than {NEEDS:.0%} of the pairs. Gold within {LIMIT:.0f} nats, recorded with voters "
-             f"who toss a coin, is {recorded_gold(0.5)}.", COIN, why=GOOD),
+             f"who agree in three of four, is {recorded_gold(0.75)}; with voters who toss a coin, {recorded_gold(0.5)}.",
+             COIN, why=GOOD),
     ],
     read="the capstone, “Your votes”",
 )
