@@ -1,6 +1,6 @@
 """What your votes teach, by recorded runs with voters like you."""
 
-from pgcourse.capstone import BALLOT, GOAL, LIMIT, NEEDS, ballot, chosen, gold_within, recorded
+from pgcourse.capstone import BALLOT, LIMIT, NEEDS, ballot, chosen, gold_within, recorded
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import telltale
 
@@ -35,7 +35,7 @@ def kind(name, answer, says, letters, why=""):
 
 
 PAIRS = cast(None)["ballot"]
-GOOD = f"With readers' own votes it is {recorded_gold(1.0)}, on every seed above {GOAL}."
+GOOD = f"With readers' own votes it is {recorded_gold(1.0)}."
 # a voter by a coin: right on every other pair, on both sides
 COIN = "".join(x if i % 2 else "AB"[x == "A"] for i, x in enumerate(PAIRS["liked"]))
 
