@@ -62,8 +62,9 @@ def test_a_mistake_of_its_own_is_paid_for():
 
 
 def requests(monkeypatch):
-    """What is asked, in order: [(session, name, names of the helpers that are given away)]."""
+    """What is asked for points, in order: [(session, name, names of the helpers that are given away)]."""
     seen, ask = [], judging.Run.ask
+    monkeypatch.setattr(judging, "located", lambda *_: {})  # it earns nothing: see below
 
     def spy(self, limit, **request):
         if request["op"] == "call":
@@ -86,6 +87,19 @@ def test_what_a_session_was_given_is_never_asked_after_it(monkeypatch):
         given |= {n for helper in helpers for n in bundle(helper)[1]}
     for session in {s for s, _, helpers in seen if helpers}:
         assert len({name for s, name, _ in seen if s == session}) == 1
+
+
+def test_the_search_for_the_line_comes_after_the_points_and_earns_none(monkeypatch):
+    answers = {
+        "softmax": OVERFLOWS,
+        "grad_log_softmax": GRADIENT.replace("1", "2"),
+        "score_step": STEP,
+    }
+    found = graded(answers)
+    assert any(v["where"] for v in found.values())
+    monkeypatch.setattr(judging, "located", lambda *_: {})
+    for name, v in graded(answers).items():
+        assert v | {"where": None} == found[name] | {"where": None}
 
 
 def test_no_function_is_given_whose_text_holds_the_answer(monkeypatch):
