@@ -124,11 +124,11 @@ class Mistake:
         return tuple(self.functions[1:])
 
 
-def holes(m):
+def holes(m: Any) -> dict | None:
     return getattr(m, "holes", None)
 
 
-def left_open(m):
+def left_open(m: Any) -> Any:
     """The mistake without a word about its numbers, which were not solved."""
     return replace(m, values={name: Unknown(x) for name, x in m.holes.items()}) if holes(m) else m
 
