@@ -2,7 +2,8 @@
 
 Each name is proven by running: a function that makes the mistake does what was seen in every case. In
 this order: the exercise's mistakes, with their numbers solved and on top of every right convention;
-a factor; a factor on top; an edit that nobody wrote down; two mistakes; one mistake seen in one part.
+a factor; a factor on top; an edit that nobody wrote down; two mistakes. Where no symptom tells either,
+other forms and an edit on top of a written mistake (`unwritten`); last, one mistake seen in one part.
 """
 
 import contextlib
