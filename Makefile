@@ -24,7 +24,7 @@ lab: setup
 	  --LabApp.default_url=/lab/tree/course/01_policy_gradient_theorem.ipynb $(ARGS)
 
 test: setup
-	@exec $(RUN) python -m pytest -n 2 --dist loadfile $(ARGS)
+	@exec $(RUN) python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 grade: setup
 	@exec $(RUN) python -m pgcourse.cli classroom example $(ARGS)

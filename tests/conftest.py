@@ -19,6 +19,16 @@ os.environ.setdefault("MPLBACKEND", "agg")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What one process runs: a file, since its fixtures are dear; of a file of all exercises, a lesson."""
+    for item in items:
+        told = getattr(item, "callspec", None) and item.callspec.params
+        lesson = told and (told.get("lesson") or getattr(told.get("exercise"), "lesson", ""))
+        room = lesson if item.path.name == "test_checks.py" and lesson else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {room}".strip()))
+
+
 def pytest_runtest_setup(item):
     """`@pytest.mark.needs_tool("chromium", "google-chrome")`: one of them; in CI it must be there."""
     for mark in item.iter_markers("needs_tool"):

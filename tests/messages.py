@@ -1,6 +1,7 @@
 """What a learner reads for every mistake of a lesson: `python -m tests.messages [LESSON…]` writes the files."""
 
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,12 +14,18 @@ def path(lesson):
     return Path(__file__).parent / "messages" / f"{lesson}.txt"
 
 
+@cache
+def verdict(name, fn, seed):
+    """Of one function, for all tests of this process that look at it."""
+    return checks.judge(fn, name, seed)
+
+
 def text(lesson):
     """Each mistake's card as text, in the order of the exercises."""
     cards = []
     for exercise in checks.lesson_exercises(lesson).values():
         for mistake in exercise.pitfalls:
-            cards.append(str(checks.judge(mistake.wrong, exercise, "0")))
+            cards.append(str(verdict(exercise.name, mistake.wrong, "0")))
     return "\n\n".join(cards) + "\n"
 
 

@@ -61,7 +61,7 @@ def test_three_styles_and_eight_pitfalls(exercise):
 @pytest.mark.parametrize("exercise, pitfall, wrong", PITFALLS)
 def test_pitfall_is_refused_in_its_own_words(exercise, pitfall, wrong):
     for seed in SEEDS:
-        verdict = judge(wrong, exercise, seed)
+        verdict = messages.verdict(exercise.name, wrong, seed)
         assert not verdict.passed
         assert verdict.score < exercise.points
         assert verdict.pitfall == pitfall.name

@@ -185,17 +185,7 @@ class Exercise:
 
         again : function seed -> observations of the same function, where it can be called
         """
-        expected, faults = self.convention(seen, seed)
-        unclean = [state_fault(s) for s in seen if s["modified"] or s["state"]]
-        earned = {
-            part: not any(
-                f for f, case in zip(faults, self.cases, strict=True) if case.part == part
-            )
-            for part in self.parts
-        }
-        earned["clean"] = not unclean
-        if self.gate and not earned[next(iter(self.parts))]:
-            earned = dict.fromkeys(earned, None) | {next(iter(self.parts)): False}
+        earned, expected, faults, unclean = self.credit(seed, seen)
         score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
@@ -240,6 +230,25 @@ class Exercise:
             example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(self, False, score, name, says, earned, example, why, traceback)
+
+    def credit(self, seed: Seed, seen: list[dict]) -> tuple[dict, list[dict], list, list]:
+        """(earned, expected, faults, unclean): what is right, before any name is looked for.
+
+        earned  : {part: right or not; None where it was not counted}
+        unclean : a fault for each case in which inputs or global state were changed
+        """
+        expected, faults = self.convention(seen, seed)
+        unclean = [state_fault(s) for s in seen if s["modified"] or s["state"]]
+        earned = {
+            part: not any(
+                f for f, case in zip(faults, self.cases, strict=True) if case.part == part
+            )
+            for part in self.parts
+        }
+        earned["clean"] = not unclean
+        if self.gate and not earned[next(iter(self.parts))]:
+            earned = dict.fromkeys(earned, None) | {next(iter(self.parts)): False}
+        return earned, expected, faults, unclean
 
     def nearly_earned(self, far: Sequence[int], clean: bool) -> dict[str, bool]:
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""
