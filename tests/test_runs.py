@@ -203,7 +203,6 @@ def test_without_tensorboard_one_sentence(tmp_path, monkeypatch, capsys):
 
 
 def test_tensorboard_itself_reads_it(tmp_path):
-    pytest.importorskip("tensorboard", reason="used where it is installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     result = ppo.train(small(ppo), progress=False, callback=runs.TensorBoard(tmp_path))
