@@ -6,6 +6,7 @@
 # Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
 # torch alone from another index: make lab TORCH_INDEX=<address of the CPU builds>      more for pip: PIP_ARGS=…
 # every file but torch's held to its hash: make lab HASHES=1
+# In a terminal pip shows its downloads; in a log it is quiet.
 
 PYTHON ?=
 ARGS ?=
@@ -64,7 +65,8 @@ setup:
 	  trap 'rm -rf .venv' EXIT; rm -rf .venv; \
 	  $$python -m venv .venv || exit 1; \
 	fi; \
-	pip() { $(RUN) python -m pip install --quiet --disable-pip-version-check --no-input "$$@"; }; \
+	quiet=--quiet; if [ -t 1 ]; then quiet=; fi; \
+	pip() { $(RUN) python -m pip install $$quiet --disable-pip-version-check --no-input "$$@"; }; \
 	torch="$$(grep '^torch==' constraints.txt)"; \
 	if ! { [ -z "$(TORCH_INDEX)" ] || pip --no-deps --index-url "$(TORCH_INDEX)" "$$torch"; } || \
 	   ! { [ -z "$(HASHES)" ] || pip --no-deps --require-hashes -r constraints.hashes.txt; } || \

@@ -256,6 +256,17 @@ def test_make_sets_up_once_and_then_not_again(clone):
     assert code == 0 and "making" not in output and clone.calls() == 1
 
 
+def test_a_terminal_sees_the_downloads_and_a_log_does_not(clone, tmp_path):
+    clone("test")
+    assert "--quiet" in (clone.directory / "calls").read_text()
+    shutil.rmtree(clone.directory / ".venv")
+    (clone.directory / "calls").unlink()
+    make = ["make", "setup", f"PYTHON={tmp_path / 'new'}"]
+    code = f"import pty; raise SystemExit(pty.spawn({make!r}))"
+    subprocess.run([sys.executable, "-c", code], cwd=clone.directory, check=True)
+    assert "--quiet" not in (clone.directory / "calls").read_text()
+
+
 def test_torch_alone_comes_from_another_index(clone):
     """A second index for everything would let it answer for any package's name."""
     code, output = clone("test", TORCH_INDEX="https://cpu.example/whl")
