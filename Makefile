@@ -1,7 +1,7 @@
 # make lab      JupyterLab with the first lesson      make lab ARGS=--no-browser   on a server
 # make test     everything that CI checks             make test ARGS="-k build"    a part of it
 # make grade    grade the example class               make bench                   side by side with the peers
-# make site     the executed lessons as pages in site/
+# make site     the solved lessons as pages in site/
 #
 # Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
 # torch alone from another index: make lab TORCH_INDEX=<address of the CPU builds>      more for pip: PIP_ARGS=…

@@ -32,7 +32,7 @@ COMMANDS = {
         "command",
         "Functions of the lessons you did, each with one mistake to find.",
     ),
-    "site": ("pgcourse.classroom.site", "command", "The executed lessons as pages to read."),
+    "site": ("pgcourse.classroom.site", "command", "The solved lessons as pages to read."),
     "bench": ("pgcourse.bench.run", "command", "This project and its peers, side by side."),
     "classroom": ("pgcourse.classroom.classroom", "app", "Make a classroom, or an example of one."),
     "grade": ("pgcourse.classroom.grade", "command", "Grade a class: parallel, sandboxed."),

@@ -45,6 +45,15 @@ def root():
     return Path(__file__).resolve().parents[1]
 
 
+@pytest.fixture(scope="module")
+def tidy():
+    """No worker is left warm by a file that grades in its own process."""
+    from pgcourse.classroom import warm
+
+    yield
+    warm.close_worker()
+
+
 @pytest.fixture
 def saved_lesson(root, tmp_path):
     """A folder with lesson 1 as a learner saved it: one right, one wrong with an old output of

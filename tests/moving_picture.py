@@ -12,7 +12,7 @@ from nbconvert import HTMLExporter
 from PIL import Image, ImageDraw, ImageFont
 
 from pgcourse.classroom.build import ROOT
-from pgcourse.classroom.site import Client
+from pgcourse.classroom.outputs import Client
 from tests.test_browser import Browser
 
 WIDTH, HEIGHT = 940, 610

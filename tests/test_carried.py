@@ -5,9 +5,11 @@ import torch
 
 from pgcourse.checks import LESSONS, drivers, judge, lesson_exercises
 from pgcourse.checks.package import bundle
-from pgcourse.classroom import gradebook, warm
+from pgcourse.classroom import gradebook
 from pgcourse.classroom import judge as judging
-from tests.classes import FULL, LESSON, SOURCE, notebook, to_bytes
+from tests.classes import FULL, LESSON, graded
+
+pytestmark = pytest.mark.usefixtures("tidy")
 
 GRADIENT = "def grad_log_softmax(theta, action):\n    g = -softmax(theta)\n    g[action] += 1\n    return g"
 STEP = (
@@ -22,17 +24,6 @@ WRONG = {
     "is the stub": "def softmax(theta):\n    raise NotImplementedError('Your turn: replace this line.')",
     "is wrong": "def softmax(theta):\n    return theta - theta.mean()",
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tidy():
-    yield
-    warm.close_worker()
-
-
-def graded(answers, seed="the class's secret"):
-    data = to_bytes(notebook(answers))
-    return judging.grade_submission(data, SOURCE, seed)["exercises"]
 
 
 @pytest.mark.parametrize("seed", ["0", "the class's secret"])

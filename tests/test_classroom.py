@@ -13,6 +13,7 @@ import torch
 from pgcourse.checks import get, judge, lesson_exercises
 from pgcourse.classroom import build, classroom
 from pgcourse.classroom.classroom import EXAMPLE_LESSONS, ClassroomError
+from pgcourse.classroom.outputs import code_cells, put_outputs
 from pgcourse.classroom.students import OTHER_STYLE, STUDENTS
 from pgcourse.tensors import same_shape
 from tests.test_build import SOURCE, cell
@@ -24,11 +25,15 @@ def quiet(line):
 
 @pytest.fixture
 def fixture_root(tmp_path, monkeypatch):
-    """A clone with one small lesson."""
+    """A clone with one small lesson, that was run."""
     root = tmp_path / "clone"
     (root / "solutions").mkdir(parents=True)
     (root / "solutions" / "00_fixture.py").write_text(SOURCE)
     build.build(root=root)
+    path = root / "solutions" / "00_fixture.ipynb"
+    nb = nbformat.read(path, as_version=4)
+    put_outputs(nb, [[nbformat.v4.new_output("stream", text="shown")] for _ in code_cells(nb)])
+    path.write_text(build.to_text(nb), encoding="utf-8")
     monkeypatch.setattr(classroom, "ROOT", root)
     return root
 
@@ -41,6 +46,7 @@ def test_a_new_classroom_is_an_nbgrader_course(fixture_root, tmp_path):
     assert sorted(p.name for p in (directory / "source" / "00_fixture").iterdir()) == [
         "00_fixture.ipynb"
     ]
+    assert "shown" not in (directory / "source" / "00_fixture" / "00_fixture.ipynb").read_text()
     classroom.nbgrader(directory, "db", "assignment", "list")
     submitted = directory / "submitted" / "ada" / "00_fixture"
     submitted.mkdir(parents=True)

@@ -10,7 +10,9 @@ from pgcourse.checks.core import VISIBLE_SEED
 from pgcourse.classroom import judge, located, warm
 from pgcourse.classroom.grade import grade_class
 from tests import classes
-from tests.classes import LESSON, SOURCE, notebook, to_bytes
+from tests.classes import LESSON, SOURCE, graded, notebook, to_bytes
+
+pytestmark = pytest.mark.usefixtures("tidy")
 
 SIGN = """def grad_log_softmax(theta, action):
     pi = torch.softmax(theta, dim=-1)
@@ -24,17 +26,6 @@ HELPED = """def shifted(theta):
 def softmax(theta):
     z = torch.exp(shifted(theta))
     return z / z.sum(-1, keepdim=True)"""
-LIMITS = warm.Limits(seconds=120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tidy():
-    yield
-    warm.close_worker()
-
-
-def graded(answers, seed="the class's secret"):
-    return judge.grade_submission(to_bytes(notebook(answers)), SOURCE, seed, LIMITS)["exercises"]
 
 
 @pytest.fixture(scope="module")

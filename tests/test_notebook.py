@@ -10,7 +10,7 @@ import pytest
 
 from pgcourse import notebook
 from pgcourse.classroom import build
-from pgcourse.classroom.site import Client
+from pgcourse.classroom.outputs import Client
 
 LESSON = "01_policy_gradient_theorem"
 

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from pgcourse.classroom.claims import claims_of, with_claims
-from pgcourse.classroom.site import Client
+from pgcourse.classroom.outputs import Client
 
 ROOT = Path(__file__).parents[1]
 LESSONS = [pytest.param(p, id=p.stem) for p in sorted(ROOT.glob("solutions/[0-9]*.py"))]

@@ -6,23 +6,13 @@ import pytest
 
 from pgcourse.checks import get, lesson_exercises
 from pgcourse.checks.core import KNOWN, VISIBLE_SEED, Case
-from pgcourse.classroom import judge, warm, wire
+from pgcourse.classroom import judge, wire
 from pgcourse.classroom.build import ROOT
 from tests import classes
 from tests.adversaries import RIGHT, SIGNATURE, attack, inside, whole
-from tests.classes import FULL, SOURCE, notebook, to_bytes
+from tests.classes import FULL, SOURCE, graded
 
-LIMITS = warm.Limits(seconds=120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tidy():
-    yield
-    warm.close_worker()
-
-
-def graded(answers, seed="the class's secret"):
-    return judge.grade_submission(to_bytes(notebook(answers)), SOURCE, seed, LIMITS)["exercises"]
+pytestmark = pytest.mark.usefixtures("tidy")
 
 
 def test_words_come_before_every_secret_number(monkeypatch):

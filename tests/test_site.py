@@ -15,14 +15,8 @@ from jupyter_client.session import Session
 
 from pgcourse.checks import LESSONS, get, lesson_exercises
 from pgcourse.classroom import gallery
-from pgcourse.classroom.site import (
-    Client,
-    build_site,
-    buttons,
-    local_links,
-    look_after_sending,
-    still,
-)
+from pgcourse.classroom.outputs import Client, look_after_sending, still
+from pgcourse.classroom.site import build_site, buttons, local_links
 from tests.test_pages import text_outside_code
 
 LESSON = "01_policy_gradient_theorem"
@@ -31,10 +25,7 @@ LESSON = "01_policy_gradient_theorem"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PGCOURSE_FAST", "1")
-        patch.delenv("MPLBACKEND", raising=False)
-        build_site(folder, [LESSON])
+    build_site(folder, [LESSON])
     return folder
 
 

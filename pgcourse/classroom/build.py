@@ -383,6 +383,8 @@ def sources(root=ROOT):
 
 def build(check=False, force=False, root=ROOT, get=None):
     """Build every lesson, or with check=True only compare; returns the list of complaints."""
+    from pgcourse.classroom.outputs import kept_outputs, put_outputs
+
     complaints, expected = [], set()
     for path in sources(root):
         try:
@@ -394,6 +396,9 @@ def build(check=False, force=False, root=ROOT, get=None):
             (path.with_suffix(".ipynb"), lesson.solved),
             (root / "course" / f"{path.stem}.ipynb", lesson.learner),
         )
+        kept = kept_outputs(*pairs[0])
+        if kept:
+            put_outputs(lesson.solved, kept)
         for target, nb in pairs:
             expected.add(target)
             text, shown = to_text(nb), target.relative_to(root)
@@ -422,6 +427,22 @@ def build(check=False, force=False, root=ROOT, get=None):
     return complaints
 
 
+def keep_outputs(name, root=ROOT):
+    """Run a solved lesson and write down what it shows."""
+    import nbformat
+
+    from pgcourse.classroom.outputs import run
+
+    path = root / "solutions" / f"{name}.ipynb"
+    if not path.exists():
+        raise BuildError(
+            f"There is no lesson called {name}; there are: {', '.join(p.stem for p in sources(root))}."
+        )
+    nb = nbformat.read(path, as_version=4)
+    run(nb)
+    path.write_text(to_text(nb), encoding="utf-8")
+
+
 def command(
     check: Annotated[
         bool,
@@ -430,10 +451,18 @@ def command(
     force: Annotated[
         bool, typer.Option(help="Overwrite notebooks in which someone has worked.")
     ] = False,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Then run this solved lesson and keep what it shows (may be repeated; minutes)."
+        ),
+    ] = None,
 ):
     """Build solutions/*.ipynb and course/*.ipynb from solutions/*.py."""
     try:
         complaints = build(check, force)
+        for name in run or ():
+            keep_outputs(name)
     except BuildError as error:
         complaints = [str(error)]
     for complaint in complaints:

@@ -168,7 +168,7 @@ def write(known, root):
 
 def run(nb):
     """Execute a notebook in an empty folder, training shortened; returns its claims' cells by name."""
-    from pgcourse.classroom.site import Client
+    from pgcourse.classroom.outputs import Client
 
     before = os.environ.get("PGCOURSE_FAST")
     os.environ["PGCOURSE_FAST"] = "1"

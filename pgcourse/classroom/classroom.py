@@ -8,7 +8,6 @@ import html
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import typer
 
 from pgcourse.checks.cells import STUB
 from pgcourse.classroom import solved_notebooks
-from pgcourse.classroom.build import ROOT
+from pgcourse.classroom.build import ROOT, to_text
 
 CONFIG = '''"""nbgrader's configuration of this classroom, made by `pgcourse classroom new`.
 
@@ -86,7 +85,10 @@ def new(directory, lessons=None, report=print):
             if solved
             else f"No solved notebooks in {place}; in a clone of the course, `pgcourse build` writes them."
         )
+    import nbformat
+
     from pgcourse.classroom.gradebook import write_whole
+    from pgcourse.classroom.outputs import without_outputs
 
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o700)  # it holds the seed and the grades
@@ -97,7 +99,8 @@ def new(directory, lessons=None, report=print):
         report(f"release of {name}")
         source = directory / "source" / name
         source.mkdir(parents=True)
-        shutil.copy(solved[name], source)
+        nb = without_outputs(nbformat.read(solved[name], as_version=4))
+        (source / solved[name].name).write_text(to_text(nb), encoding="utf-8")
         nbgrader(directory, "generate_assignment", name)
     return directory
 
