@@ -1,5 +1,6 @@
 """Every exercise of every lesson: nothing wrong passes, nothing right is refused, each mistake has its name."""
 
+import html
 import inspect
 import re
 from dataclasses import replace
@@ -165,4 +166,16 @@ def test_points_and_names():
     for name, exercise in all_exercises().items():
         assert exercise.points == sum(exercise.parts.values()) > 0
         assert exercise.reference.__doc__, f"{name}: the docstring is the exercise's statement"
-        assert exercise.read
+
+
+def test_where_to_read_on_is_a_section_of_its_lesson(root):
+    for name, exercise in all_exercises().items():
+        text = (root / "solutions" / f"{exercise.lesson}.py").read_text(encoding="utf-8")
+        headings = re.findall(r"^# #+ (.*)$", text, re.M)
+        card = judge(None, exercise)._repr_html_()
+        links = re.findall(r'<a href="([^"]*)">([^<]*)</a>', card)
+        assert links and exercise.read.startswith(f"lesson {int(exercise.lesson[:2])}, "), name
+        for address, title in links:
+            assert html.unescape(title) in headings, f"{name}: {title}"
+            anchor = html.unescape(title).replace(" ", "-")
+            assert html.unescape(address) == f"{exercise.lesson}.ipynb#{anchor}"

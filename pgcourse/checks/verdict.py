@@ -1,6 +1,7 @@
 """What a check found, as text, as a card in a notebook, and as an exception where nothing was earned."""
 
 import html
+import re
 from dataclasses import dataclass
 
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
@@ -81,9 +82,8 @@ class Verdict:
             parts = " &nbsp; ".join(
                 f"{MARKS[ok]} {html.escape(part)}" for part, ok in self.earned.items()
             )
-            rows.append(
-                f"<small>{parts} &nbsp;·&nbsp; Read: {html.escape(self.exercise.read)}</small>"
-            )
+            read = with_links(self.exercise.read, self.section)
+            rows.append(f"<small>{parts} &nbsp;·&nbsp; Read: {read}</small>")
             if self.traceback:
                 rows.append(
                     "<details><summary>Traceback</summary>"
@@ -94,6 +94,29 @@ class Verdict:
             f"<div role='status' style='border-left:.4em solid {color};padding:.4em .8em;"
             f"margin:.3em 0'>{body}</div>"
         )
+
+    def section(self, title):
+        """The address of a section of the exercise's lesson, where the notebooks lie side by side."""
+        return f"{self.exercise.lesson}.ipynb#{anchor(title)}" if self.exercise.lesson else None
+
+
+def anchor(title):
+    """What JupyterLab, nbconvert and the site call a heading."""
+    return title.strip().replace(" ", "-")
+
+
+def with_links(read, address):
+    """Where to read on, as HTML: a section's “title” is a link to address(title), unless that is None.
+
+    Sections are named before the first semicolon, papers after it.
+    """
+
+    def link(found):
+        place = address(html.unescape(found[1]))
+        return f'“<a href="{html.escape(place)}">{found[1]}</a>”' if place else found[0]
+
+    sections, *papers = html.escape(read, quote=False).split(";", 1)
+    return ";".join([re.sub("“([^”]*)”", link, sections), *papers])
 
 
 class CheckFailed(AssertionError):

@@ -35,7 +35,7 @@ from traitlets import Bool, Integer, Unicode
 
 from pgcourse.checks import cells
 from pgcourse.checks.submission import match
-from pgcourse.checks.verdict import CARRIED, MARKS
+from pgcourse.checks.verdict import CARRIED, MARKS, anchor, with_links
 from pgcourse.checks.where import Located
 from pgcourse.classroom import intake
 from pgcourse.classroom.build import NOTEBOOK_METADATA
@@ -281,7 +281,9 @@ def card_html(name, v, headings=()):
         if located(v):
             rows.append(located(v)._repr_html_())
         earned = " &nbsp; ".join(map(html.escape, parts(v)))
-        read = linked(v["read"], headings)
+        read = with_links(
+            v["read"], lambda title: f"#{anchor(title)}" if title in headings else None
+        )
         rows.append(f"<small>{earned} &nbsp;·&nbsp; Read: {read}</small>")
         if v["traceback"]:
             rows.append(
@@ -293,17 +295,6 @@ def card_html(name, v, headings=()):
         f"<div role='status' style='border-left:.4em solid {color};padding:.4em .8em;"
         f"margin:.3em 0'>{body}</div>"
     )
-
-
-def linked(read, headings):
-    """Where to read on, as HTML, with links to what is a heading of this notebook."""
-
-    def link(found):
-        title = html.unescape(found[1])
-        place = html.escape(title.replace(" ", "-"))  # as nbconvert calls it
-        return f'“<a href="#{place}">{found[1]}</a>”' if title in headings else found[0]
-
-    return re.sub("“([^”]*)”", link, html.escape(read))
 
 
 # -------------------------------------------------------------------------------------- results

@@ -35,7 +35,7 @@ CONFIG = {
     "nb_ipywidgets_js": {},
     "myst_enable_extensions": ["dollarmath", "amsmath"],
     "myst_heading_anchors": 4,
-    "myst_heading_slug_func": "pgcourse.classroom.site.anchor",
+    "myst_heading_slug_func": "pgcourse.checks.verdict.anchor",
     "suppress_warnings": ["mystnb.unknown_mime_type", "misc.highlighting_failure"],
 }
 # Pages beside the lessons: name on the site, file in the clone.
@@ -159,11 +159,6 @@ def local_links(text, pages):
         return f"[{words}]({name}{section and '#' + section})" if (pages / name).exists() else words
 
     return re.sub(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)", change, text)
-
-
-def anchor(title):
-    """A heading's anchor as JupyterLab makes it, so that links work in both."""
-    return title.strip().replace(" ", "-")
 
 
 def buttons(repository):

@@ -182,5 +182,5 @@ EXERCISE = Exercise(
         mistake("greedy policy", "It evaluates the most probable action of each state, not the probabilities pi.",
                 policy("torch.eye(pi.shape[1], dtype=pi.dtype)[pi.argmax(dim=1)]")),
     ],
-    read="lesson 1, “Exact values”; Sutton & Barto, section 4.1",
+    read="lesson 1, “Many steps: exact values”; Sutton & Barto, section 4.1",
 )

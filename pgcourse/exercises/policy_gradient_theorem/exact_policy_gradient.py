@@ -200,5 +200,5 @@ EXERCISE = Exercise(
         telltale("random search", RANDOM_SEARCH, result("climb_at_random(mdp, theta)", (climb_at_random,)),
                  lambda at: at.random, why=RANDOM_WHY),
     ],
-    read="lesson 1, “The theorem”; Sutton et al. 2000, theorem 1",
+    read="lesson 1, “The theorem, step by step”; Sutton et al. 2000, theorem 1",
 )
