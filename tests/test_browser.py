@@ -175,6 +175,8 @@ class Browser:
         name = Path(urlsplit(address).path).name
         self.find(".lm-DockPanel-tabBar .lm-mod-current", name)
         self.find(".jp-Notebook .jp-CodeCell .cm-content")
+        # the indicator says idle before there is a kernel, too, and what is run then is lost
+        self.find("#jp-main-statusbar", "| Idle")
         self.find(".jp-Notebook-ExecutionIndicator[data-status=idle]")
 
     def cell(self, text):
@@ -237,6 +239,12 @@ class Browser:
     def output(self, cell, text):
         """The cell's output, as soon as it holds the text."""
         return self.find(".jp-OutputArea", text, inside=cell).text
+
+    def heading(self, title):
+        """How far below the window's top a section begins, in pixels."""
+        script = """return [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) h2')]
+            .find(h => h.textContent.startsWith(arguments[0])).getBoundingClientRect().top"""
+        return self.driver.execute_script(script, title)
 
     def down_to(self, text):
         """Press j until the active cell holds the text."""
@@ -303,6 +311,13 @@ def test_a_learner_is_told_the_mistake_and_then_passes(lab, browser):
     said = browser.output(check, pitfall.name)
     assert pitfall.says in said and "Traceback" not in said
     browser.picture("2_pitfall")
+    assert browser.heading("A policy with parameters") < 0  # above the window
+    browser.click(browser.find(".jp-OutputArea a", "A policy with parameters", inside=check))
+    wait(
+        lambda: 0 <= browser.heading("A policy with parameters") < 500,
+        lambda: f"the section is at {browser.heading('A policy with parameters')}",
+    )
+    browser.picture("2_section")
 
     browser.write(cell, text_of(exercise.reference, "softmax"))
     browser.run(cell)
