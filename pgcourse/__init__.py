@@ -10,7 +10,8 @@ A map of the house. Each row may import the rows above it, never one below
     losses                      policy gradient, clip, KL, SAC, RLHF  } no global state
 
     networks transformer optim  small MLPs, actor-critic, twin Q; a small causal transformer
-    envs rollout replay         vectorized Gymnasium environments, collection, memory
+    inputs                      layers in front of them: normalized observations, masks of valid actions
+    envs masks rollout replay   vectorized Gymnasium environments, which actions are valid, collection, memory
     record crew fingerprint     history and checkpoints of a training; worker processes; what is stale
     votes language              the corpus of lesson 7 and the people's ratings behind it
 

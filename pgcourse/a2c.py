@@ -20,7 +20,7 @@ from pgcourse import losses
 from pgcourse.distributions import categorical_logp
 from pgcourse.estimators import gae, normalize_advantage, td_target
 from pgcourse.losses import actor_loss, critic_loss
-from pgcourse.networks import ActorCritic, make_actor, make_critic
+from pgcourse.networks import ActorCritic, make_actor, make_critic, make_normalizer
 from pgcourse.optim import Adam, Optimizer, clip_grad_norm_
 from pgcourse.record import BaseConfig, Recorder, Result, explained_variance, seed_all
 from pgcourse.rollout import Collector
@@ -41,6 +41,8 @@ class Config(BaseConfig):
     hidden: tuple[int, ...] = (128,)
     log_std: float = 0.0
     reward_scale: float = 1.0
+    normalize_obs: bool = False  # by the running mean and variance, kept with the policy
+    mask: bool = False  # never take an action that the environment calls invalid: pgcourse.masks
 
     TUNED: ClassVar = {
         "CartPole-v1": dict(
@@ -159,15 +161,18 @@ def train(
     returns         : `pgcourse.record.Result`
     """
     seed_all(config.seed)
-    collector = Collector(config.env, config.n_envs, config.seed, **config.env_kwargs)
+    collector = Collector(config.env, config.n_envs, config.seed, config.mask, **config.env_kwargs)
     actor = make_actor(collector.env, config.hidden, config.log_std)
-    policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
+    normalizer = make_normalizer(collector.env) if config.normalize_obs else None
+    policy = ActorCritic(actor, make_critic(collector.env, config.hidden), normalizer)
     optimizers = (
         Adam(policy.actor.parameters(), config.actor_lr),
         Adam(policy.critic.parameters(), config.critic_lr),
     )
     parts = {"policy": policy, "actor_opt": optimizers[0], "critic_opt": optimizers[1]}
     recorder = Recorder(config, collector, policy, parts, progress, callback, start)
+    if config.normalize_obs and start is None:  # as Burda et al. 2018, sec. 2.4, arXiv:1810.12894
+        policy.observe(collector.collect(policy, config.n_steps))
 
     while not recorder.done():
         data = collector.collect(policy, config.n_steps)
@@ -176,5 +181,6 @@ def train(
         else:
             batch = {key: x[data["mask"]] for key, x in data.items()}  # [T, B] to single steps
             log = step(policy.actor, policy.critic, *optimizers, batch, config.gamma)
+        policy.observe(data)  # after the update, which scores actions as they were drawn
         recorder.record(**log)
     return recorder.result()

@@ -51,6 +51,23 @@ def categorical_logp(logits: Tensor, act: Tensor) -> Tensor:
     return F.log_softmax(logits, dim=-1).gather(-1, act.unsqueeze(-1)).squeeze(-1)
 
 
+def masked_logits(logits: Tensor, valid: Tensor) -> Tensor:
+    """Logits under which an action that is not valid has probability 0, and no gradient.
+
+        pi(a) = 1[a is valid] exp(logits_a) / sum over the valid b of exp(logits_b)
+
+    logits  : float, [..., A]
+    valid   : bool, [..., A]
+    returns : float, [..., A]: logits, but -1e8 where not valid. Not -inf: then the entropy had 0 * -inf
+    raises  : ValueError if the shapes differ, or no action of a state is valid
+    source  : Huang & Ontañón 2022, sec. 3, arXiv:2006.14171
+    """
+    same_shape(logits=logits, valid=valid)
+    if not valid.any(dim=-1).all():
+        raise ValueError("expected at least one valid action in every state; a mask allows none.")
+    return logits.masked_fill(~valid, -1e8)
+
+
 def gaussian_logp(mean: Tensor, log_std: Tensor, act: Tensor) -> Tensor:
     """Log-density of actions under a diagonal Gaussian policy.
 

@@ -19,6 +19,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from pgcourse.distributions import gaussian_logp, squashed_gaussian_logp
+from pgcourse.inputs import Features, Masked, Normalizer, choices, inputs
 
 
 class Policy(Protocol):
@@ -232,12 +233,30 @@ class Critic(nn.Module):
 
 
 class ActorCritic(nn.Module):
-    """An actor and a critic under one roof, in two networks: no weight is shared."""
+    """An actor and a critic under one roof, in two networks: no weight is shared.
 
-    def __init__(self, actor: nn.Module, critic: nn.Module) -> None:
+    normalizer : becomes the first layer of both; None: they see observations as they are
+    """
+
+    def __init__(
+        self, actor: nn.Module, critic: nn.Module, normalizer: Normalizer | None = None
+    ) -> None:
         super().__init__()
         self.actor, self.critic = actor, critic
         self.noise, self.act, self.to_env = actor.noise, actor.act, actor.to_env
+        self.normalizer = normalizer
+        for net in () if normalizer is None else (actor.net, critic.net):
+            (net.net if isinstance(net, Masked) else net).insert(0, normalizer)
+
+    @property
+    def masked(self) -> bool:
+        """Whether it reads masks of valid actions: then `pgcourse.rollout.evaluate` shows it them."""
+        return getattr(self.actor, "masked", False)
+
+    def observe(self, rollout: dict[str, Tensor]) -> None:
+        """Let the normalizer's statistics, if there is one, take in what was seen in a rollout [T, B]."""
+        if self.normalizer is not None:
+            self.normalizer.update(rollout["obs"][rollout["mask"]])
 
     def value(self, obs: Tensor) -> Tensor:
         return self.critic(obs)
@@ -275,20 +294,32 @@ class TwinQ(nn.Module):
 
 
 def make_actor(env: VectorEnv, hidden: Sequence[int], log_std: float = 0.0) -> nn.Module:
-    """The actor that fits a vectorized environment's spaces."""
-    n_obs, space = math.prod(env.single_observation_space.shape), env.single_action_space
+    """The actor that fits a vectorized environment's spaces, its masks too (`pgcourse.masks`)."""
+    n_obs, n_valid = inputs(env)
+    space = env.single_action_space
+    sizes = choices(space)
     if isinstance(space, spaces.Discrete):
-        return CategoricalActor(n_obs, int(space.n), hidden, int(space.start))
-    if isinstance(space, spaces.MultiDiscrete):
-        sizes = space.nvec.reshape(-1).tolist()
-        return MultiCategoricalActor(n_obs, sizes, hidden, space.shape, space.start)
-    if isinstance(space, spaces.MultiBinary):
-        return MultiCategoricalActor(n_obs, [2] * math.prod(space.shape), hidden, space.shape)
-    return GaussianActor(n_obs, space, hidden, log_std)
+        actor = CategoricalActor(n_obs, sizes[0], hidden, int(space.start))
+    elif sizes:
+        start = getattr(space, "start", 0)
+        actor = MultiCategoricalActor(n_obs, sizes, hidden, space.shape, start)
+    else:
+        actor = GaussianActor(n_obs, space, hidden, log_std)
+    if n_valid:
+        actor.net, actor.masked = Masked(actor.net, sizes), True
+    return actor
 
 
 def make_critic(env: VectorEnv, hidden: Sequence[int]) -> Critic:
-    return Critic(math.prod(env.single_observation_space.shape), hidden)
+    n_obs, n_valid = inputs(env)
+    critic = Critic(n_obs, hidden)
+    if n_valid:
+        critic.net.insert(0, Features(n_obs))
+    return critic
+
+
+def make_normalizer(env: VectorEnv) -> Normalizer:
+    return Normalizer(inputs(env)[0])
 
 
 @torch.no_grad()

@@ -210,16 +210,19 @@ def record_episode(
 ) -> tuple[list[np.ndarray], float, int]:
     """Play one whole deterministic episode and keep a picture of each of its first `max_steps` steps.
 
-    policy      : has act(obs, deterministic) and to_env(act)
+    policy      : has act(obs, deterministic) and to_env(act); shown masks as `pgcourse.rollout.evaluate` does
     env, kwargs : what `pgcourse.envs.make_vector` takes; it must know render_mode="rgb_array"
     returns     : list of uint8 arrays [height, width, 3], the whole episode's return, and its length
     """
     import torch
 
     from pgcourse.envs import make_one
+    from pgcourse.masks import with_masks
 
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window, also where there is no screen
-    world = make_one(env, render_mode="rgb_array", **kwargs)
+    kwargs["render_mode"] = "rgb_array"
+    masked = getattr(policy, "masked", False)
+    world = with_masks(env, **kwargs)() if masked else make_one(env, **kwargs)
     obs, _ = world.reset(seed=seed)
     frames, total, steps, over = [world.render()], 0.0, 0, False
     while not over:

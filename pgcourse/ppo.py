@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pgcourse.estimators import gae, normalize_advantage
 from pgcourse.losses import approx_kl, clipped_value_loss, ppo_clip_loss
-from pgcourse.networks import ActorCritic, make_actor, make_critic
+from pgcourse.networks import ActorCritic, make_actor, make_critic, make_normalizer
 from pgcourse.optim import Adam, Optimizer, clip_grad_norm_
 from pgcourse.record import BaseConfig, Recorder, Result, explained_variance, seed_all
 from pgcourse.rollout import Collector
@@ -46,6 +46,8 @@ class Config(BaseConfig):
     hidden: tuple[int, ...] = (64, 64)
     log_std: float = 0.0  # initial spread of a Gaussian policy
     reward_scale: float = 1.0  # keeps the critic's targets near 1 where rewards are large
+    normalize_obs: bool = False  # by the running mean and variance, kept with the policy
+    mask: bool = False  # never take an action that the environment calls invalid: pgcourse.masks
 
     TUNED: ClassVar = {
         "CartPole-v1": dict(
@@ -184,14 +186,17 @@ def train(
     returns         : `pgcourse.record.Result`
     """
     seed_all(config.seed)
-    collector = Collector(config.env, config.n_envs, config.seed, **config.env_kwargs)
+    collector = Collector(config.env, config.n_envs, config.seed, config.mask, **config.env_kwargs)
     actor = make_actor(collector.env, config.hidden, config.log_std)
-    policy = ActorCritic(actor, make_critic(collector.env, config.hidden))
+    normalizer = make_normalizer(collector.env) if config.normalize_obs else None
+    policy = ActorCritic(actor, make_critic(collector.env, config.hidden), normalizer)
     actor_group = {"params": policy.actor.parameters()}
     critic_group = {"params": policy.critic.parameters(), "lr": config.critic_lr or config.lr}
     optimizer = Adam([actor_group, critic_group], config.lr)
     parts = {"policy": policy, "optimizer": optimizer}
     recorder = Recorder(config, collector, policy, parts, progress, callback, start)
+    if config.normalize_obs and start is None:  # as Burda et al. 2018, sec. 2.4, arXiv:1810.12894
+        policy.observe(collector.collect(policy, config.n_steps))
 
     while not recorder.done():
         data = collector.collect(policy, config.n_steps)
@@ -205,6 +210,7 @@ def train(
         rollout["adv"] = advantage(rew, rollout["val"], next_val, *flags, config.gamma, config.lam)
         rollout["ret"] = rollout["adv"] + rollout["val"]
         log = update(policy, optimizer, rollout, config, loss=loss, generator=collector.generator)
+        policy.observe(data)  # after the update, which scores actions as they were drawn
         val, ret = rollout["val"][data["mask"]], rollout["ret"][data["mask"]]
         recorder.record(**log, explained_variance=explained_variance(val, ret))
     return recorder.result()

@@ -112,7 +112,12 @@ class Recorder:
         self.began, self.seconds_before = time.perf_counter(), 0.0
         if start is not None:
             for name, part in parts.items():
-                part.load_state_dict(start["parts"][name])
+                try:
+                    part.load_state_dict(start["parts"][name])
+                except RuntimeError as error:
+                    raise ValueError(
+                        f"what was saved of the {name} does not fit these settings: {error}"
+                    ) from error
             self.rows, self.episodes = list(start["rows"]), list(start["episodes"])
             self.seconds_before = start["seconds"]
             collector.steps = start["steps"]

@@ -4,7 +4,7 @@ A rollout is a dict of time-major tensors, [T, B]: T steps of B environments.
 
 | key        | shape     | what it is                                                              |
 |------------|-----------|-------------------------------------------------------------------------|
-| obs        | [T, B, O] | what the policy saw                                                     |
+| obs        | [T, B, O] | what the policy saw (with masks: then which actions were valid)         |
 | act        | [T, B(,D)]| what it did                                                             |
 | rew        | [T, B]    | reward                                                                  |
 | next_obs   | [T, B, O] | the TRUE next observation, also where an episode ended                  |
@@ -21,6 +21,7 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from pgcourse.envs import Env, make_vector, name_of
+from pgcourse.masks import with_masks
 from pgcourse.networks import Policy
 
 
@@ -29,9 +30,15 @@ class Collector:
 
     After each collect: `steps` (environment steps so far) and `episodes` (list of (step, return) of
     the episodes that have ended since the list was last taken by `finished`).
+
+    masked : observations end with the mask of the valid actions, see `pgcourse.masks`
     """
 
-    def __init__(self, env: Env, n_envs: int, seed: int, **kwargs: Any) -> None:
+    def __init__(
+        self, env: Env, n_envs: int, seed: int, masked: bool = False, **kwargs: Any
+    ) -> None:
+        if masked:
+            env, kwargs = with_masks(env, **kwargs), {}
         self.env = make_vector(env, n_envs, **kwargs)
         self.name, self.n_envs = name_of(env), n_envs
         self.mode = self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -149,7 +156,8 @@ def evaluate(
 
     Not the returns seen in training: those come from older policies.
 
-    policy        : has act(obs, deterministic) and to_env(act)
+    policy        : has act(obs, deterministic) and to_env(act); where its `masked` is true, it is
+                    shown the environment's action masks
     env, kwargs   : what `make_vector` takes
     episodes      : how many, one in each of as many environments
     seed          : of the start states and the drawn actions. The same seed begins the same episodes: tests
@@ -158,6 +166,6 @@ def evaluate(
                     False: actions drawn from the policy, so that the mean estimates J(pi)
     returns       : numpy array [episodes]
     """
-    collector = Collector(env, episodes, seed, **kwargs)
+    collector = Collector(env, episodes, seed, getattr(policy, "masked", False), **kwargs)
     collector.collect_episodes(policy, deterministic)
     return np.array([ret for _, ret in collector.finished()])

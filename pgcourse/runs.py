@@ -231,6 +231,21 @@ def train_command(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE, a setting of the algorithm.")
     ] = None,
+    normalize_obs: Annotated[
+        bool,
+        typer.Option(
+            "--normalize-obs",
+            help="Observations by their running mean and variance, saved with the policy (PPO, A2C).",
+        ),
+    ] = False,
+    mask: Annotated[
+        bool,
+        typer.Option(
+            "--mask",
+            help="Never take an action that the environment calls invalid, by info['action_mask'] or "
+            "action_masks() (PPO, A2C; discrete actions).",
+        ),
+    ] = False,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
@@ -245,9 +260,13 @@ def train_command(
     warnings.showwarning = tell
     try:
         module = algorithm(algo)
-        changes = {"env_kwargs": keywords(env_kwargs)} if env_kwargs else {}
+        changes: dict[str, Any] = {"env_kwargs": keywords(env_kwargs)} if env_kwargs else {}
         for text in setting or []:
             changes |= parse(module.Config, text)
+        for name, wanted in (("normalize_obs", normalize_obs), ("mask", mask)):
+            if wanted and not hasattr(module.Config, name):
+                raise ValueError(f"{algo} has no --{name.replace('_', '-')}; ppo and a2c have.")
+            changes |= {name: True} if wanted else {}
         if steps:
             changes["total_steps"] = steps
         for s in range(seed, seed + seeds):

@@ -10,7 +10,7 @@ import pytest
 ROWS = (
     "tensors",
     "mdp distributions estimators losses",
-    "networks transformer optim envs rollout replay record crew fingerprint votes language",
+    "networks inputs transformer optim envs masks rollout replay record crew fingerprint votes language",
     "reinforce a2c a3c ppo sac pretraining reward_model",
     "rlhf tiny_language rlhf_checkpoints",
     "plots text_plots runs simplex clinic_ppo clinic_sac",
