@@ -18,7 +18,7 @@ from pgcourse import losses, networks
 from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
 from pgcourse.networks import SquashedActor, TwinQ
-from pgcourse.optim import Adam
+from pgcourse.optim import Adam, no_subnormals
 from pgcourse.record import BaseConfig, Recorder, Result, seed_all
 from pgcourse.replay import Replay
 from pgcourse.rollout import Collector
@@ -100,6 +100,7 @@ def train(
     recorder = Recorder(config, collector, actor, parts, progress, callback, start)
     replay, generator = Replay(config.capacity), collector.generator
     updates = max(1, round(config.updates_per_step * config.n_envs * config.n_steps))
+    weights = list(actor.parameters())
 
     def update_critic(batch):
         with torch.no_grad():
@@ -119,7 +120,7 @@ def train(
         act, log_prob = actor.sample(batch["obs"], actor.noise((config.batch,), generator), logp)
         loss = actor_loss(log_prob, *critic(batch["obs"], act), log_alpha.exp())
         actor_opt.zero_grad()
-        loss.backward(inputs=list(actor.parameters()))  # the critic is only passed through
+        loss.backward(inputs=weights)  # the critic is only passed through
         actor_opt.step()
         alpha_opt.zero_grad()
         temperature_loss(log_alpha, log_prob.detach(), -n_act).backward()
@@ -128,14 +129,15 @@ def train(
         return {"actor_loss": loss.item(), "entropy": entropy, "alpha": log_alpha.exp().item()}
 
     log = {}
-    while not recorder.done():
-        replay.add(collector.collect(actor, config.n_steps))
-        if replay.size >= config.warmup:
-            for i in range(updates):
-                batch = replay.sample(config.batch, generator)
-                log |= update_critic(batch)
-                if i % config.actor_every == 0:
-                    log |= update_actor(batch)
-                polyak(slow_critic, critic, config.tau)
-        recorder.record(**log)
+    with no_subnormals():  # a dead ReLU's, in Adam's moments
+        while not recorder.done():
+            replay.add(collector.collect(actor, config.n_steps))
+            if replay.size >= config.warmup:
+                for i in range(updates):
+                    batch = replay.sample(config.batch, generator)
+                    log |= update_critic(batch)
+                    if i % config.actor_every == 0:
+                        log |= update_actor(batch)
+                    polyak(slow_critic, critic, config.tau)
+            recorder.record(**log)
     return recorder.result()

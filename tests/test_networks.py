@@ -18,7 +18,7 @@ from pgcourse.networks import (
     mlp,
     polyak_update,
 )
-from pgcourse.optim import Adam, clip_grad_norm_
+from pgcourse.optim import Adam, clip_grad_norm_, no_subnormals
 
 
 def test_gumbel_noise_draws_from_the_softmax():
@@ -192,3 +192,22 @@ def test_adam_restores_its_state():
     for a, b in zip(net.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     assert math.isclose(other.lr, 1e-2)
+
+
+def test_moments_that_fade_become_zero_and_not_subnormal():
+    def subnormal_after_a_thousand_steps_without_gradient():
+        x = nn.Parameter(torch.ones(3))
+        optimizer = Adam([x], 1e-3)
+        x.grad = torch.ones(3)
+        optimizer.step()
+        x.grad.zero_()
+        for _ in range(1000):
+            optimizer.step()
+        # read as bits: where they count as 0, they also compare as 0
+        bits = torch.cat(optimizer.m[0]).view(torch.int32)
+        return ((bits != 0) & (bits & 0x7F800000 == 0)).any().item()
+
+    assert subnormal_after_a_thousand_steps_without_gradient()
+    with no_subnormals():
+        assert not subnormal_after_a_thousand_steps_without_gradient()
+    assert torch.tensor(1e-38) / 10 > 0

@@ -134,7 +134,8 @@ TIANSHOU_PPO = {
     },
 }
 
-SB3, TIANSHOU, TEXTBOOK = "Stable-Baselines3", "Tianshou", "textbook"
+SB3, SBX = "Stable-Baselines3", "SBX"  # SBX: Stable-Baselines3's algorithms in JAX, compiled
+TIANSHOU, TEXTBOOK = "Tianshou", "textbook"
 
 # terms, algorithm, task, peer, target ratio; the textbook's REINFORCE is `pgcourse.bench.plain`
 ROWS = [
@@ -152,6 +153,13 @@ ROWS = [
     ("tuned", "baseline", "CartPole-v1", None, None),
     ("tuned", "a3c", "CartPole-v1", None, None),
     ("tuned", "ppo", "Acrobot-v1", None, None),
+]
+
+# at steady state, on the peer's settings: algorithm, task, steps before the first update, and the steps
+# from where to where it is measured (of PPO whole rollouts)
+STEADY = [
+    ("sac", "Pendulum-v1", (100, 500, 2_000)),
+    ("ppo", "CartPole-v1", (0, 1_024, 1_024 + 40 * 256)),
 ]
 
 

@@ -6,6 +6,8 @@ import platform
 import subprocess
 import sys
 import time
+import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,8 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from pgcourse.bench.rows import ROWS
+from pgcourse.bench import steady
+from pgcourse.bench.rows import ROWS, SB3, SBX, STEADY
 from pgcourse.bench.solve import median
 
 TERMS = {
@@ -30,6 +33,7 @@ class Side:
         self.python, self.name = python, name
         root = Path(__file__).resolve().parents[2]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+        environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"  # JAX's one thread
         self.process = subprocess.Popen(
             [str(python), "-m", "pgcourse.bench.worker", name],
             stdin=subprocess.PIPE,
@@ -70,8 +74,10 @@ def peers_python(given):
         return given
     root = Path(__file__).resolve().parents[2]
     home = root / ".venv-bench"
-    python = home / "bin" / "python"
-    if not (home / ".ready").exists():
+    python, ready = home / "bin" / "python", home / ".ready"
+    peers = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    wanted = " ".join(peers["optional-dependencies"]["bench"])
+    if not (ready.exists() and ready.read_text() == wanted):
         print(f"making {home.name} (once): the peers are installed there and nowhere else")
         subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
         # both sides on the same torch, numpy and gymnasium; the peers' other needs are their own
@@ -79,21 +85,21 @@ def peers_python(given):
         same = [pin for pin in pins if pin.startswith(("torch==", "numpy==", "gymnasium=="))]
         pip = [python, "-m", "pip", "install", "--quiet", *same]
         subprocess.run([*pip, "-e", f"{root}[bench]"], check=True, cwd=root)
-        (home / ".ready").touch()
+        ready.write_text(wanted)
     return python
 
 
 def command(
     seeds: Annotated[int, typer.Option(help="Seeds for each row; on our side twice as many.")] = 5,
     only: Annotated[
-        str, typer.Option(help="Rows whose name contains this; or: latency, rlhf, grading.")
+        str, typer.Option(help="Rows whose name contains this; or: steady, latency, rlhf, grading.")
     ] = "",
     peers: Annotated[
         Path | None, typer.Option(help="A Python that has the extra `bench`; default: .venv-bench.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the table and the plot go.")] = Path("bench"),
 ):
-    """This project and its peers until solved, an RLHF step, a class graded; about 40 minutes."""
+    """This project and its peers until solved and at steady state, an RLHF step, a class graded; about 50 minutes."""
     main(seeds, only, peers, out)
 
 
@@ -101,6 +107,7 @@ def main(seeds, only, peers, out):
     from pgcourse.bench import grading, rlhf
 
     parts = {"latency": measure_latency, "rlhf": rlhf.main, "grading": grading.main}
+    parts["steady"] = partial(measure_steady, seeds, peers)
     if only in parts:
         parts[only](out)
         return
@@ -158,6 +165,24 @@ def about():
         "cores": os.cpu_count(),
         **{name: version(name) for name in names},
     }
+
+
+def measure_steady(seeds, peers, out):
+    """CPU seconds per 1,000 steps; every run in a process of its own, as JAX compiles once in each."""
+    sides = {"ours": sys.executable, SB3: peers_python(peers), SBX: peers_python(peers)}
+    runs = [(row, seed, peer) for row in STEADY for seed in range(seeds) for peer in sides]
+    results = load(out)
+    found = {}
+    for (algo, env, span), seed, peer in tqdm(runs, unit=" runs"):
+        row = found.setdefault(f"{algo} {env}", {})
+        side = Side(sides[peer], "theirs" if peer == SB3 else peer)
+        job = {"terms": "theirs", "algo": algo, "env": env, "peer": peer, "seed": seed}
+        row.setdefault(peer, []).append(side.ask(**job, span=span))
+        side.close()
+        row["load"] = round(os.getloadavg()[0], 1)
+        results["steady"] = results.get("steady", {}) | {f"{algo} {env}": row}
+        write(out, results)  # run by run: an interrupted benchmark keeps what it has
+    print(markdown(results))
 
 
 def measure_latency(out):
@@ -253,6 +278,8 @@ def markdown(results):
             cells += ["", "", ""]
         cells.append(str(row["load"]))
         lines.append("| " + " | ".join(cells) + " |")
+    if "steady" in results:
+        lines += ["", *steady.table(results["steady"])]
     if "latency" in results:
         lines += ["", "| CPU seconds | |", "|---|---|"]
         lines += [f"| {what} | {x:.2f} |" for what, x in results["latency"].items()]

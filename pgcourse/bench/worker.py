@@ -4,6 +4,7 @@ Both sides run this file, each in its own environment, with everything imported 
 the first clock starts.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -13,33 +14,39 @@ import numpy as np
 import torch
 
 from pgcourse.bench import plain
-from pgcourse.bench.rows import TEXTBOOK, TIANSHOU, TIANSHOU_PPO, our_config, their_settings
+from pgcourse.bench.rows import SBX, TEXTBOOK, TIANSHOU, TIANSHOU_PPO, our_config, their_settings
 from pgcourse.bench.solve import PeerPolicy, Stopwatch, UntilSolved, until_solved
+from pgcourse.bench.steady import Pace, products
 from pgcourse.optim import Adam
 
 
-def ours(terms, algo, env, peer, seed):
+def ours(terms, algo, env, peer, seed, span=None):
     module, config = our_config(terms, algo, env, seed)
-    return until_solved(module.train, config)
+    if span is None:
+        return until_solved(module.train, config)
+    pace = Pace(*span)
+    module.train(config, progress=False, callback=pace)
+    return pace.row() | {"products": products(algo, env, config)}
 
 
-def theirs(terms, algo, env, peer, seed):
-    until = UntilSolved(env)
+def theirs(terms, algo, env, peer, seed, span=None):
+    until = UntilSolved(env) if span is None else Pace(*span)
     if peer == TEXTBOOK:
         plain.reinforce(env, seed, until)
     elif peer == TIANSHOU:
         tianshou_ppo(env, seed, until)
     else:
-        stable_baselines(their_settings(terms, algo, env), env, seed, until)
+        stable_baselines(peer, their_settings(terms, algo, env), env, seed, until)
     return until.row()
 
 
-def stable_baselines(settings, env, seed, until):
-    import stable_baselines3
+def stable_baselines(peer, settings, env, seed, until):
+    """Train Stable-Baselines3, or SBX, which has the same face."""
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
 
-    make = getattr(stable_baselines3, settings.pop("algo"))
+    library = importlib.import_module("sbx" if peer == SBX else "stable_baselines3")
+    make = getattr(library, settings.pop("algo"))
     total, n_envs = settings.pop("total_steps"), settings.pop("n_envs")
     critic_lr = settings.pop("critic_lr", None)
     for key in ("learning_rate", "clip_range"):
@@ -174,6 +181,8 @@ def main(side):
     if side == "theirs":
         import stable_baselines3  # noqa: F401
         import tianshou  # noqa: F401
+    elif side == SBX:
+        import sbx  # noqa: F401
     else:
         from pgcourse import a2c, a3c, ppo, reinforce, sac  # noqa: F401
     print(json.dumps(first_use(side)), file=answers, flush=True)
