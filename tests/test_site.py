@@ -1,4 +1,4 @@
-"""The site: one lesson built for real; links lead somewhere, pictures have words, nothing is loaded."""
+"""The site, built for real: links lead somewhere, pictures have words, nothing is loaded."""
 
 import asyncio
 import html
@@ -17,6 +17,7 @@ from pgcourse.checks import LESSONS, get, lesson_exercises
 from pgcourse.classroom import gallery
 from pgcourse.classroom.outputs import Client, look_after_sending, still
 from pgcourse.classroom.site import build_site, buttons, local_links
+from tests.test_browser import Browser
 from tests.test_pages import text_outside_code
 
 LESSON = "01_policy_gradient_theorem"
@@ -25,7 +26,7 @@ LESSON = "01_policy_gradient_theorem"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    build_site(folder, [LESSON])
+    build_site(folder)
     return folder
 
 
@@ -78,6 +79,24 @@ def test_a_page_needs_no_network_and_says_what_its_pictures_show(site):
     assert len(pictures) == main.count("<img ") >= 3
     assert all("No description" not in words and len(words) > 10 for words in pictures)
     assert "SOLUTION" not in page and "✓ softmax" in page
+
+
+@pytest.mark.slow
+@pytest.mark.needs_tool("chromium", "google-chrome", "chrome")
+def test_on_a_phone_no_page_goes_sideways(site, tmp_path):
+    browser = Browser(tmp_path)
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    try:
+        browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        wide = {}
+        for path in sorted(site.glob("*.html")):
+            browser.driver.get(path.as_uri())
+            width = browser.driver.execute_script("return document.documentElement.scrollWidth")
+            if width > 390:
+                wide[path.name] = width
+        assert wide == {}
+    finally:
+        browser.driver.quit()
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ CONFIG = {
 GUIDES = {"instructors": "course/INSTRUCTORS.md", "benchmark": "bench/results.md"}
 # On a phone nothing but a formula or code is wider than the page.
 STYLE = """
-h1, h2, h3 { overflow-wrap: anywhere; }
+h1, h2, h3, code.literal, code.literal .pre { overflow-wrap: anywhere; white-space: normal; }
 div.formula { overflow: auto hidden; padding: .3em 0; }
 @media (max-width: 600px) {
   span.formula { display: inline-block; max-width: 100%; overflow: auto hidden; vertical-align: middle; }
