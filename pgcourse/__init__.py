@@ -21,7 +21,8 @@ A map of the house. Each row may import the rows above it, never one below
     rlhf_checkpoints            the script that trained the two models lesson 7 ships
     plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
     simplex                     a policy of three actions in a triangle, and where learning steps lead it
-    clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each
+    clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each,
+    clinic_rlhf                 and of lesson 7
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
     notebook bets recall        the first cell of a lesson: how far you are, which cell was left out; bets on its pictures; old questions

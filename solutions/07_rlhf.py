@@ -23,9 +23,10 @@
 # - build the reward of each token, with a price for leaving the reference model,
 # - run PPO on a language model, and see it cheat when the price is zero,
 # - tell the two KL divergences of RLHF apart, and say where an estimate of one belongs: in the reward or in the loss,
-# - measure how far PPO, RLOO, GRPO and DPO land from the optimum, exactly.
+# - measure how far PPO, RLOO, GRPO and DPO land from the optimum, exactly,
+# - read the gauges of a run that went wrong, and say what its bug is.
 #
-# **You need** lessons 3 to 5. About 120 minutes. All cells together take about three minutes of one core; the time
+# **You need** lessons 3 to 5. About 140 minutes. All cells together take about three minutes of one core; the time
 # stands before each long one.
 #
 # | Exercise | Minutes | Difficulty |
@@ -40,6 +41,7 @@
 # | `rloo_advantages` (optional) | 4 | ● |
 # | `grpo_advantages` (optional) | 4 | ● |
 # | `dpo_loss` (optional) | 8 | ●● |
+# | `quiz_rlhf_clinic` | 20 | ●●● |
 
 # %% tags=["setup"]
 import json
@@ -49,7 +51,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import fast, plots, rlhf, text_plots, tiny_language
+from pgcourse import clinic_rlhf, fast, plots, rlhf, text_plots, tiny_language
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.checks.own import own
@@ -92,6 +94,7 @@ torch.set_num_threads(1)
 # | `collect_votes`, `prefers_first`, `ratings`, `judge_texts` | people's votes on pairs of answers, from human ratings of words |
 # | `train_reward_model`, `load_reward_model`, `scalar_model_from`, `calibration`, `ceiling`, `understands_not`, `best_of_n` | the reward model, and measures of how good it is |
 # | `rlhf`, `tiny_language`, `ppo` | the training loop; a language small enough to enumerate; lesson 5's module |
+# | `clinic_rlhf` | runs with a planted bug each |
 # | `own(lesson, …)` | your functions from an earlier notebook, if they pass their checks; else the package's |
 # | `Adam`, `Collector`, `text_plots` | as in lesson 5; colored text and tables |
 # | `same_shape`, `fast`, `plots`, `check`, `bet`, `settle` | as in lesson 1 |
@@ -1726,7 +1729,9 @@ text_plots.table(
         for h in verified
     ],
 )
-text_plots.table(("prompt", "answer"), [(p, a) for p, a in verified[-1]["texts"][:5]])
+
+# %%
+text_plots.table(("prompt", "answer"), verified[-1]["texts"][:5])
 
 # %% [markdown]
 # In each of five runs more than 85 % are right in the end. Word salad earns nothing: this program reads the whole answer. But it asks for nothing else, and what is not asked for may go. At $\beta = 0$,
@@ -1749,6 +1754,110 @@ assert min(figures["right, beta 0.05, 25 steps"]) > 0.9, figures
 assert min(figures["different, beta 0.05, 25 steps"]) > 0.8, figures
 assert min(figures["right, beta 0.0, 25 steps"]) > 0.95, figures
 assert max(figures["different, beta 0.0, 25 steps"]) < 0.75, figures
+
+# %% [markdown]
+# ## The bug clinic
+#
+# RLHF fails silently, and a score that rises proves little: you have seen it rise while the text fell apart. Eight patients, A to H. Each was trained three times, with seeds 0 to 2, by the `rlhf.train` of this lesson
+# ($\beta = 0.1$, 20 iterations of 64 conversations), with **exactly one bug** (one of the bugs has to be made in two functions). No run raised an error. Behind each patient, in gray, three healthy runs.
+#
+# All you get is what a training log shows: for each iteration, the means over the 64 answers that the run itself has drawn.
+#
+# | Gauge | Healthy | Ask, when it is not |
+# |---|---|---|
+# | score | rises from 0 to about 2.7 | is it paid to the policy at all? |
+# | gold | rises from 0 to about 0.5 | does the reward model want what people want? is something exploited? |
+# | KL to the reference (nats per answer, as the run reports it) | rises from exactly 0 to about 7 | compared with what? what holds it? |
+# | length (tokens) | rises from 11 to 13 | who decides where an answer ends? |
+# | distinct (share of different answers) | above 0.95 | are there still 64 answers? |
+# | sampler gap (mean over tokens, nats) | 0 up to rounding | were the answers drawn from the policy that is trained? |
+# | first ratio error | 0 up to rounding | do two scorings of the same answer agree? |
+
+# %%
+patients = clinic_rlhf.load()
+healthy_runs = patients.pop("healthy")
+clinic_rlhf.show(patients, healthy_runs)
+plt.show()
+
+# %% [markdown]
+# A value at the edge of its panel means "that or beyond". The numbers behind the curves: the means over the last five iterations of all three runs.
+
+# %%
+text_plots.table(
+    ("", *clinic_rlhf.GAUGES.values()),
+    [
+        (who, *(f"{x:.2g}" for x in clinic_rlhf.late(runs).values()))
+        for who, runs in {"healthy": healthy_runs, **patients}.items()
+    ],
+)
+
+# %% claim="healthy_gauges_of_rlhf"
+# What the table calls healthy holds for the three recorded runs: first iteration, and means over the last five.
+for run in healthy_runs:
+    end = clinic_rlhf.late([run])
+    assert abs(run["score"][0]) < 0.3 and abs(end["score"] - 2.7) < 0.15, run["score"]
+    assert abs(run["gold"][0]) < 0.2 and abs(end["gold"] - 0.5) < 0.12, run["gold"]
+    assert run["kl"][0] == 0 and abs(end["kl"] - 7) < 0.7, run["kl"]
+    assert abs(run["length"][0] - 11) < 0.6 and abs(end["length"] - 13) < 0.2, run["length"]
+    assert run["distinct"].min() > 0.95, run["distinct"]
+    assert run["gap"].max() < 1e-6 and run["first_ratio_error"].max() < 1e-4, run
+
+# %% claim="the_hints_of_the_clinic_are_true"
+# The sampler gap opens for C, F and H, of which C moves the ratio and H is short; B's KL is exactly 0, A's small; gold falls for B and three more.
+ends = {who: [clinic_rlhf.late([run]) for run in runs] for who, runs in patients.items()}
+
+
+def who_has(condition):
+    """The patients for which it is so in all three runs; in the others it is so in none."""
+    told = {who: {condition(end) for end in runs} for who, runs in ends.items()}
+    assert all(len(said) == 1 for said in told.values()), told
+    return "".join(who for who, said in told.items() if said == {True})
+
+
+assert who_has(lambda end: end["gap"] > 1e-3) == "CFH"
+assert who_has(lambda end: end["first_ratio_error"] > 1e-3) == "C"
+assert who_has(lambda end: end["length"] <= 8) == "H"
+assert who_has(lambda end: end["kl"] == 0) == "B" and not any(x["kl"].any() for x in patients["B"])
+assert who_has(lambda end: end["kl"] < 0.5) == "AB"
+assert who_has(lambda end: end["gold"] < -0.5) == "BDEG"
+assert who_has(lambda end: end["kl"] > 50) == "EG" and who_has(lambda end: end["score"] > 3) == "BG"
+for end in ends["D"]:
+    assert 5 < end["kl"] < 8 and 12.5 < end["length"] < 13.5, end
+
+# %% [markdown]
+# ### Exercise: `quiz_rlhf_clinic` (20 minutes, ●●●)
+#
+# Who has what? Each diagnosis fits one patient. Work out what each bug *must* do to each gauge before you look for it.
+#
+# <details><summary>Hint 1</summary>
+#
+# Start at the right. Two gauges are 0 in a healthy run whatever it has learned, and only three of the bugs have to do with how the answers were drawn or scored. "What the ratio cannot show", above, tells two of the three apart;
+# the length tells the third.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Then the KL. Whose is exactly 0 from the first iteration to the last? Nothing that learns stays where it was: so what is it compared with? And whose hardly leaves 0, with a score that does not rise?
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Of the other three the gold falls. One of them has the KL and the length of a healthy run: it does well what it was told to do. The KL of the other two is far too large: one of them goes after the score, the other
+# after the KL itself.
+#
+# </details>
+
+# %% exercise="pgcourse.exercises.rlhf.quiz_rlhf_clinic.quiz_rlhf_clinic"
+
+# %% [markdown]
+# A diagnosis is worth something if the treatment works. `clinic_rlhf.rerun(patient, ...)` trains a patient again, its bug still in, except for the pieces that you put in their place: here your own
+# `kl_shaped_rewards`. *About 15 seconds.*
+
+# %%
+patient = "A"  # or another one
+cured = clinic_rlhf.rerun(patient, iterations=fast(20, 2), kl_shaped_rewards=kl_shaped_rewards)
+clinic_rlhf.show({patient: patients[patient], f"{patient}, treated": [cured]}, healthy_runs)
+plt.show()
 
 # %% [markdown]
 # ## 2024–2026: the same table, other rows

@@ -13,7 +13,7 @@ ROWS = (
     "networks inputs transformer optim envs masks rollout replay record crew fingerprint votes language",
     "reinforce a2c a3c ppo sac pretraining reward_model",
     "rlhf tiny_language rlhf_checkpoints",
-    "plots text_plots runs simplex clinic_ppo clinic_sac",
+    "plots text_plots runs simplex clinic_ppo clinic_sac clinic_rlhf",
     "checks exercises notebook bets recall own_agent",
     "classroom doctor drill",
     "bench",

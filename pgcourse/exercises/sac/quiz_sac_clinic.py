@@ -1,7 +1,6 @@
 """Eight runs, eight diagnoses."""
 
-from pgcourse.checks.core import Case, Exercise
-from pgcourse.checks.edits import telltale
+from pgcourse.exercises.families import clinic
 
 
 def quiz_sac_clinic():
@@ -67,35 +66,4 @@ CONFUSED = {  # what is answered most: (patient, number): (name, sentence)
 }
 
 
-def outs(at):
-    return [s["out"] for s in at.seen.values()]
-
-
-def diagnosis(patient, number):
-    """This number for this patient, whatever the other answers are: what is seen, and what it would do."""
-    what, would = WOULD[number]
-    general = f"{patient} taken for {what}", f"{SEEN[patient]} {would}"
-    name, says = CONFUSED.get((patient, number), general)
-    freed = {p: None for p, right in quiz_sac_clinic().items() if right == number}  # each number once
-    answers = quiz_sac_clinic() | freed | {patient: number}
-    return telltale(name, f"{patient}: {says}", lambda: answers, lambda at: at[f"patient {patient}"]["out"] == number)
-
-
-EXERCISE = Exercise(
-    reference=quiz_sac_clinic,
-    driver="entry",
-    gate=False,
-    parts={f"patient {p}": 1 for p in PATIENTS} | {"clean": 0},
-    cases=[Case(f"patient {p}", lambda g, p=p: dict(key=p, at_most=1), f"patient {p}") for p in PATIENTS],
-    mistakes=[
-        telltale("a number used twice",
-                 "It gives one number to several patients: each is used once, so that number counts for none of them.",
-                 lambda: dict.fromkeys(PATIENTS, 1), lambda at: any("too often" in str(x) for x in outs(at))),
-        telltale("no such number", "The diagnoses have the numbers 1 to 8.", lambda: quiz_sac_clinic() | {"A": 0},
-                 lambda at: any(isinstance(x, int | float) and x not in WOULD for x in outs(at))),
-        *(diagnosis(*asked) for asked in CONFUSED),
-        *(diagnosis(p, number) for p, right in quiz_sac_clinic().items() for number in WOULD
-          if number != right and (p, number) not in CONFUSED),
-    ],
-    read="lesson 6, “The bug clinic”",
-)
+EXERCISE = clinic(quiz_sac_clinic, SEEN, WOULD, CONFUSED, "lesson 6, “The bug clinic”")

@@ -2,8 +2,8 @@
 
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import telltale
-from pgcourse.exercises.families import answered
-from pgcourse.exercises.sac.quiz_sac_clinic import PATIENTS, SEEN, outs
+from pgcourse.exercises.families import answered, given_answers
+from pgcourse.exercises.sac.quiz_sac_clinic import PATIENTS, SEEN
 
 
 def quiz_sac_treatment():
@@ -63,10 +63,10 @@ EXERCISE = Exercise(
     cases=[Case(f"patient {p}", lambda g, p=p: dict(key=p, any_order=True, at_most=7), f"patient {p}") for p in PATIENTS],
     mistakes=[
         telltale("one treatment for all", "It treats all patients in the same way: that counts for none of them.",
-                 lambda: dict.fromkeys(PATIENTS, ["target"]), lambda at: all("too often" in str(x) for x in outs(at))),
+                 lambda: dict.fromkeys(PATIENTS, ["target"]), lambda at: all("too often" in str(x) for x in given_answers(at))),
         telltale("no such piece", "It uses other names than those on the left of the list: 'target', not 'soft_q_target'.",
                  lambda: quiz_sac_treatment() | {"C": ["soft_q_target"]},
-                 lambda at: any(isinstance(x, list) and set(map(str, x)) - set(PIECES) for x in outs(at))),
+                 lambda at: any(isinstance(x, list) and set(map(str, x)) - set(PIECES) for x in given_answers(at))),
         treatment(": healthy, and treated", "B", ["target"],
                   "it plays well, its critic errs downward, its entropy comes down toward the target. "
                   "What is there to treat?", lambda given, ill: given),
