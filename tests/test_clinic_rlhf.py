@@ -164,7 +164,7 @@ def test_any_two_differ_in_a_gauge_by_more_than_the_seeds_do(measured):
 def test_a_run_is_nearest_to_its_own_patients_other_seeds(measured):
     for seed in range(clinic_rlhf.SEEDS):
         others = {who: np.delete(x, seed, axis=0) for who, x in measured.items()}
-        spread = np.sqrt(np.mean([x.var(axis=0, ddof=1) for x in others.values()], axis=0))
+        spread = np.sqrt(np.mean([x.var(axis=0, ddof=1) for x in others.values()], axis=0)) + 1e-9
         for who, x in measured.items():
             distance = {
                 p: np.linalg.norm((x[seed] - y.mean(axis=0)) / spread) for p, y in others.items()

@@ -27,7 +27,7 @@ SEEN = {
     "C": "Its first ratio error is not 0: before any step the two scorings of one answer disagree.",
     "D": "Its score rises while its gold falls, at a KL and a length like those of healthy runs.",
     "E": "Its KL is far above all healthy ones, and its score below theirs.",
-    "F": "Its sampler gap is open, while its first ratio error is 0 and its answers are as long as healthy ones.",
+    "F": "Its sampler gap is open, while its first ratio error is 0 and its answers end up as long as healthy ones.",
     "G": "Its KL is far above all healthy ones, and so is its score, while its gold falls to −1.",
     "H": "Its answers have 8 tokens at most, and its sampler gap is open.",
 }
@@ -58,7 +58,7 @@ CONFUSED = {  # what is answered most: (patient, number): (name, sentence)
                "its KL grows although its score suffers for it: with the price merely lost, the score would be all that counts."),
     ("F", 7): ("dropout taken for the sampler",
                "its first ratio error is 0: the two scorings agree, so there is no noise in the network. What else can open the gap?"),
-    ("F", 2): ("the length overlooked", "its answers are as long as healthy ones. Which other sampler opens the gap?"),
+    ("F", 2): ("the length overlooked", "its answers end up as long as healthy ones. Which other sampler opens the gap?"),
     ("G", 4): ("a lost price taken for a wish",
                "its score is above all the healthy ones: it goes after the score. Whoever is paid for KL goes after that."),
     ("G", 6): ("a large KL taken for a blind gauge",
