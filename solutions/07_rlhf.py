@@ -1731,7 +1731,10 @@ text_plots.table(
 )
 
 # %%
-text_plots.table(("prompt", "answer"), verified[-1]["texts"][:5])
+text_plots.table(
+    ("prompt", "answer", "tokens", "readable"),
+    [(p, a, len(a.split()), is_readable(p, a)) for p, a in verified[-1]["texts"][:8]],
+)
 
 # %% [markdown]
 # In each of five runs more than 85 % are right in the end. Word salad earns nothing: this program reads the whole answer. But it asks for nothing else, and what is not asked for may go. At $\beta = 0$,
@@ -1786,7 +1789,7 @@ plt.show()
 text_plots.table(
     ("", *clinic_rlhf.GAUGES.values()),
     [
-        (who, *(f"{x:.2g}" for x in clinic_rlhf.late(runs).values()))
+        (who, *(f"{x:.3g}" for x in clinic_rlhf.late(runs).values()))
         for who, runs in {"healthy": healthy_runs, **patients}.items()
     ],
 )
