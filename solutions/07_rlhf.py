@@ -1731,10 +1731,7 @@ text_plots.table(
 )
 
 # %%
-text_plots.table(
-    ("prompt", "answer", "tokens", "readable"),
-    [(p, a, len(a.split()), is_readable(p, a)) for p, a in verified[-1]["texts"][:8]],
-)
+text_plots.table(("prompt", "answer"), [(p, a) for p, a in verified[-1]["texts"][:5]])
 
 # %% [markdown]
 # In each of five runs more than 85 % are right in the end. Word salad earns nothing: this program reads the whole answer. But it asks for nothing else, and what is not asked for may go. At $\beta = 0$,
