@@ -1851,7 +1851,7 @@ for end in ends["D"]:
 
 # %% [markdown]
 # A diagnosis is worth something if the treatment works. `clinic_rlhf.rerun(patient, ...)` trains a patient again, its bug still in, except for the pieces that you put in their place: here your own
-# `kl_shaped_rewards`. *About 15 seconds.*
+# `kl_shaped_rewards`. Whom else would it cure? *About 15 seconds.*
 
 # %%
 patient = "A"  # or another one
