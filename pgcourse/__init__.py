@@ -19,6 +19,7 @@ A map of the house. Each row may import the rows above it, never one below
     pretraining reward_model    lesson 7's language model, and its reward learned from votes
     rlhf tiny_language          the same PPO on a language model, and on one small enough to enumerate
     rlhf_checkpoints            the script that trained the two models lesson 7 ships
+    capstone                    lesson 8: a hack of the reward model, readers who vote on it, the second round
     plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
     simplex                     a policy of three actions in a triangle, and where learning steps lead it
     clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each,
@@ -26,6 +27,7 @@ A map of the house. Each row may import the rows above it, never one below
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
     notebook bets recall        the first cell of a lesson: how far you are, which cell was left out; bets on its pictures; old questions
+    ballot                      A or B: the widget in which a person votes
     own_agent                   a learner's whole agent, judged by what it does in worlds that expose one fault each
     drill                       functions of the lessons done come back with one mistake in them
     classroom doctor            authoring (build) and instruction (a class, grading, reports)

@@ -142,13 +142,32 @@ QUESTIONS = {
             "The states are those to which the old policy went.",
         ),
     ],
+    "08": [  # of lessons 5 and 6
+        Question(
+            "r = 1, γ = 0.9, the two next Qs are 5 and 4, log π(a'|s') = −1, α = 0.2. SAC's target? A number.",
+            4.78,
+            because="1 + 0.9 · (min(5, 4) − 0.2 · (−1)) = 1 + 0.9 · 4.2.",
+        ),
+        Question(
+            "Why does SAC's target take the smaller of two Qs?",
+            "an actor that maximizes Q finds its errors, and they all point up",
+            ("the larger one is older", "two networks learn twice as fast", "it keeps the entropy high"),
+            "The same happens in this lesson: what is maximized is found out.",
+        ),
+        Question(
+            "The ratio is 1.3 before an update's first step. What does that mean?",
+            "old and new log-probabilities are not of the same policy or the same actions",
+            ("the learning rate is too large", "the clip is too wide", "nothing: it is within two windows"),
+            "Before a step nothing has moved, so every ratio must be 1.",
+        ),
+    ],
 }  # fmt: skip
 
 
 def recall(lesson: str, number: int | None = None, answer: Any = None) -> str | None:
     """Show the three old questions of a lesson; with a number and an answer, say whether that is right.
 
-    lesson : "03" to "07"; number: 1 to 3
+    lesson : "03" to "08"; number: 1 to 3
     raises : ValueError if the answer is none of the choices, or no number
     """
     questions = QUESTIONS[lesson]

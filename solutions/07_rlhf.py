@@ -1937,7 +1937,7 @@ plt.show()
 # - Huang et al. (2024), *The N+ implementation details of RLHF with PPO*, [arXiv:2403.17031](https://arxiv.org/abs/2403.17031).
 # - Hutto & Gilbert (2014), *VADER: a parsimonious rule-based model for sentiment analysis of social media text*, [ICWSM 8](https://doi.org/10.1609/icwsm.v8i1.14550): the human ratings.
 #
-# **This was the last lesson.** From a bandit with two arms to a language model, one formula has done the work: make more probable what
+# **The lessons end here.** From a bandit with two arms to a language model, one formula has done the work: make more probable what
 # turned out better than expected.
 #
-# This was the last lesson. All of it on one page, with every symbol and paper: [the course on one page](../course/README.md).
+# **Next:** [the capstone](08_capstone.ipynb). You find a hack of the reward model, vote on it, and train both again.

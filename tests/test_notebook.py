@@ -156,7 +156,7 @@ def test_the_last_cell_shows_all_lessons_and_the_next_step(saved_lesson, monkeyp
     assert "Still open in this lesson: grad_log_softmax." in out
     assert "Next: lesson 2 (02_reinforce.ipynb)" in out
     assert f"This lesson, solved (../solutions/{LESSON}.ipynb)" in out
-    notebook.end("07_rlhf", saved_lesson / "nothing here")
+    notebook.end("08_capstone", saved_lesson / "nothing here")
     assert "That was the last lesson." in capsys.readouterr().out
     monkeypatch.setattr(notebook, "somebody_elses", lambda path: True)
     notebook.end(LESSON, saved_lesson)

@@ -5,7 +5,7 @@ import torch
 
 from pgcourse import recall as module
 from pgcourse.distributions import softmax
-from pgcourse.estimators import discounted_returns, td_target, with_baseline
+from pgcourse.estimators import discounted_returns, soft_q_target, td_target, with_baseline
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.recall import QUESTIONS, recall
 
@@ -21,13 +21,14 @@ COMPUTED = {  # the numbers by the course's functions
     ("05", 1): lambda: with_baseline(*one(5.0, 8.0)),
     ("06", 1): lambda: td_target(*one(1.0, 10.0, False), 0.9),
     ("06", 2): lambda: td_target(*one(1.0, 10.0, True), 0.9),
+    ("08", 1): lambda: soft_q_target(*one(1.0, 5.0, 4.0, -1.0, False), 0.9, 0.2),
     ("07", 1): lambda: -ppo_clip_loss(torch.tensor([1.5]).log(), *one(0.0, 2.0), 0.2),
 }  # fmt: skip
 
 
 def test_there_are_three_in_each_lesson_from_the_third_on():
     assert {lesson: len(q) for lesson, q in QUESTIONS.items()} == dict.fromkeys(
-        ["03", "04", "05", "06", "07"], 3
+        ["03", "04", "05", "06", "07", "08"], 3
     )
     numbers = {
         (lesson, i) for lesson, qs in QUESTIONS.items() for i, q in enumerate(qs, 1) if not q.others

@@ -23,6 +23,7 @@ LESSONS = {  # a lesson's folder in pgcourse.exercises, or its module here
     "05_ppo": "ppo",
     "06_sac": "sac",
     "07_rlhf": "rlhf",
+    "08_capstone": "capstone",
 }
 
 

@@ -94,6 +94,8 @@ class Exercise:
                 functions; one of them must agree on every case
     driver    : how the function is called, a name in drivers.DRIVERS
     seconds   : limit for one call
+    reads     : what an answer leads to, worked out on the judge's side (votes: what they teach); that is
+                compared in place of the answer
     gate      : whether the first part is the condition for the others (no for a quiz)
     ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
                 that is wrong tells which (and a slow exercise is judged soon)
@@ -109,6 +111,7 @@ class Exercise:
     accept: tuple = ()
     driver: str = "call"
     seconds: float = 5.0
+    reads: Callable | None = None
     gate: bool = True
     ladder: bool = False
     tries: int = 1500
@@ -166,8 +169,17 @@ class Exercise:
         key = (self.name, fn, str(seed), i)
         if key not in KNOWN:
             args, grad = self.inputs(i, seed), self.cases[i].grad
-            KNOWN[key] = drivers.observe(self.driver, fn, args, grad, self.seconds)
+            seen = drivers.observe(self.driver, fn, args, grad, self.seconds)
+            KNOWN[key] = self.understood([seen])[0]
         return KNOWN[key]
+
+    def understood(self, seen: list[dict]) -> list[dict]:
+        """The observations with what their answers lead to in place of the answers, where `reads` says that."""
+        if self.reads is None:
+            return seen
+        return [
+            s if s["error"] or s["timeout"] else {**s, "out": self.reads(s["out"])} for s in seen
+        ]
 
     def observe(self, fn: Callable, seed: Seed) -> list[dict]:
         """What fn does on every case: a list of observations. After a time-out the rest are not run."""
@@ -185,6 +197,7 @@ class Exercise:
 
         again : function seed -> observations of the same function, where it can be called
         """
+        seen = self.understood(seen)
         earned, expected, faults, unclean = self.credit(seed, seen)
         score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         if all(earned.values()):

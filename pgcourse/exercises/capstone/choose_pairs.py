@@ -1,0 +1,76 @@
+"""Which pairs to ask people about."""
+
+import torch
+
+from pgcourse.capstone import choose_pairs
+from pgcourse.checks.core import Case, Exercise
+from pgcourse.checks.edits import edit, mistake
+from pgcourse.checks.make_inputs import normal
+
+PREFERRED, ORDER = "after > before, before, -torch.inf", "argsort(descending=True, stable=True)"
+RESULT = f"torch.where({PREFERRED}).{ORDER}[:count]"
+GUARD = edit("same_shape(before=before, after=after)", "")
+
+
+def result(new):
+    return edit(RESULT, new)
+
+
+def by(what):
+    """The largest of `what` first, among the pairs that the model prefers the answer from after of."""
+    return result(f"torch.where(after > before, {what}, -torch.inf).{ORDER}[:count]")
+
+
+def scores(g, N, count, dtype=torch.float32, gain=0.7):
+    before = normal(g, N, dtype=dtype)
+    after = before + gain + normal(g, N, dtype=dtype)
+    after[:count] = before[:count] + 0.1 + normal(g, count, dtype=dtype).abs()  # so many there are
+    turn = torch.randperm(N, generator=g)
+    return dict(before=before[turn], after=after[turn], count=count)
+
+
+def by_hand(before, after, count):
+    return dict(before=torch.tensor(before), after=torch.tensor(after), count=count)
+
+
+# fmt: off
+EXERCISE = Exercise(
+    reference=choose_pairs,
+    parts={"values": 3, "shapes": 1, "clean": 1},
+    cases=[
+        Case("four pairs, two to ask about", lambda g: by_hand([2.0, 0.0, 1.0, -1.0], [1.0, 3.0, 1.5, 2.5], 2), "values"),
+        Case("scores that are all negative", lambda g: by_hand([-3.0, -1.0, -9.0, -4.0], [-2.0, -5.0, -2.5, -3.9], 2), "values"),
+        Case("eight pairs", lambda g: scores(g, 8, 3), "values"),
+        Case("twenty pairs", lambda g: scores(g, 20, 6), "values"),
+        Case("float64", lambda g: scores(g, 12, 4, torch.float64), "values"),
+        Case("one score against five", lambda g: scores(g, 5, 1) | dict(before=normal(g, 1)), "shapes", raises=True),
+        Case("more than the model prefers", lambda g: by_hand([2.0, 0.0, 1.0], [1.0, 3.0, 1.5], 3), "shapes", raises=True),
+    ],
+    mistakes=[
+        mistake("no guard", "One score is spread over all pairs; keep the shape check.", GUARD),
+        mistake("surest", "It asks where the model is surest. There the answer from before is mostly a complaint: a vote for it teaches that complaints are good.",
+                by("after - before"), also=(result(f"(after - before).{ORDER}[:count]"),)),
+        mistake("most in doubt", "It asks where the two scores are nearest to each other; that may be two bad answers, or two good ones.",
+                result("(after - before).abs().argsort(stable=True)[:count]"), also=(by("before - after"),)),
+        mistake("all pairs ranked", "Pairs in which the model prefers the answer from before are among them: there it needs no correction.",
+                result(f"before.{ORDER}[:count]")),
+        mistake("lowest before", "The answers from before that score lowest come first; the highest are asked for.",
+                result("torch.where(after > before, before, torch.inf).argsort(stable=True)[:count]")),
+        mistake("highest after", "It takes the answers from after that score highest, whatever they are compared with.", by("after")),
+        mistake("the model's own side", "It asks where the model prefers the answer from before: there is no hack.",
+                result(f"torch.where(after < before, before, -torch.inf).{ORDER}[:count]")),
+        mistake("scores, not numbers", "It returns scores; the numbers of the pairs are asked for.",
+                result(f"torch.where({PREFERRED}).sort(descending=True, stable=True).values[:count]")),
+        mistake("numbers among the preferred", "The numbers count the preferred pairs only: they are no numbers of the list that was given.",
+                result(f"before[after > before].{ORDER}[:count]")),
+        mistake("ranks, not numbers", "It returns the rank of each pair; the numbers of the pairs are asked for, in the order of the ranks.",
+                result(f"torch.where({PREFERRED}).{ORDER}.argsort()[:count]")),
+        mistake("in the order of the list", "The right pairs, sorted by their numbers; the largest score comes first.",
+                result(f"torch.where({PREFERRED}).{ORDER}[:count].sort().values")),
+        mistake("the first ones", "It takes the first pairs, whatever their scores.", result("torch.arange(count)")),
+        mistake("all of them", "It returns all pairs; people are asked about `count` of them.", result(f"torch.where({PREFERRED}).{ORDER}")),
+        mistake("zero for the rest", "Pairs that the model does not prefer count as score 0, and come before all with a negative one.",
+                result(f"torch.where(after > before, before, 0.0).{ORDER}[:count]")),
+    ],
+    read="the capstone, “Which pairs?”",
+)
