@@ -116,7 +116,7 @@ def look_within(score: Tensor, kl: Tensor, limit: float) -> int:
     same_shape(score=score, kl=kl)
     if not (kl <= limit).any():
         raise ValueError(f"no look has a KL of at most {limit} nats.")
-    return torch.where(kl <= limit, score, -torch.inf).argmax().item()
+    return int(torch.where(kl <= limit, score, -torch.inf).argmax().item())
 
 
 # --------------------------------------------------------------------------- pairs and readers

@@ -38,8 +38,10 @@ EXERCISE = Exercise(
     reference=choose_pairs,
     parts={"values": 3, "shapes": 1, "clean": 1},
     cases=[
-        Case("four pairs, two to ask about", lambda g: by_hand([2.0, 0.0, 1.0, -1.0], [1.0, 3.0, 1.5, 2.5], 2), "values"),
+        Case("four pairs, two to ask about", lambda g: by_hand([2.0, 0.0, 1.0, -1.0], [1.5, 3.0, 1.5, 2.5], 2), "values"),
         Case("scores that are all negative", lambda g: by_hand([-3.0, -1.0, -9.0, -4.0], [-2.0, -5.0, -2.5, -3.9], 2), "values"),
+        Case("large scores", lambda g: by_hand([2000.0, 1000.0, 0.0, 500.0], [1500.0, 3000.0, 1500.0, 2500.0], 2), "values"),
+        Case("large scores that are all negative", lambda g: by_hand([-3000.0, -1000.0, -9000.0, -4000.0], [-2000.0, -5000.0, -2500.0, -3900.0], 2), "values"),
         Case("eight pairs", lambda g: scores(g, 8, 3), "values"),
         Case("twenty pairs", lambda g: scores(g, 20, 6), "values"),
         Case("float64", lambda g: scores(g, 12, 4, torch.float64), "values"),

@@ -39,6 +39,7 @@ EXERCISE = Exercise(
         Case("a dip at first", lambda g: by_hand([0.0, -1.0, 1.0, 1.5, 2.5], [0.0, 0.8, 1.0, 3.0, 6.0], 4.0), "values"),
         Case("scores below zero", lambda g: by_hand([-3.0, -1.0, -0.5], [0.0, 1.0, 5.0], 4.0), "values"),
         Case("exactly at the limit", lambda g: by_hand([0.0, 1.0, 2.0], [0.0, 2.0, 4.0], 4.0), "values"),
+        Case("one look just within the limit", lambda g: by_hand([1.0, 2.0], [3.9, 6.0], 4.0), "values"),
         Case("a run", lambda g: looks(g, 11), "values"),
         Case("another limit", lambda g: looks(g, 11, 6.5), "values"),
         Case("every look is too far away", lambda g: by_hand([1.0, 2.0], [5.0, 6.0], 4.0), "too far", raises=True),

@@ -29,6 +29,13 @@ def by_hand(g):
     )  # fmt: skip
 
 
+def all_very_wrong(g):
+    return dict(
+        r_chosen=torch.zeros(4), r_rejected=torch.tensor([5000.0, 4000.0, 5000.0, 4000.0]),
+        new=torch.tensor([False, True, False, True]), share=0.5,
+    )  # fmt: skip
+
+
 # fmt: off
 EXERCISE = Exercise(
     reference=pooled_loss,
@@ -40,6 +47,7 @@ EXERCISE = Exercise(
         Case("mostly new ones", lambda g: votes(g, 10, 0.7, p=0.8), "values", BOTH),
         Case("float64", lambda g: votes(g, 6, 0.4, torch.float64), "values", BOTH),
         Case("very wrong and very clear pairs", lambda g: votes(g, 8, 0.5, scale=300), "clear votes", BOTH),
+        Case("very wrong pairs, old and new", all_very_wrong, "clear votes", BOTH),
         Case("one rejected answer for all", lambda g: votes(g, 5) | dict(r_rejected=normal(g, 1)), "shapes", raises=True),
         Case("no new vote", lambda g: votes(g, 5) | dict(new=torch.zeros(5, dtype=torch.bool)), "shapes", raises=True),
     ],
