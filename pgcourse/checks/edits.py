@@ -228,19 +228,26 @@ def tokens(text: str) -> list[tuple[int, int, str]]:
     return [(m.start(), m.end(), m[0]) for m in TOKEN.finditer(text) if not m["comment"]]
 
 
+@lru_cache(maxsize=1_000)
+def spelled(text: str) -> tuple[str, dict[int, int]]:
+    """The tokens in one string, each between two zeros, and the number of the token at each zero."""
+    words = [token for _, _, token in tokens(text)]
+    starts = itertools.accumulate((len(word) + 1 for word in words), initial=0)
+    return "\0".join(["", *words, ""]), {start: i for i, start in enumerate(starts)}
+
+
 def matches(text: str, old: str) -> list[tuple[int, int]]:
     """[(start, end)] of the fragment's occurrences, token by token."""
-    have, want = tokens(text), [token for _, _, token in tokens(old)]
-    found, i = [], 0
-    while i + len(want) <= len(have):
-        if have[i][2] == want[0] and [token for _, _, token in have[i : i + len(want)]] == want:
-            found.append((have[i][0], have[i + len(want) - 1][1]))
-            i += len(want)
-        else:
-            i += 1
+    have, (line, number), (wanted, _) = tokens(text), spelled(text), spelled(old)
+    found, count, at = [], len(tokens(old)), line.find(wanted)
+    while at >= 0:
+        i = number[at]
+        found.append((have[i][0], have[i + count - 1][1]))
+        at = line.find(wanted, at + len(wanted) - 1)
     return found
 
 
+@lru_cache(maxsize=10_000)
 def apply(body: str, edit: Edit) -> str:
     """raises: ValueError unless the fragment is there once, or at all if all are to be replaced"""
     places = matches(body, edit.old)

@@ -1,5 +1,7 @@
 """One wrong function: what was seen of it, what would have been right, and whether a candidate does the same."""
 
+import itertools
+import time
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +10,7 @@ from pgcourse.checks import drivers, showing
 from pgcourse.checks.compare import close, close_grad
 from pgcourse.checks.fit import vector
 
+SECONDS = 1.0  # of CPU for what is searched for, in all
 SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
 
 
@@ -40,6 +43,7 @@ class Search:
     aside: tuple = ()
 
     def __post_init__(self):
+        self.until = time.process_time() + SECONDS
         cases = self.exercise.cases
         self.regular = [i for i, c in enumerate(cases) if not c.raises]
         ran = [i for i in self.regular if not self.seen[i]["error"] and not self.seen[i]["timeout"]]
@@ -54,6 +58,11 @@ class Search:
         self.ran = sorted(
             ran, key=lambda i: (i not in self.failing, -min(self.size(i), 3), self.cost(i), i)
         )
+
+    def while_there_is_time(self, candidates, least=0.0):
+        """The candidates, until the time for all searches is over and `least` CPU seconds for these."""
+        until = max(self.until, time.process_time() + least)
+        return itertools.takewhile(lambda _: time.process_time() < until, candidates)
 
     def overflowed(self):
         """The failing cases with larger (or more different) inputs than any other, where all that is wrong is nan or inf."""

@@ -56,6 +56,12 @@ FORMS = {  # code of {x}: in words
 }
 TWO = {"{x} * {y}": "the product of {x} and {y}", "{x} / {y}": "{x} divided by {y}"}
 TWO |= {"{x} - {y}": "{x} minus {y}", "{y}": "{y}"}
+UNFILLED = {  # a loop that begins too late or ends too early, over a result that was made of zeros
+    "torch.cat([{x}[:-1], torch.zeros_like({x}[-1:])])": "at the end of its first axis",
+    "torch.cat([torch.zeros_like({x}[:1]), {x}[1:]])": "at the beginning of its first axis",
+    "torch.cat([{x}[..., :-1], torch.zeros_like({x}[..., -1:])], -1)": "at the end of its last axis",
+    "torch.cat([torch.zeros_like({x}[..., :1]), {x}[..., 1:]], -1)": "at the beginning of its last axis",
+}
 OF_THE_RESULT = [c for c in FORMS if not c.startswith(("~", "torch.ones_like", "{x}.any"))]
 
 
@@ -132,12 +138,19 @@ class Returns(ast.NodeTransformer):
 def other_results(tree):
     at = after_the_guards(tree.body)
     old = tree.body[at:]
-    for code in OF_THE_RESULT:
+    says = {
+        code: f"It returns {FORMS[code].format(x='the right result').rstrip(',')}."
+        for code in OF_THE_RESULT
+    }
+    says |= {
+        code: f"The result is right but for a 0 {where}: does a loop miss a round?"
+        for code, where in UNFILLED.items()
+    }
+    for code in (*UNFILLED, *OF_THE_RESULT):
         new = [Returns(code).visit(copy.deepcopy(s)) for s in old]
         new = [s for part in new for s in (part if isinstance(part, list) else [part])]
-        says = f"It returns {FORMS[code].format(x='the right result').rstrip(',')}."
         where = (("body", slice(at, None)),)
-        yield Edit("another form of the result", says, tree, where, old, new, old[0].lineno)
+        yield Edit("another form of the result", says[code], tree, where, old, new, old[0].lineno)
 
 
 def rounds(tree):
@@ -174,11 +187,14 @@ def rounds(tree):
 
 
 def powers(tree, scope, counters):
-    """gamma ** t for gamma: a power that grows along a loop."""
+    """gamma ** t, or gamma ** (t + 1), for gamma: a power that grows along a loop."""
+    parts = (n.value for n in ast.walk(tree) if isinstance(n, ast.Subscript | ast.Attribute))
+    numbers = {*scope.arguments} - {n.id for n in parts if isinstance(n, ast.Name)}
     for path, node in expressions(tree):
-        if is_data(node, scope) and node.id in scope.arguments:
-            for t in sorted(counters):
-                new = ast.BinOp(node, ast.Pow(), load(t))
+        if is_data(node, scope) and node.id in numbers:
+            exponents = [node_of(f"{t}{more}") for t in sorted(counters) for more in ("", " + 1")]
+            for t in exponents:
+                new = ast.BinOp(node, ast.Pow(), t)
                 says = f"It takes a power of `{node.id}` that changes from step to step."
                 yield Edit("a power", says, tree, path, node, new, node.lineno)
 

@@ -1,14 +1,13 @@
 """Mistakes that nobody wrote down: one edit of the reference, or one on top of a written mistake."""
 
 import ast
-import time
 from collections import Counter
 
 from pgcourse.checks.edits import edited_text, fill, left_open, run_text, text_of
 from pgcourse.checks.evidence import Found
 from pgcourse.checks.pairs import edit_versions
 
-SECONDS = 0.6  # of CPU for the further forms, and for one edit on top of a written mistake
+LEAST = 0.2  # CPU seconds for the further forms, and for one edit on top of a written mistake
 ON_TOP = {  # kinds that say something beside a written mistake
     "sign", "one function for another", "another operation", "operands swapped", "axis",
     "detach dropped", "a term or factor left out", "a call left out", "a choice left out", "inverted",
@@ -65,22 +64,15 @@ def further(search):
         generic_edits(exercise)
         exercise.cached["forms"] = [*exercise.cached["rest"], *forms(tree_of(exercise))]
     made = ((runs(exercise.reference, e.tree), e) for e in exercise.cached["forms"])
-    return one_of(search, within(SECONDS, ((fn, e) for fn, e in made if fn is not None)))
-
-
-def within(seconds, candidates):
-    until = time.process_time() + seconds
-    for candidate in candidates:
-        if time.process_time() > until:
-            return
-        yield candidate
+    made = search.while_there_is_time(made, LEAST)
+    return one_of(search, ((fn, e) for fn, e in made if fn is not None))
 
 
 def on_top(search):
     """One generic edit of the text with a written mistake in it."""
     if slow(search.exercise):
         return None
-    for (fn, e), m in within(SECONDS, edits_on_top(search)):
+    for (fn, e), m in search.while_there_is_time(edits_on_top(search), LEAST):
         if search.does(fn) and search.holds(fn):
             says = f"{left_open(m).says} And: {e.says}"
             return Found(f"{m.name}, and {e.kind}", says, m.why, fn), search.ran

@@ -2,12 +2,11 @@
 
 import contextlib
 import itertools
-import time
 
 from pgcourse.checks.edits import Mistake, compiled, fill, left_open
 from pgcourse.checks.evidence import Found, same
 
-SECONDS = 1.0  # of CPU; further conventions are not begun when they are over
+LEAST = 0.3  # CPU seconds
 
 
 def edit_versions(search):
@@ -29,14 +28,23 @@ def both(search, parts, *mistakes):
     return None
 
 
+def with_convention(search, convention, m, version):
+    """The function with one mistake on top of a convention, made once; None as `both`."""
+    known = search.exercise.cached.setdefault("on a convention", {})
+    key = convention, m.name, version
+    if key not in known:
+        known[key] = both(search, (convention, version), m)
+    return known[key]
+
+
 def two_mistakes(search):
     """Two of the exercise's mistakes at once, under any right convention."""
     if search.exercise.tries < len(search.exercise.pitfalls):
         return None
-    until = time.process_time() + SECONDS
-    for convention in ((), *search.exercise.accept_edits):
+    conventions = ((), *search.exercise.accept_edits)
+    for convention in search.while_there_is_time(conventions, LEAST):
         found = two_on(search, convention)
-        if found or time.process_time() > until:
+        if found:
             return found
     return None
 
@@ -47,7 +55,7 @@ def two_on(search, convention):
     failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []
     for m, version in edit_versions(search):
-        fn = both(search, (convention, version), m)
+        fn = with_convention(search, convention, m, version)
         # What is right in a case must not be spoiled there by either of the two.
         if fn and all(same(search.expected[i], search.quick(fn, i)) for i in passing):
             does = [search.quick(fn, i) for i in failing]
@@ -59,7 +67,9 @@ def two_on(search, convention):
         for (a, first, one), (b, second, other) in itertools.combinations(candidates, 2)
         if a is not b and all(itertools.starmap(may_add_up, zip(one, other, strict=True)))
     )
-    for a, first, b, second in itertools.islice(pairs, search.exercise.tries):
+    for a, first, b, second in search.while_there_is_time(
+        itertools.islice(pairs, search.exercise.tries), LEAST
+    ):
         fn = both(search, (convention, first, second), a, b)
         if fn and search.does(fn) and search.holds(fn):
             why = " ".join(filter(None, (a.why, b.why)))

@@ -18,13 +18,16 @@ from pgcourse.checks.edits import HOLE, Mistake, Unknown, compiled, holes, left_
 from pgcourse.checks.evidence import Found
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.generic import further, generic, on_top
-from pgcourse.checks.pairs import both, edit_versions, two_mistakes
+from pgcourse.checks.pairs import edit_versions, two_mistakes, with_convention
 from pgcourse.checks.signs import tells
 
 FACTS = {  # differences that say all there is to know
     "not written", "endless loop", "returns nothing", "exception", "no ValueError", "missing entry",
     "wrong type", "wrong shape", "wrong dtype", "borrowed",
 }  # fmt: skip
+
+
+FAR = 1e6  # times its example: so far off a number is not what the sentence speaks of
 
 
 def name(search):
@@ -71,7 +74,7 @@ def beside_an_overflow(search):
 
 def explain(search):
     """As `name`; candidates that are run leave other random states."""
-    found = written(search)
+    found = written(search) or nothing_left(search)
     if found:
         return found
     if not set(search.failing) & set(search.regular):
@@ -97,6 +100,21 @@ def written(search):
         elif not holes(m) and any(agrees(search, fn, search.ran) for fn in variants(m)):
             return m, search.ran
     return None
+
+
+def nothing_left(search):
+    """A 0 in every case: too little to tell by which mistake."""
+    wrong = [i for i in search.ran if search.tells_apart(i)]
+    found = [(vector(search.seen[i] | {"grads": {}}), vector(search.expected[i])) for i in wrong]
+    if len(found) < 2 or any(
+        a is None or b is None or a.abs().max() > 1e-6 * b.abs().max() for a, b in found
+    ):
+        return None
+    says = (
+        "The result is 0 in every case: nothing is added to what it begins with, or what is "
+        "subtracted or multiplied takes all of it away."
+    )
+    return Found("nothing left", says), search.ran
 
 
 def agrees(search, fn, cases, wrong=1):
@@ -152,7 +170,7 @@ def on_another_convention(search):
         return None
     for convention in conventions:
         for m, version in versions:
-            fn = both(search, (convention, version), m)
+            fn = with_convention(search, convention, m, version)
             if fn and search.does(fn) and search.holds(fn):
                 return Found(m.name, m.says, m.why, fn), search.ran
     return None
@@ -192,7 +210,7 @@ def fitted(search):
         found = cases and exemplary(search, m, version, cases[:1])
         if found:
             return found, search.ran
-    for m, version in open_versions:
+    for m, version in search.while_there_is_time(open_versions, 0.2):
         # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
         one = solved(search, m, version, cases[:1])
         for found in (one,) if slow else (solved(search, m, version, cases[:most]), one):
@@ -251,6 +269,8 @@ def on(search, fn, put, cases):
 
 def fit(search, m, version, h, fn, put, run, wanted):
     """The mistake with its numbers, if it does with them what was seen in every case; or None."""
+    if any(abs(x) > FAR * abs(m.holes[hole]) for hole, x in zip(m.holes, h, strict=True)):
+        return None  # a floor above everything, a limit beyond everything: another mistake
     for rounded in roundings(run, wanted, h):
         put(rounded)
         if search.does(fn) and search.holds(fn):
@@ -298,9 +318,22 @@ def in_one_part(search, earned):
         if fit:  # of several that look alike in this part, the one that says least is true of all
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             least = left_open(least)
-            says = f"{least.says} That explains “{part}”; elsewhere something else is wrong, too."
+            says = least.says
+            rest = [i for i in search.ran if i not in cases]
+            if any(contradicts(seen[i], search.known(i, least.wrong)) for i in rest):
+                says += f" That explains “{part}”; elsewhere something else is wrong, too."
             return least if least.near else Found(least.name, says, least.why, least.wrong), cases
     return None, []
+
+
+def contradicts(seen, known):
+    """Whether a mistake does something else than was seen, by more than rounding and nan where a number was seen."""
+    a, b = vector(seen), vector(known)
+    if seen["error"] or known["error"] or a is None or b is None or a.shape != b.shape:
+        return not alike(seen, known)
+    ok = a.isfinite() & b.isfinite()
+    bound = 1e-3 * max(1.0, b[ok].abs().max().item()) if ok.any() else 0.0
+    return bool(((a - b)[ok].abs() > bound).any() or (b.isfinite() & ~a.isfinite()).any())
 
 
 def leaves_alone(search, found):

@@ -1,5 +1,7 @@
 """Mistakes that many exercises share: ways to average, to mask, to hide a nan."""
 
+import re
+
 import torch
 
 from pgcourse.checks.core import Case, Exercise
@@ -92,15 +94,28 @@ def with_some_padding(x, mask):
     return x.mean() if mask is None else (x * torch.where(mask, 1.0, 0.5)).sum() / mask.sum()
 
 
-def averaging(*unselect, of):
-    """fn -> edits that average by fn(x, mask): `unselect` undoes the selection by the mask, `of` are
-    the texts of what is averaged."""
+def averaging(*unselect, of, cleared=()):
+    """fn -> edits that average by fn(x, mask); `of` are the texts of what is averaged.
 
-    def by(fn):
+    unselect : edits that undo the selection by the mask: what fn averages may be nan in the padding
+    cleared  : edits that put 0 there in place of the selection, for by(fn, clean=True)
+    """
+
+    def by(fn, clean=False):
         means = (edit(f"{x}.mean()", f"{fn.__name__}({x}, mask)", use=(fn,)) for x in of)
-        return (*unselect, *means)
+        return (*(cleared if clean else unselect), *means)
 
     return by
+
+
+def cleared(selection):
+    """An edit: the padding of what x[mask] selects becomes 0, and everything keeps its shape."""
+    return edit(selection, re.sub(r"(\w+)\[mask\]", r"torch.where(mask, \1, 0.0)", selection))
+
+
+def both_ways(by, *fns, infinite):
+    """Each fn on what is nan in the padding, and on what is cleared first: the same mistake."""
+    return [by(fn, *clean) for clean in ([], [True])[: 1 + infinite] for fn in fns]
 
 
 def sum_mistakes(by):
@@ -121,6 +136,10 @@ def mask_mistakes(by, infinite=True):
         mean_to_the_right, mean_one_row_up, mean_one_row_down, mean_one_column_short,
         mean_one_column_late,
     )  # fmt: skip
+    positions = both_ways(by, mean_over_all_positions, infinite=infinite)
+    rows = both_ways(
+        by, mean_of_row_means, mean_of_column_means, mean_with_empty_columns, infinite=infinite
+    )
     return [
         mistake(
             "mask ignored",
@@ -130,8 +149,9 @@ def mask_mistakes(by, infinite=True):
         mistake(
             "divided by all positions",
             "It leaves the padding out of the sum but divides by the number of all positions.",
-            *by(mean_over_all_positions),
+            *positions[0],
             why="The more padding a batch holds, the smaller its loss.",
+            also=positions[1:],
         ),
         mistake(
             "mask shifted by one",
@@ -143,8 +163,8 @@ def mask_mistakes(by, infinite=True):
         mistake(
             "mean of row means",
             "It averages each row (or column) first, then those means: a step in a short one weighs more.",
-            *by(mean_of_row_means),
-            also=(by(mean_of_column_means), by(mean_with_empty_columns)),
+            *rows[0],
+            also=rows[1:],
         ),
         mistake(
             "mask upside down",

@@ -17,6 +17,7 @@ from pgcourse.exercises.baselines.score_loss import (
 from pgcourse.exercises.families import (
     averaged_after_masking,
     averaging,
+    cleared,
     divided_by_rows,
     mask_mistakes,
     with_some_padding,
@@ -26,7 +27,9 @@ from pgcourse.losses import policy_gradient_loss
 LARGE_LOGP = steps_3_by_4(*range(-31, -19), times=10.0)
 LARGE_ADV = steps_3_by_4(1, -1, 2, -2, -3, 1, 0.5, -1, 2, -2, 1, -1)
 GUARD, SELECT = "same_shape(logp=logp, adv=adv, mask=mask)", "logp, adv = logp[mask], adv[mask]"
-BY = averaging(edit(f"if mask is not None: {SELECT}", ""), of=(f"({PRODUCT})",))
+BY = averaging(
+    edit(f"if mask is not None: {SELECT}", ""), of=(f"({PRODUCT})",), cleared=[cleared(SELECT)]
+)
 
 
 def logp_and_advantage(g, *shape, dtype=torch.float32):

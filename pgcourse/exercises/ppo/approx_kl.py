@@ -10,6 +10,7 @@ from pgcourse.checks.make_inputs import frame, masks, normal, steps_3_by_4
 from pgcourse.checks.symptoms import differ, halves, paddings
 from pgcourse.exercises.families import (
     averaging,
+    cleared,
     mask_mistakes,
     mean_symptoms,
     nan_hidden,
@@ -54,7 +55,11 @@ def died_out(g):
 K3 = "(torch.expm1(log_rho) - log_rho)"
 LOG_RHO = "logp - logp_old if mask is None else logp[mask] - logp_old[mask]"
 GUARD = "same_shape(logp=logp, logp_old=logp_old, mask=mask)"
-BY = averaging(edit("if mask is None else logp[mask] - logp_old[mask]", ""), of=(K3,))
+BY = averaging(
+    edit("if mask is None else logp[mask] - logp_old[mask]", ""),
+    of=(K3,),
+    cleared=[cleared("logp[mask] - logp_old[mask]")],
+)
 SELECT = edit(
     f"log_rho = {LOG_RHO}",
     "if mask is not None: logp, logp_old = logp[mask], logp_old[mask]\nlog_rho = logp - logp_old",

@@ -9,6 +9,7 @@ from pgcourse.checks.symptoms import differ, halves, paddings
 from pgcourse.estimators import normalize_advantage
 from pgcourse.exercises.families import (
     averaging,
+    cleared,
     mask_mistakes,
     mean_symptoms,
     nan_hidden,
@@ -62,7 +63,7 @@ MOVE, WINDOW = "val_old + (val - val_old).clamp(-clip, clip)", ".clamp(-clip, cl
 CLIPPED = "(val_clipped - ret) ** 2"
 TERM = f"torch.maximum(error, {CLIPPED})"
 NO_SHORTCUT = edit('if clip == float("inf"): return error.mean()', "")
-BY = averaging(edit(SELECT, ""), of=("error", TERM))
+BY = averaging(edit(SELECT, ""), of=("error", TERM), cleared=[cleared(SELECT)])
 OUTSIDE = "(val - val_old).abs() > clip"
 
 
@@ -196,7 +197,8 @@ EXERCISE = Exercise(
         mistake("window relative to the value",
                 "The window is clip times |val_old| wide, as if val_old were a ratio; clip is in reward units.",
                 edit(MOVE, "val_old + torch.minimum(torch.maximum(val - val_old, -clip * val_old.abs()), clip * val_old.abs())"),
-                also=(edit(MOVE, "torch.minimum(torch.maximum(val, val_old * (1 - clip)), val_old * (1 + clip))"),)),
+                also=(edit(MOVE, "torch.minimum(torch.maximum(val, val_old * (1 - clip)), val_old * (1 + clip))"),
+                      edit(MOVE, "torch.maximum(torch.minimum(val, val_old * (1 + clip)), val_old * (1 - clip))"))),
         mistake("return clipped",
                 "It clamps the return around val_old; the value is what must not move too far.",
                 edit(MOVE, "ret - (val_old + (ret - val_old).clamp(-clip, clip)) + val")),

@@ -11,6 +11,7 @@ from pgcourse.checks.symptoms import halves, paddings
 from pgcourse.estimators import normalize_advantage
 from pgcourse.exercises.families import (
     averaging,
+    cleared,
     mask_mistakes,
     mean_symptoms,
     nan_hidden,
@@ -102,7 +103,7 @@ TERM, WINDOW = "torch.minimum(rho * adv, clipped * adv)", "1 - clip, 1 + clip"
 GUARD = "same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)"
 SELECT = "if mask is not None: logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]"
 OUTSIDE = "(rho - 1).abs() > clip"
-BY = averaging(edit(SELECT, ""), of=(TERM,))
+BY = averaging(edit(SELECT, ""), of=(TERM,), cleared=[cleared(SELECT)])
 NORMALIZATIONS = (
     "normalize_advantage(adv.detach())",
     "(adv.detach() - adv.mean()) / (adv.std() + 1e-8)",

@@ -157,6 +157,8 @@ MISTAKES = [
             why="Several epochs on one rollout are what the clip makes possible."),
     mistake("one epoch too many", "It goes through the data config.epochs + 1 times.",
             edit("config.epochs", "config.epochs + 1")),
+    mistake("one epoch too few", "It goes through the data config.epochs - 1 times.",
+            edit("config.epochs", "config.epochs - 1")),
     mistake("no minibatches", "Each epoch is one step on all of the data; config.minibatches steps are asked for.",
             columns(f"[torch.arange({N})]")),
     mistake("remainder dropped",

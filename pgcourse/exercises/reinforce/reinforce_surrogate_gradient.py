@@ -30,6 +30,10 @@ def score(new, use=()):
     return edit(f"{DOWN}\n{UP}", f"grad[s] += {WEIGHT} * ({new})", use=use)
 
 
+def another(state):
+    return edit(DOWN, f"s = {state}\n{DOWN}")
+
+
 def average(new):
     return edit("grad / len(episodes)", new)
 
@@ -205,6 +209,9 @@ EXERCISE = Exercise(
                 softmax_over_states, also=(edit("softmax(theta)", "torch.softmax(theta, dim=0)"),)),
         mistake("all rows pulled down", "-pi is added to the rows of all states; only the state that was visited has a score.",
                 edit(DOWN, f"grad -= {WEIGHT} * pi")),
+        mistake("another step's state", "The score goes into the row of another step's state; it belongs to s_t, in which the action was taken.",
+                another("states[min(t + 1, len(ret) - 1)]"), also=(another("states[(t + 1) % len(ret)]"), another("states[max(t - 1, 0)]"),
+                another("states[t - 1]"), edit(DOWN, f"if t + 1 == len(ret):\n    continue\ns = states[t + 1]\n{DOWN}"))),
         mistake("visits overwritten", "A state that is visited again overwrites its row: add to it (+=).",
                 edit(DOWN, f"grad[s] = -{WEIGHT} * pi[s]")),
         mistake("repeated states lost",

@@ -200,7 +200,7 @@ EXERCISE = Exercise(
                 also=(step("old = (1 - tau) * old + tau * new"),),
                 why="The target stays at its random beginning for ever."),
         mistake("wrong way round", "It moves the online network towards the target.", first("target, online = online, target"),
-                why="That undoes training."),
+                why="That undoes training.", also=(step("new.copy_((1 - tau) * old + tau * new)"), step("new.lerp_(old, tau)"))),
         mistake("both move", "It moves both networks towards each other; only the target may change.",
                 step(f"before = old.clone()\n{LERP}\nnew.lerp_(before, tau)")),
         mistake("1 - tau missing",

@@ -166,7 +166,7 @@ EXERCISE = Exercise(
         mistake("a floor under the slope",
                 "It keeps the slope 1 - tanh(u)^2 above {floor:.1g}: right while tanh is steep; where it is flat the "
                 "correction stops, and its gradient is gone.",
-                slope("torch.log((1 - pre_tanh.tanh() ** 2).clamp(min={floor=1e-5}))"), near=True),
+                slope("torch.log((1 - pre_tanh.tanh() ** 2).clamp(min={floor=1e-6}))"), near=True),
         telltale("exponential overflows",
                  "It is right up to |u| = 12, and not finite at 200 and -90: an exp or a cosh overflows there.",
                  slope("2 * (math.log(2) - pre_tanh - torch.log1p(torch.exp(-2 * pre_tanh)))"),
