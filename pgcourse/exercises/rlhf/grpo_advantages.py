@@ -14,6 +14,8 @@ RESULT = f"({SCALED}).detach()"
 EVERYWHERE = "score.std(correction=0)"
 LEAST, MOST = "score.min(dim=0).values", "score.max(dim=0).values"
 LEFT_OUT = "(score.sum(dim=0) - score) / (len(score) - 1)"
+UNBIASED = edit("correction=0", "correction=1")
+BARE = edit(f"torch.where(equal, 0.0, {CENTERED})", CENTERED)
 GUARD = edit(
     'if len(score) < 2: raise ValueError(f"expected at least 2 answers along axis 0; got {list(score.shape)}.")',
     "",
@@ -38,7 +40,7 @@ EQUAL = torch.tensor([[1.0, 2.0], [1.0, 4.0], [1.0, 9.0], [1.0, 11.0]])
 # fmt: off
 EXERCISE = Exercise(
     reference=grpo_advantages,
-    accept=(edit("correction=0", "correction=1"),),
+    accept=(UNBIASED, BARE, (UNBIASED, BARE)),
     parts={"values": 2, "equal scores": 1, "shapes": 1, "clean": 1},
     cases=[
         Case("three answers to two prompts", hand_scores, "values", ("score",)),

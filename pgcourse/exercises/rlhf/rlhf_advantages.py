@@ -133,7 +133,7 @@ EXERCISE = Exercise(
         mistake("no look ahead", "The error delta is reward minus value: gamma times the value AFTER the token is missing.",
                 next_val("torch.zeros_like(val)")),
         mistake("next value is the previous one", "V_{t+1} is taken from the column before; it stands in the column after.",
-                next_val("torch.cat([torch.zeros_like(val[:, :1]), val[:, :-1]], dim=1)")),
+                next_val("torch.cat([torch.zeros_like(val[:, :1]), val[:, :-1]], dim=1)"), also=(next_val("val.roll(1, dims=1)"),)),
         mistake("next value is the value", "V_{t+1} is val[:, t] itself; it stands one column later.", next_val("val")),
         mistake("row wraps round", "torch.roll brings the first column to the end: the last token looks ahead to the prompt.",
                 selected(REW, "val"), next_val("val.roll(-1, dims=1)"), last("~mask.roll(-1, dims=1)")),
