@@ -110,6 +110,21 @@ def test_more_digits_are_right_and_fewer_are_not():
     assert judge(lambda x: (2 * x).float(), exercise, seed="digits").pitfall == "wrong dtype"
 
 
+def test_a_factor_that_torch_rounds_to_32_bits_is_right():
+    """gamma * (~ended) is: a number times a bool. With 50 steps one seed in three has a small advantage."""
+
+    def gae(rew, val, next_val, terminated, ended, gamma, lam):
+        same_shape(rew=rew, val=val, next_val=next_val, terminated=terminated, ended=ended)
+        delta = (rew + gamma * (~terminated) * next_val - val).detach()
+        adv, running = torch.zeros_like(delta), torch.zeros_like(delta[0])
+        for t in reversed(range(len(delta))):
+            running = delta[t] + gamma * lam * (~ended[t]) * running
+            adv[t] = running
+        return adv
+
+    assert all(judge(gae, "gae", seed=str(seed)).passed for seed in range(20))
+
+
 def test_a_gradient_into_a_constant_is_seen():
     verdict = judge(lambda logp, ret: -(logp * ret).mean(), "reinforce_loss")
     assert verdict.pitfall == "gradient into the returns"

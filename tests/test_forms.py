@@ -10,6 +10,7 @@ import torch
 from pgcourse.checks import get, judge
 from pgcourse.checks.forms import forms
 from pgcourse.checks.operators.trees import function_tree
+from pgcourse.distributions import token_logp as right_logp
 from pgcourse.estimators import discounted_returns as right_returns
 from pgcourse.tensors import same_shape
 
@@ -41,6 +42,33 @@ def powers(rew, ended, gamma, last_val=0.0):
 def first_row_left_out(rew, ended, gamma, last_val=0.0):
     ret = right_returns(rew, ended, gamma, last_val)
     return torch.cat([torch.zeros_like(ret[:1]), ret[1:]])
+
+
+def last_token_left_out(logits, tokens):
+    logp = right_logp(logits, tokens)
+    return torch.cat([logp[:, :-1], torch.zeros_like(logp[:, :1])], dim=1)
+
+
+def own_means_subtracted(theta, actions, returns):
+    same_shape(actions=actions, returns=returns)
+    left = returns.clone()
+    for a in actions.unique():
+        left[actions == a] -= returns[actions == a].mean()
+    scores = torch.eye(len(theta), dtype=theta.dtype)[actions] - theta.softmax(0)
+    return (left.unsqueeze(1) * scores).mean(dim=0)
+
+
+def divided_by_all(logp, adv, mask=None):
+    same_shape(logp=logp, adv=adv, mask=mask)
+    mask = torch.ones_like(logp, dtype=torch.bool) if mask is None else mask
+    return -(logp[mask] * adv[mask].detach()).sum() / mask.numel()
+
+
+def across_prompts(score):
+    if len(score) < 2:
+        raise ValueError("expected two answers")
+    off = score.detach() - score.detach().mean(dim=1, keepdim=True)
+    return off / (off.square().mean(dim=1, keepdim=True).sqrt() + 1e-8)
 
 
 def softmax(theta):
@@ -79,6 +107,29 @@ def score_step(theta, action, ret, lr):
 )
 def test_what_nobody_wrote_down_is_said(fn, exercise, says):
     assert says in judge(fn, exercise).message
+
+
+@pytest.mark.parametrize(
+    "fn, exercise, says",
+    [
+        (
+            last_token_left_out,
+            "token_logp",
+            "The result is right but for a 0 at the end of its last",
+        ),
+        (own_means_subtracted, "score_function_gradient", "The result is 0 in every case"),
+        (
+            divided_by_all,
+            "policy_gradient_loss",
+            "It leaves the padding out of the sum but divides",
+        ),
+        (across_prompts, "grpo_advantages", "It centers and scales along axis 1"),
+    ],
+)
+def test_one_mistake_is_not_said_to_be_two(fn, exercise, says):
+    """Seen: a factor of 0 taken for two mistakes, a nan or a shortcut of the reference for a second one."""
+    message = judge(fn, exercise).message
+    assert message.startswith(says) and "And:" not in message and "off in another way" not in message
 
 
 def test_an_exception_alone_proves_no_name():

@@ -143,7 +143,7 @@ def other_results(tree):
         for code in OF_THE_RESULT
     }
     says |= {
-        code: f"The result is right but for a 0 {where}: does a loop miss a round?"
+        code: f"The result is right but for a 0 {where}: does a loop end too early?"
         for code, where in UNFILLED.items()
     }
     for code in (*UNFILLED, *OF_THE_RESULT):

@@ -321,7 +321,7 @@ def in_one_part(search, earned):
             says = least.says
             rest = [i for i in search.ran if i not in cases]
             if any(contradicts(seen[i], search.known(i, least.wrong)) for i in rest):
-                says += f" That explains “{part}”; elsewhere something else is wrong, too."
+                says += f" That explains “{part}”; elsewhere it is off in another way."
             return least if least.near else Found(least.name, says, least.why, least.wrong), cases
     return None, []
 

@@ -20,6 +20,10 @@ def mean_over_all_positions(x, mask):
     return x.mean() if mask is None else x[mask].sum() / x.numel()
 
 
+def mean_over_rows(x, mask):
+    return x.sum() / len(x) if mask is None else x[mask].sum() / len(mask)
+
+
 def mean_to_the_right(x, mask):
     return x.mean() if mask is None else x[mask.roll(1, dims=-1)].mean()
 
@@ -137,6 +141,7 @@ def mask_mistakes(by, infinite=True):
         mean_one_column_late,
     )  # fmt: skip
     positions = both_ways(by, mean_over_all_positions, infinite=infinite)
+    per_row = both_ways(by, mean_over_rows, infinite=infinite)
     rows = both_ways(
         by, mean_of_row_means, mean_of_column_means, mean_with_empty_columns, infinite=infinite
     )
@@ -152,6 +157,12 @@ def mask_mistakes(by, infinite=True):
             *positions[0],
             why="The more padding a batch holds, the smaller its loss.",
             also=positions[1:],
+        ),
+        mistake(
+            "divided by the rows",
+            "It divides by the number of rows; the mean divides by the number of steps that count.",
+            *per_row[0],
+            also=per_row[1:],
         ),
         mistake(
             "mask shifted by one",

@@ -253,7 +253,7 @@ EXERCISE = Exercise(
         mistake("actor at the next state", "The actor is asked about next_obs; the action was taken in obs.",
                 edit(LOGITS, 'actor(batch["next_obs"])')),
         mistake("numbers mixed up",
-                "The networks learn rightly, but the numbers returned are exchanged, negated, or of another kind.",
+                "The numbers that are returned are exchanged, negated, or of another kind.",
                 edit('"actor_loss": loss_of_actor', '"actor_loss": loss_of_critic'), edit('"critic_loss": loss_of_critic', '"critic_loss": loss_of_actor'),
                 also=(edit('"actor_loss": loss_of_actor', '"actor_loss": -loss_of_actor'), returned('"adv": adv.abs().mean().item()'),
                       returned('"adv": adv.sum().item()'), returned('"adv": adv[0].item()'), returned('"adv": adv'),

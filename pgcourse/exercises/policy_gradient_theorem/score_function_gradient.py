@@ -9,8 +9,8 @@ from pgcourse.estimators import score_function_gradient
 from pgcourse.exercises.families import standardized
 from pgcourse.exercises.policy_gradient_theorem.scores import RANDOM_WHY, scores_by
 
-ESTIMATE = "(returns.unsqueeze(1) * scores).mean(dim=0)"
-TOTAL = "(returns.unsqueeze(1) * scores).sum(dim=0)"
+SAMPLES = "(returns.unsqueeze(1) * scores)"
+ESTIMATE, TOTAL = f"{SAMPLES}.mean(dim=0)", f"{SAMPLES}.sum(dim=0)"
 
 
 def result(new, use=()):
@@ -128,6 +128,8 @@ EXERCISE = Exercise(
                 also=(result("returns[-1] * scores[-1] / len(returns)"),)),
         mistake("first sample", "Only the first sample counts.", result("returns[0] * scores[0]"),
                 also=(result("returns[0] * scores[0] / len(returns)"),)),
+        mistake("last sample left out", "The last sample is left out: does a loop end one round too early?",
+                result(f"{SAMPLES}[:-1].sum(dim=0) / len(returns)"), also=(result(f"{SAMPLES}[:-1].sum(dim=0) / max(len(returns) - 1, 1)"),)),
         mistake("best sample",
                 "Only the sample with the largest return counts: keeping what worked is random search.",
                 result("returns.max() * scores[returns.argmax()]"),
