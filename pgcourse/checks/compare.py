@@ -268,7 +268,7 @@ def relation(a, b):
     ok = b.isfinite()
     a, b = a[ok], b[ok]
     if close(a, -b):
-        return "the sign is reversed"
+        return "here the sign is reversed"
     keep = b.abs() > 1e-9
     if keep.any() and (a[~keep].abs() < 1e-9).all():
         ratio = a[keep] / b[keep]
@@ -279,7 +279,7 @@ def relation(a, b):
             and close(ratio, torch.full_like(ratio, c))
             and (len(ratio) > 1 or is_round(c))
         ):
-            return f"it is {c:.4g} times the right one"
+            return f"here it is {c:.4g} times the right one"
     offset = (a - b)[:1]
     if len(a) > 1 and close(a - b, offset.expand(len(a))):
         return f"every element is off by {offset.item():.4g}"

@@ -6,7 +6,7 @@ import itertools
 from pgcourse.checks.edits import Mistake, compiled, fill, left_open
 from pgcourse.checks.evidence import Found, same
 
-LEAST = 0.8  # CPU seconds: a time-out would leave two mistakes without a name
+LEAST = 1.0  # CPU seconds: a time-out would leave two mistakes without a name
 
 
 def edit_versions(search):

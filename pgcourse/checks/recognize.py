@@ -210,7 +210,7 @@ def fitted(search):
         found = cases and exemplary(search, m, version, cases[:1])
         if found:
             return found, search.ran
-    for m, version in search.while_there_is_time(open_versions, 0.2):
+    for m, version in open_versions:
         # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
         one = solved(search, m, version, cases[:1])
         for found in (one,) if slow else (solved(search, m, version, cases[:most]), one):

@@ -182,7 +182,7 @@ class Search:
         }
         lines = {at(tree, p).lineno for p in lowest}
         mine = names_of(tree, paths, values)
-        candidates = [*edits(tree)]
+        candidates = [e for e in edits(tree) if not of_another_object(tree, e)]
         for (_, right), theirs in zip(self.rights[:1], self.theirs, strict=False):
             taken = dict(zip(argument_names(right), argument_names(tree), strict=False))
             names = same_names(theirs, mine, taken)
@@ -301,6 +301,12 @@ def tree_of(fn):
         return None
     tree.decorator_list = []
     return tree
+
+
+def of_another_object(tree, edit):
+    """Whether it puts a minus before an object whose attribute is read: (-x).grad is None for any x."""
+    read = isinstance(at(tree, edit.path[:-1]), ast.Attribute) and edit.path[-2] != ("func", None)
+    return edit.kind == "sign" and read
 
 
 def outer_paths(tree, path):
