@@ -6,8 +6,8 @@ import os
 import pytest
 from traitlets.config import PyFileConfigLoader
 
-from pgcourse.bench import grading, run
-from pgcourse.bench.rows import AS_THEIRS, ROWS, SB3, our_config, their_settings
+from pgcourse.bench import grading, run, steady
+from pgcourse.bench.rows import AS_THEIRS, ROWS, SB3, SBX, STEADY, our_config, their_settings
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: run.name(*row))
@@ -73,3 +73,34 @@ def test_on_the_peers_terms_nothing_of_our_own_settings_is_left():
             module, config = our_config(terms, algo, env, seed=0)
             left = module.Config.TUNED.get(env, {}).keys() - AS_THEIRS[f"{algo} {env}"].keys()
             assert not left, f"{algo}: {sorted(left)}"
+
+
+def test_at_steady_state_compiling_is_apart_and_together():
+    def taken(before, after, **more):
+        times = {"before": before, "after": after}
+        return {"idle": 100, "first": 500, "last": 1500, **times, **more}
+
+    row = {"ours": [taken(4.0, 14.0, products=5.0)], SBX: [taken(10.0, 30.0)], "load": 1.0}
+    ours, theirs = steady.table({"sac Pendulum-v1": row})[-2:]
+    assert "| 10.00 |  | 0.0 | 9.33 | 1.5k | 5.00 | 1 |" in ours
+    assert "| 20.00 | 0.50 | 2.0 | 20.00 |" in theirs
+
+
+def test_the_pace_is_taken_between_two_numbers_of_steps():
+    pace = steady.Pace(0, 10, 20)
+    assert [pace.look(None, steps) for steps in (5, 12, 19, 21)] == [False, False, False, True]
+    row = pace.row()
+    assert (row["first"], row["last"]) == (12, 21) and 0 <= row["before"] <= row["after"]
+
+
+def test_of_an_update_of_sac_16_products_are_large(monkeypatch):
+    """Two for the actor on next_obs and obs, two back; each critic: forward three times, back three."""
+    shapes, mm = [], steady.torch.mm
+
+    def counted(one, other, out):
+        shapes.append((*one.shape, other.shape[1]))
+        return mm(one, other, out=out)
+
+    monkeypatch.setattr(steady.torch, "mm", counted)
+    seconds = steady.products(*STEADY[0][:2], our_config("theirs", *STEADY[0][:2], 0)[1], repeats=1)
+    assert shapes.count((256, 256, 256)) == 4 + 2 * 6 and seconds > 0

@@ -86,10 +86,11 @@ def table(found):
         "CPU seconds per 1,000 environment steps on the peer's settings (SAC: two layers of 256, batch 256, an",
         "update a step), one thread, every run in a process of its own, median. Once: what the first steps took",
         "beyond that, which is compiling. With it: all the steps measured, compiling included. Products: the",
-        "matrix products of the updates alone, timed in the same process.",
+        "matrix products of the updates alone, timed in the same process; whoever trains these networks on",
+        "this processor pays for them.",
         "",
-        "| task | | steady | ratio | once | with it | steps | products | load |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| task | | steady | ours / it | once | with it | steps | products | runs | load |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, row in found.items():
         mine = paces(row["ours"])[0]
@@ -100,6 +101,11 @@ def table(found):
             alone = f"{np.median([r['products'] for r in row[side]]):.2f}" if side == "ours" else ""
             ratio = "" if side == "ours" else f"{mine / steady:.2f}"
             cells = [task, name, f"{steady:.2f}", ratio, f"{max(once, 0):.1f}", f"{whole:.2f}"]
-            cells += [f"{row[side][0]['last'] / 1000:.1f}k", alone, str(row["load"])]
+            cells += [
+                f"{row[side][0]['last'] / 1000:.1f}k",
+                alone,
+                str(len(row[side])),
+                str(row["load"]),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     return lines
