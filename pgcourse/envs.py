@@ -20,6 +20,7 @@ from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 
 Env = str | gym.Env | Callable[..., gym.Env]  # whatever `make_vector` takes
+EXTRAS = ("box2d", "mujoco")  # of pyproject.toml: what environments need besides
 LONGEST = 5_000  # steps of an episode, where a task has no time limit of its own
 
 
@@ -85,7 +86,9 @@ def maker(env: Env, kwargs: dict) -> Callable[[], gym.Env]:
                 else gym.make(env, disable_env_checker=True, **kwargs)
             )
         except gym.error.DependencyNotInstalled as error:
-            raise ValueError(f"{name} needs a package that is not installed: {error}") from error
+            extra = next((e for e in EXTRAS if f"gymnasium[{e}]" in str(error)), None)
+            how = f'pip install "pgcourse[{extra}]"' if extra else error
+            raise ValueError(f"{name} needs a package that is not installed: {how}") from error
         except gym.error.Error as error:
             raise ValueError(f"Gymnasium has no environment {name!r}: {error}") from error
         except ModuleNotFoundError as error:
