@@ -129,7 +129,9 @@ def test_what_nobody_wrote_down_is_said(fn, exercise, says):
 def test_one_mistake_is_not_said_to_be_two(fn, exercise, says):
     """Seen: a factor of 0 taken for two mistakes, a nan or a shortcut of the reference for a second one."""
     message = judge(fn, exercise).message
-    assert message.startswith(says) and "And:" not in message and "off in another way" not in message
+    assert (
+        message.startswith(says) and "And:" not in message and "off in another way" not in message
+    )
 
 
 def test_an_exception_alone_proves_no_name():
