@@ -197,8 +197,8 @@ class Exercise:
 
         again : function seed -> observations of the same function, where it can be called
         """
-        seen = self.understood(seen)
         earned, expected, faults, unclean = self.credit(seed, seen)
+        seen = self.understood(seen)
         score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
@@ -250,7 +250,7 @@ class Exercise:
         earned  : {part: right or not; None where it was not counted}
         unclean : a fault for each case in which inputs or global state were changed
         """
-        expected, faults = self.convention(seen, seed)
+        expected, faults = self.convention(self.understood(seen), seed)
         unclean = [state_fault(s) for s in seen if s["modified"] or s["state"]]
         earned = {
             part: not any(

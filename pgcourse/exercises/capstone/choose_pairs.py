@@ -74,5 +74,5 @@ EXERCISE = Exercise(
         mistake("zero for the rest", "Pairs that the model does not prefer count as score 0, and come before all with a negative one.",
                 result(f"torch.where(after > before, before, 0.0).{ORDER}[:count]")),
     ],
-    read="the capstone, “Which pairs?”",
+    read="lesson 8, “Which pairs?”",
 )

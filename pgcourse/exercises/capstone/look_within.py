@@ -69,5 +69,5 @@ EXERCISE = Exercise(
         mistake("stops at the first that is too far", "It stops at the first look that is too far away; a run may come back.",
                 result("torch.where((kl <= limit).cumprod(0) > 0, score, -torch.inf).argmax().item()")),
     ],
-    read="the capstone, “The second round”",
+    read="lesson 8, “The second round”",
 )

@@ -88,5 +88,5 @@ EXERCISE = Exercise(
               f"The reward model was trained again with your votes, and does not order answers as held-out gold does: {WORTH} is below "
               f"{NEEDS} (recorded with voters who toss a coin: {between('random')}).", voter("random", PAIRS), why=GOOD),
     ],
-    read="the capstone, “Your votes”",
+    read="lesson 8, “Your votes”",
 )

@@ -66,5 +66,5 @@ EXERCISE = Exercise(
               f"only {END['readable']:.0%} of the answers from after are sentences: of two that are none, readers cannot say which is better.",
               "A vote teaches by what differs between its two answers."),
     ],
-    read="the capstone, “Red team”",
+    read="lesson 8, “Red team”",
 )

@@ -77,5 +77,5 @@ EXERCISE = Exercise(
                 result(f"-F.logsigmoid((1 - share) * ({MARGIN})[~new]).mean() - F.logsigmoid(share * ({MARGIN})[new]).mean()")),
         mistake("only the chosen learns", "No gradient reaches r_rejected: half of each vote is thrown away.", edit(MARGIN, "r_chosen - r_rejected.detach()")),
     ],
-    read="the capstone, “The reward model learns again”",
+    read="lesson 8, “The reward model learns again”",
 )
