@@ -75,7 +75,9 @@ class MaskShown(gym.Wrapper):
         """One that is valid now: the first valid option of each choice."""
         first = [part.argmax() for part in np.split(self.valid, self.first_entries[1:])]
         space = self.action_space
-        return (np.reshape(first, space.shape or ()) + getattr(space, "start", 0)).astype(space.dtype)
+        return (np.reshape(first, space.shape or ()) + getattr(space, "start", 0)).astype(
+            space.dtype
+        )
 
     def _look(self, obs, info, over):
         shown = np.empty(self.observation_space.shape, dtype=np.float32)

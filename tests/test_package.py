@@ -122,7 +122,7 @@ def observations(target, exercises, tmp_path):
 
 
 def passes(exercise, seen):
-    earned, *_ = exercise.credit("7", exercise.understood(seen))
+    earned, *_ = exercise.credit("7", seen)
     return all(earned.values())
 
 
