@@ -289,7 +289,8 @@ class TwinQ(nn.Module):
         *hidden, (last_weight, last_bias) = self.layers
         for weight, bias in hidden:
             x = torch.baddbmm(bias, x, weight).relu_()
-        return torch.baddbmm(last_bias, x, last_weight).squeeze(-1).unbind(0)
+        # of one column: a sum of products is quicker than a matrix product
+        return ((x * last_weight.mT).sum(-1) + last_bias.squeeze(-1)).unbind(0)
 
 
 def make_actor(env: VectorEnv, hidden: Sequence[int], log_std: float = 0.0) -> nn.Module:
