@@ -1,6 +1,6 @@
 """Eight patients, eight bugs."""
 
-from pgcourse.exercises.families import clinic
+from pgcourse.exercises.clinics import clinic
 
 
 def quiz_rlhf_clinic():

@@ -1,6 +1,6 @@
 """Eight runs, eight diagnoses."""
 
-from pgcourse.exercises.families import clinic
+from pgcourse.exercises.clinics import clinic
 
 
 def quiz_sac_clinic():

@@ -2,7 +2,8 @@
 
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import telltale
-from pgcourse.exercises.families import answered, given_answers
+from pgcourse.exercises.clinics import given_answers
+from pgcourse.exercises.families import answered
 from pgcourse.exercises.sac.quiz_sac_clinic import PATIENTS, SEEN
 
 
