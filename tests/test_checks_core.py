@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pgcourse.checks import CheckFailed, check, drivers, get, judge, showing
+from pgcourse.checks import verdict as cards
 from pgcourse.checks.core import Case, Exercise, Pitfall
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
 from pgcourse.checks.showing import COLUMNS, LINES
@@ -514,9 +515,7 @@ def test_a_constant_that_is_not_detached_costs_a_share_and_not_all(exercise):
 
 
 def test_after_the_third_failure_in_a_row_the_card_says_what_helps(monkeypatch, capsys):
-    from pgcourse.checks import CheckFailed, check, core, get
-
-    monkeypatch.setattr(core, "FAILED", {})
+    monkeypatch.setattr(cards, "FAILED", {})
     right = get("softmax").reference
 
     def softmax(theta):
@@ -539,19 +538,15 @@ def test_after_the_third_failure_in_a_row_the_card_says_what_helps(monkeypatch, 
 
 
 def test_the_stuck_card_links_to_the_solved_lesson(tmp_path, monkeypatch):
-    from dataclasses import replace
-
-    from pgcourse.checks import core, get, judge
-
     verdict = judge(lambda theta: theta, "softmax")
-    monkeypatch.setattr(core, "FAILED", {"softmax": 2})
+    monkeypatch.setattr(cards, "FAILED", {"softmax": 2})
     (tmp_path / "course").mkdir()
     monkeypatch.chdir(tmp_path / "course")
-    words = core.stuck(verdict, core.VISIBLE_SEED)
+    words = cards.stuck(verdict)
     assert "solutions/" not in words and "ask somebody" in words  # a class without them
     (tmp_path / "solutions").mkdir()
     (tmp_path / "solutions" / "01_policy_gradient_theorem.ipynb").touch()
-    words = core.stuck(verdict, core.VISIBLE_SEED)
+    words = cards.stuck(verdict)
     shown = replace(verdict, stuck=words)._repr_html_()
     assert "<a href='../solutions/01_policy_gradient_theorem.ipynb'>" in shown
     assert get("softmax").lesson == "01_policy_gradient_theorem"

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,11 +25,9 @@ from pgcourse.checks.edits import compiled
 from pgcourse.checks.evidence import Search
 from pgcourse.checks.guards import guards_refuse
 from pgcourse.checks.signs import tells
-from pgcourse.checks.verdict import CheckFailed, Verdict, show_card
+from pgcourse.checks.verdict import CheckFailed, Verdict, show_card, stuck
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
-FAILED = {}  # checks in a row of an exercise that did not pass
-PATIENCE = 3  # after so many, what helps is said
 VISIBLE_SEED = "0"  # the learner's seed; a graded run sets PGCOURSE_SEED to a secret one
 Seed = str | int
 
@@ -384,7 +381,8 @@ def check(fn: Any, exercise: str | Exercise | None = None) -> float:
     raises : CheckFailed (an AssertionError with the verdict on it) if nothing was earned
     """
     verdict, seen, seed = judged(fn, exercise)
-    verdict = replace(verdict, stuck=stuck(verdict, seed))
+    if str(seed) == VISIBLE_SEED:
+        verdict = replace(verdict, stuck=stuck(verdict))
     card = show_card(verdict)
     if notebook := sys.modules.get("pgcourse.notebook"):  # a lesson's first cell loaded it
         notebook.renew(verdict)
@@ -396,23 +394,3 @@ def check(fn: Any, exercise: str | Exercise | None = None) -> float:
     if verdict.score == 0:
         raise CheckFailed(verdict)
     return float(min(max(verdict.score, 0.0), verdict.points))
-
-
-def stuck(verdict: Verdict, seed: Seed) -> str:
-    """What to do next, from the third check in a row on that does not pass; "" before."""
-    name = verdict.exercise.name
-    written = verdict.pitfall not in ("not written", "not a function")
-    FAILED[name] = 0 if verdict.passed else FAILED.get(name, 0) + written
-    if FAILED[name] < PATIENCE or not written or str(seed) != VISIBLE_SEED:
-        return ""
-    solved = f"solutions/{verdict.exercise.lesson}.ipynb"
-    last = (
-        f"read {name} in {solved}, close that, and write it from memory"
-        if Path("..", solved).is_file()
-        else "ask somebody to explain it"
-    )
-    return (
-        "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
-        "function makes of it, line by line. Still dark? Mend somebody else's slips for ten minutes, in a terminal: "
-        f"pgcourse drill --lesson {verdict.exercise.lesson}. At last, {last}."
-    )

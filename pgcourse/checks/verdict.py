@@ -3,8 +3,11 @@
 import html
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 MARKS = {True: "✓", False: "✗", None: "–"}  # right, wrong, not counted
+FAILED = {}  # checks in a row of an exercise that did not pass
+PATIENCE = 3  # after so many, what helps is said
 CARRIED = "which it calls, breaks it. It was judged with a right one."
 
 
@@ -128,6 +131,26 @@ class CheckFailed(AssertionError):
 
     def _render_traceback_(self):
         return [f"CheckFailed: {self}"]
+
+
+def stuck(verdict):
+    """What to do next, from the third check in a row on that does not pass; "" before."""
+    name = verdict.exercise.name
+    written = verdict.pitfall not in ("not written", "not a function")
+    FAILED[name] = 0 if verdict.passed else FAILED.get(name, 0) + written
+    if FAILED[name] < PATIENCE or not written:
+        return ""
+    solved = f"solutions/{verdict.exercise.lesson}.ipynb"
+    last = (
+        f"read {name} in {solved}, close that, and write it from memory"
+        if Path("..", solved).is_file()
+        else "ask somebody to explain it"
+    )
+    return (
+        "Stuck? Unfold the next hint above the exercise; then work the case on this card by hand, and print what your "
+        "function makes of it, line by line. Still dark? Mend somebody else's slips for ten minutes, in a terminal: "
+        f"pgcourse drill --lesson {verdict.exercise.lesson}. At last, {last}."
+    )
 
 
 def show_card(verdict):

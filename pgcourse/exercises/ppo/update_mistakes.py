@@ -2,10 +2,8 @@
 
 from pgcourse.checks.edits import edit, mistake
 
-ADV, DATA = (
-    'normalize_advantage(rollout["adv"], rollout.get("mask"))',
-    'data = {**rollout, "adv": adv}',
-)
+ADV = 'normalize_advantage(rollout["adv"], rollout.get("mask"))'
+DATA = 'data = {**rollout, "adv": adv}'
 KEPT = '(rollout["adv"] if rollout.get("mask") is None else rollout["adv"][rollout["mask"]])'
 EPOCHS, N = "for _ in range(config.epochs):", "adv.shape[1]"
 COLUMNS = f"minibatch_columns({N}, config.minibatches, generator)"
