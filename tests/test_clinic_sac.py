@@ -77,7 +77,7 @@ def test_curves_show_what_the_diagnoses_say():
     fine = late["no bug"]
     larger = late["larger critic"]
     assert fine["return"] > -200 and -1.2 < fine["entropy"] < 0 and fine["q error"] < -10
-    assert larger["return"] > -200 and larger["q error"] > 0
+    assert larger["return"] > -200 and abs(larger["q error"]) < 10
     assert larger["q error"] - fine["q error"] > 15
     assert late["no entropy"]["entropy"] < -5 and late["no entropy"]["alpha"] > 100
     assert late["target entropy negated"]["entropy"] > 0.5

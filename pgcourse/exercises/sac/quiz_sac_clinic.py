@@ -30,13 +30,13 @@ SEEN = {
     "E": "Its Q soon runs far below what follows, and it hardly learns to play.",
     "F": "Its entropy is above log 2, more than any density on (-1, 1) has, and its actions are at the bounds.",
     "G": "It never learns to play, although its Q comes closer and closer to what follows.",
-    "H": "It plays well, its entropy comes down toward the target, and its Q ends above what follows.",
+    "H": "It plays well, its entropy comes down toward the target, and its Q ends close to what follows.",
 }
 # fmt: off
 WOULD = {  # diagnosis: (what it is called, what it does to the curves)
     1: ("no bug", "A healthy run plays well, and the minimum of two critics errs downward."),
     2: ("no entropy", "A policy that does not listen to the price has an entropy far below the target."),
-    3: ("the larger critic", "With the larger of two critics all looks well, but Q does not err downward."),
+    3: ("the larger critic", "With the larger of two critics all looks well, but Q lies far higher than with the smaller."),
     4: ("an inverted mask", "With an inverted mask Q is the reward of one step, too high for ever."),
     5: ("a target out of reach", "With a target above log 2 the temperature grows without end."),
     6: ("tau swapped", "With a target that follows at once, the critic runs after itself."),
@@ -52,8 +52,8 @@ CONFUSED = {  # what is answered most: (patient, number): (name, sentence)
     ("D", 5): ("deafness taken for an unreachable target",
                "its entropy falls and falls while the temperature explodes: the policy does not listen to the price at all."),
     ("H", 1): ("larger critic taken for healthy",
-               "the return is fine. Look at Q minus what followed: on which side of 0 does it end, "
-               "and on which side should the minimum of two critics be?"),
+               "the return is fine. Look at where Q minus what followed ends: the minimum of two critics errs downward, "
+               "as in your own runs. Does this one?"),
     ("C", 7): ("blind critic taken for a deaf actor",
                "its critic is wrong from beginning to end: Q stays far above what follows. A detached critic would still learn."),
     ("G", 4): ("deaf actor taken for a blind critic",
