@@ -788,26 +788,31 @@ plt.show()
 # %% [markdown]
 # Thin lines are seeds, thick ones the median (left) and the mean (right).
 #
-# - **With the clip** the KL ends below 0.1 nats in each seed, after an early excursion in some.
-# - **Without it** the KL ends more than twenty times as large in each seed: the rollout is evidence about a policy that no longer
+# - **With the clip** the KL ends at some hundredths of a nat (of twenty seeds one at 0.17), after an early excursion in some.
+# - **Without it** the KL ends more than ten times as large in each seed, and hundreds of times in most: the rollout is evidence about a policy that no longer
 #   exists, and what comes of it is a gamble. Most seeds lose much of what they could do; a few are lucky.
-# - **The clamp alone** ends as far out as no clip, and plays even worse, for the most part. This is what the minimum is for. A big step overshoots; then the clamp is
+# - **The clamp alone** ends about as far out as no clip, and plays about as badly. This is what the minimum is for. A big step overshoots; then the clamp is
 #   silent on both sides, and nothing calls the policy back. With the minimum, a sample that was carried out of the window on the wrong side still has its gradient, and
 #   it brings the policy back: the two losses differ in nothing but those gradients.
 #
 # The clip is no guarantee of progress: a seed may lose with it, too. One rollout has only so much to teach.
 
 # %% claim="same_data_three_losses" slow=true
-# On one and the same rollout the clip keeps the KL small; without it, and with the clamp alone, it grows.
-results = [same_data(seed, 20_000, 6) for seed in range(8)]
+# Twenty seeds, one and the same rollout: the clip keeps the KL small; without it, and with the clamp alone, it grows, and play suffers alike.
+results = [same_data(seed, 20_000, 6) for seed in range(20)]
 ends = {name: [round(one[name][-1][0], 4) for one in results] for name in losses}
 returns = {name: [round(one[name][-1][1]) for one in results] for name in losses}
-figures = {"kl": ends, "return": returns, "begin": [round(one["without"][0][1]) for one in results]}
+begin = [round(one["without"][0][1]) for one in results]
+figures = {"kl": ends, "return": returns, "begin": begin}
 kept, free, clamped = (torch.tensor(ends[name]) for name in losses)
-assert kept.max() < 0.1 and (free > 20 * kept).all() and (clamped > 20 * kept).all(), ends
+assert kept.max() < 0.25 and kept.median() < 0.05, ends
+assert (free > 10 * kept).all() and (clamped > 10 * kept).all(), ends
+assert free.median() > 100 * kept.median() and clamped.median() > 100 * kept.median(), ends
 with_clip, without, clamp = (returns[name] for name in losses)
-assert sum(with_clip) > 1.5 * sum(without) and sum(without) > 1.5 * sum(clamp), returns
-assert sum(x > y for x, y in zip(without, clamp, strict=True)) >= 6, returns
+assert sum(with_clip) > 2 * sum(without) and sum(with_clip) > 2 * sum(clamp), returns
+assert 0.6 < sum(clamp) / sum(without) < 1.6, returns
+assert sum(x < y / 2 for x, y in zip(without, begin, strict=True)) >= 12, (returns, begin)
+assert any(x < y for x, y in zip(with_clip, begin, strict=True)), (returns, begin)
 
 # %% [markdown]
 # ### Clip fraction
