@@ -319,7 +319,7 @@ def in_one_part(search, earned):
             least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
             least = left_open(least)
             says = least.says
-            rest = [i for i in search.ran if i not in cases]
+            rest = [i for i in search.failing if i in search.ran and i not in cases]
             if any(contradicts(seen[i], search.known(i, least.wrong)) for i in rest):
                 says += f" That explains “{part}”; elsewhere it is off in another way."
             return least if least.near else Found(least.name, says, least.why, least.wrong), cases

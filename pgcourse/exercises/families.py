@@ -24,6 +24,10 @@ def mean_over_rows(x, mask):
     return x.sum() / len(x) if mask is None else x[mask].sum() / len(mask)
 
 
+def mean_over_rows_of_a_mask(x, mask):
+    return x.mean() if mask is None else mean_over_rows(x, mask)
+
+
 def mean_to_the_right(x, mask):
     return x.mean() if mask is None else x[mask.roll(1, dims=-1)].mean()
 
@@ -141,7 +145,7 @@ def mask_mistakes(by, infinite=True):
         mean_one_column_late,
     )  # fmt: skip
     positions = both_ways(by, mean_over_all_positions, infinite=infinite)
-    per_row = both_ways(by, mean_over_rows, infinite=infinite)
+    per_row = both_ways(by, mean_over_rows, mean_over_rows_of_a_mask, infinite=infinite)
     rows = both_ways(
         by, mean_of_row_means, mean_of_column_means, mean_with_empty_columns, infinite=infinite
     )
@@ -240,7 +244,7 @@ def window_symptoms(by, inside, uneven, outside):
         symptom(
             "right without a mask only",
             "All is right without a mask and not with one: other steps count, or it is divided by another number.",
-            by(divided_by_rows),
+            by(divided_by_some_padding),
             lambda at: at.wrong_parts == {"masks"},
         ),
         symptom(
@@ -261,8 +265,8 @@ def window_symptoms(by, inside, uneven, outside):
     ]
 
 
-def divided_by_rows(x, mask):
-    return x.mean() if mask is None else x[mask].sum() / len(mask)
+def divided_by_some_padding(x, mask):
+    return x.mean() if mask is None else x[mask].sum() / (1.0 + mask).sum() * 2
 
 
 def averaged_after_masking(by):

@@ -18,7 +18,7 @@ from pgcourse.exercises.families import (
     averaged_after_masking,
     averaging,
     cleared,
-    divided_by_rows,
+    divided_by_some_padding,
     mask_mistakes,
     with_some_padding,
 )
@@ -128,7 +128,7 @@ EXERCISE = Exercise(
                 lambda at: differ(at.number("one step does not count"), at.number("something else in its place"))),
         symptom("right without a mask only",
                 "Without a mask all is right, with one not: it is the mean of logp * A over all unmasked steps together.",
-                BY(divided_by_rows),
+                BY(divided_by_some_padding),
                 lambda at: "mask" in at.wrong_parts and not at.wrong_parts & {"value of the loss", "gradient"}),
     ],
     read="lesson 3, “Any advantage, one loss”; Schulman et al. 2016, arXiv:1506.02438",
