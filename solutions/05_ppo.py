@@ -1063,7 +1063,7 @@ assert figures["share of random episodes that get there"] < 0.1, figures
 # | Gauge | Healthy | Ask, when it is not |
 # |---|---|---|
 # | return | rises, with dips | — |
-# | KL (nats) | 0.0002 … 0.05 per update with these settings, never exactly 0 | what is compared with what? what limits a step? |
+# | KL (nats) | 0.0002 … 0.05 in all but a few updates with these settings, never exactly 0 | what is compared with what? what limits a step? |
 # | entropy | sinks slowly from $\log A$ | what pushes it down so fast? why does nothing? |
 # | fraction clipped (the clip fraction) | a few % to 40 % | is the ratio a ratio? |
 # | explained variance | rises toward 1 in the first rollouts; may fall, even below 0, once the returns hardly vary | does the critic learn? from the right targets? |
@@ -1125,15 +1125,20 @@ figures = {
     for key in numbers
 }
 first, low, high, last = ({k: torch.tensor(figures[k])[:, i] for k in numbers} for i in range(4))
-assert low["kl"].min() > 1e-4 and high["kl"].max() < 0.06, figures["kl"]
+usual = {"kl": 0.05, "clip_fraction": 0.4}
+figures["usual"] = {
+    key: [round(float((torch.as_tensor(log[key]) < most).double().mean()), 3) for log in healthy]
+    for key, most in usual.items()
+}
+assert low["kl"].min() > 1e-4 and min(figures["usual"]["kl"]) >= 0.95, figures
 assert first["entropy"].min() > 0.67 and last["entropy"].max() < 0.45, figures["entropy"]
-assert 0.1 < high["clip_fraction"].min() and high["clip_fraction"].max() < 0.4, figures
+assert high["clip_fraction"].min() > 0.1 and min(figures["usual"]["clip_fraction"]) >= 0.95, figures
 assert high["explained_variance"].min() > 0.9 and last["return"].min() > 300, figures
 assert high["first_ratio_error"].max() < 1e-4, figures["first_ratio_error"]
 for seed in range(5):
     unclipped = clinic_ppo.examine(clinic_ppo.BUGS["no clip"], total_steps=5_000, seed=seed)
-    usual = healthy[seed]["kl"][: len(unclipped["kl"])].mean()
-    assert unclipped["kl"].mean() > 10 * usual, (seed, unclipped["kl"].mean(), usual)
+    kept = healthy[seed]["kl"][: len(unclipped["kl"])].mean()
+    assert unclipped["kl"].mean() > 10 * kept, (seed, unclipped["kl"].mean(), kept)
     elsewhere = clinic_ppo.examine(clinic_ppo.BUGS["actions resampled"], 2_000, seed)
     assert elsewhere["first_ratio_error"].max() > 0.1, (seed, elsewhere["first_ratio_error"])
 
