@@ -76,7 +76,7 @@ def test_half_a_solution_earns_half():
         (lambda x: -2 * x, "wrong sign", "sign"),
         (lambda x: 6 * x, "wrong factor", "3 times"),
         (lambda x: -3 * x, "wrong factor", "-1.5 times"),
-        (lambda x: 6 * x.detach() - 4 * x, None, "gradient into `x` is off: it is -2 times"),
+        (lambda x: 6 * x.detach() - 4 * x, None, "gradient into `x` is off: here it is -2 times"),
         (lambda x: 2 * x + 1, None, "off by 1"),
         (lambda x: 2 * x.flip(0), "another form of an argument", "reversed order"),
     ],

@@ -48,7 +48,7 @@ def test_every_formula_of_a_lesson_is_understood(path):
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
     page = "\n".join(pages.markdown2html(cell.source) for cell in cells)
     text, _ = text_outside_code(page)
-    assert page.count("<math ") > 30
+    assert page.count("<math ") > (5 if path.stem == "08_capstone" else 30)  # a story, mostly
     assert not re.search(r"\\[a-zA-Z]+|\$", text), "TeX that a reader would see"
     assert not re.search(r"<mi>(\\|&amp;)", page)
 
