@@ -1,6 +1,7 @@
 """The command `pgcourse`. Each subcommand lives in its own room; only that room is imported."""
 
 import errno
+import signal
 import sys
 from importlib import import_module
 
@@ -87,6 +88,19 @@ class Commands(TyperGroup):
             raise typer.Exit(2) from None
 
 
+def whole(module):
+    """The imported module. Ctrl-C waits until that is done: inside of torch's C++ it would be an abort()."""
+    came = []
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        found = import_module(module)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+    return found
+
+
 def run(args):
     args = sys.argv[1:] if args is None else list(args)
     called = next((arg for arg in args if not arg.startswith("-")), None)
@@ -101,7 +115,7 @@ def run(args):
         if name != called:
             commands.command(name, help=line)(lambda: None)
             continue
-        found = getattr(import_module(module), body)
+        found = getattr(whole(module), body)
         if isinstance(found, typer.Typer):
             commands.add_typer(found, name=name, help=line)
         else:

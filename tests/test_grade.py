@@ -728,6 +728,26 @@ def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
     assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
 
 
+def test_an_interrupt_waits_until_a_module_is_imported(tmp_path):
+    """Where torch's C++ calls Python while it is imported, an exception would be an abort()."""
+    (tmp_path / "half.py").write_text(
+        "import os, signal\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "def command():\n"
+        "    print('never')\n"
+        "print('whole')\n"
+    )
+    (tmp_path / "interrupted.py").write_text(
+        "from pgcourse import cli\n"
+        "cli.COMMANDS['interrupted'] = ('half', 'command', '')\n"
+        "cli.app(['interrupted'])\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    said = (process.returncode, process.stdout, process.stderr)
+    assert said == (130, "whole\n", "Interrupted.\n")
+
+
 # ------------------------------------------------------------------- points of the instructor's
 
 
