@@ -48,15 +48,30 @@ COMMANDS = {
 
 def app(args=None):
     """Run the command line; an interruption at any moment ends it in one line, with 130 as shells do."""
+    before = {number: signal.signal(number, interrupted) for number in HEARD}
     try:
         run(args)
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         raise SystemExit(130) from None
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         # CPython remembers that an interrupt left an exec'd string (dataclasses, torch's import make such), also
         # when somebody caught it further out, and dies by the signal in place of exiting; the next string clears that.
         exec("")
+
+
+HEARD = [number for name in ("SIGINT", "SIGALRM") if (number := getattr(signal, name, None))]
+
+
+def interrupted(number, frame):
+    """Ctrl-C. While a module is imported it waits: torch's C++ would abort, others take it for a missing module."""
+    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    if frame is None or not hasattr(signal, "setitimer"):
+        raise KeyboardInterrupt
+    signal.setitimer(signal.ITIMER_REAL, 0.05)  # SIGALRM, which asks again
 
 
 REFUSED = {
@@ -88,19 +103,6 @@ class Commands(TyperGroup):
             raise typer.Exit(2) from None
 
 
-def whole(module):
-    """The imported module. Ctrl-C waits until that is done: inside of torch's C++ it would be an abort()."""
-    came = []
-    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
-    try:
-        found = import_module(module)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
-    return found
-
-
 def run(args):
     args = sys.argv[1:] if args is None else list(args)
     called = next((arg for arg in args if not arg.startswith("-")), None)
@@ -115,7 +117,7 @@ def run(args):
         if name != called:
             commands.command(name, help=line)(lambda: None)
             continue
-        found = getattr(whole(module), body)
+        found = getattr(import_module(module), body)
         if isinstance(found, typer.Typer):
             commands.add_typer(found, name=name, help=line)
         else:

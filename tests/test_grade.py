@@ -731,15 +731,24 @@ def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
 def test_an_interrupt_waits_until_a_module_is_imported(tmp_path):
     """Where torch's C++ calls Python while it is imported, an exception would be an abort()."""
     (tmp_path / "half.py").write_text(
-        "import os, signal\n"
+        "import os, signal, time\n"
         "os.kill(os.getpid(), signal.SIGINT)\n"
-        "def command():\n"
-        "    print('never')\n"
+        "time.sleep(0.2)\n"
         "print('whole')\n"
+    )
+    (tmp_path / "used.py").write_text(
+        "import time\n"
+        "def command():\n"
+        "    try:\n"
+        "        import half\n"
+        "    except BaseException:\n"
+        "        print('swallowed')\n"
+        "    time.sleep(0.2)\n"
+        "    print('never')\n"
     )
     (tmp_path / "interrupted.py").write_text(
         "from pgcourse import cli\n"
-        "cli.COMMANDS['interrupted'] = ('half', 'command', '')\n"
+        "cli.COMMANDS['interrupted'] = ('used', 'command', '')\n"
         "cli.app(['interrupted'])\n"
     )
     command = [sys.executable, "-m", "interrupted"]
