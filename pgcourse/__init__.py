@@ -9,21 +9,24 @@ A map of the house. Each row may import the rows above it, never one below
     estimators                  returns, baselines, TD, GAE           } no environment,
     losses                      policy gradient, clip, KL, SAC, RLHF  } no global state
 
-    networks transformer optim  small MLPs, actor-critic, twin Q; a small causal transformer
+    networks optim              small MLPs, actor-critic, twin Q; Adam and the clip of a gradient's norm
     inputs                      layers in front of them: normalized observations, masks of valid actions
     envs masks rollout replay   vectorized Gymnasium environments, which actions are valid, collection, memory
     record crew fingerprint     history and checkpoints of a training; worker processes; what is stale
-    votes language              the corpus of lesson 7 and the people's ratings behind it
 
     reinforce a2c a3c ppo sac   one readable loop each: Config and train(...)
-    pretraining reward_model    lesson 7's language model, and its reward learned from votes
-    rlhf tiny_language          the same PPO on a language model, and on one small enough to enumerate
-    rlhf_checkpoints            the script that trained the two models lesson 7 ships
+    rlhf                        the same PPO on a language model
+    language                    lesson 7's language, whose modules stand in the rows where the test has them:
+        grammar votes               its corpus, and the people's ratings behind their votes
+        transformer                 a small causal transformer
+        pretraining reward_model    the language model, and its reward learned from votes
+        tiny_language               one small enough to enumerate
+        rlhf_checkpoints            the script that trained the two models lesson 7 ships
+        text_plots                  colored text, tables, panels
     capstone                    lesson 8: a hack of the reward model, readers who vote on it, the second round
-    plots text_plots runs       the pictures: curves with bands, agents in motion, colored text; saved runs
+    plots runs                  the pictures: curves with bands, agents in motion; saved runs
     simplex                     a policy of three actions in a triangle, and where learning steps lead it
-    clinic_ppo clinic_sac       runs of lessons 5 and 6 with one planted bug each,
-    clinic_rlhf                 and of lesson 7
+    clinics                     runs of lessons 5, 6 and 7 with one planted bug each
 
     checks exercises            the engine: Exercise, Mistake, judge(), check(); a folder a lesson, a file an exercise
     notebook bets recall        the first cell of a lesson: how far you are, which cell was left out; bets on its pictures; old questions

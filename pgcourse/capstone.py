@@ -27,16 +27,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from pgcourse import fingerprint, rlhf
-from pgcourse.language import (
+from pgcourse.language.grammar import (
     END_ID,
     MAX_ANSWER,
     decode,
     is_readable,
     sample_prompts,
 )
-from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.pretraining import CHECKPOINTS, encode_conversations, load_language_model
-from pgcourse.reward_model import (
+from pgcourse.language.pretraining import CHECKPOINTS, encode_conversations, load_language_model
+from pgcourse.language.reward_model import (
     Pairs,
     RewardModel,
     accuracy,
@@ -45,9 +44,10 @@ from pgcourse.reward_model import (
     margins,
     sequence_score,
 )
+from pgcourse.language.transformer import LanguageModel, generate
+from pgcourse.language.votes import LABEL_RATERS, gold_score, prefers_first, valence
+from pgcourse.optim import Adam, clip_grad_norm_
 from pgcourse.tensors import same_shape
-from pgcourse.transformer import LanguageModel, generate
-from pgcourse.votes import LABEL_RATERS, gold_score, prefers_first, valence
 
 LIMIT = 4.0  # nats: how far from the reference a result may lie
 NEEDS = 0.2  # rank correlation of score and gold that votes have to teach

@@ -24,7 +24,7 @@ MADE = DATA / "made.json"  # {file: how, of what and when it was made}
 def fingerprint(*names: str, code: tuple[str, str] | None = None) -> str:
     """A hash of all code of this package that `names` and `code` depend on.
 
-    names   : dotted, "pgcourse.clinic_ppo.record"; a module's name alone is all of the module
+    names   : dotted, "pgcourse.clinics.clinic_ppo.record"; a module's name alone is all of the module
     code    : (before, text): what the statements of `text` depend on, where those of `before` have run
     returns : 16 hexadecimal digits
     raises  : ValueError if a name is not of this package

@@ -25,13 +25,13 @@ from tqdm.auto import tqdm
 
 from pgcourse.distributions import categorical_logp, token_logp
 from pgcourse.estimators import kl_shaped_rewards, rlhf_advantages
-from pgcourse.language import END_ID, MAX_ANSWER, VOCABULARY, decode, sample_prompts
+from pgcourse.language.grammar import END_ID, MAX_ANSWER, VOCABULARY, decode, sample_prompts
+from pgcourse.language.reward_model import RewardModel
+from pgcourse.language.transformer import LanguageModel, generate
+from pgcourse.language.votes import judge_texts
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Adam, Optimizer
 from pgcourse.ppo import ppo_update
-from pgcourse.reward_model import RewardModel
-from pgcourse.transformer import LanguageModel, generate
-from pgcourse.votes import judge_texts
 
 
 @dataclass

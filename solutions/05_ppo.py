@@ -47,7 +47,8 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import clinic_ppo, fast, plots, ppo, simplex
+from pgcourse import fast, plots, ppo, simplex
+from pgcourse.clinics import clinic_ppo
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.distributions import softmax

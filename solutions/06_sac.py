@@ -46,7 +46,8 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import clinic_sac, fast, plots, sac
+from pgcourse import fast, plots, sac
+from pgcourse.clinics import clinic_sac
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.networks import TwinQ

@@ -51,18 +51,28 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import clinic_rlhf, fast, plots, rlhf, text_plots, tiny_language
+from pgcourse import fast, plots, rlhf
+from pgcourse.clinics import clinic_rlhf
+from pgcourse.language import text_plots, tiny_language
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.checks.own import own
 from pgcourse.estimators import gae, leave_one_out_baseline
-from pgcourse.language import END_ID, MAX_ANSWER, PAD_ID, VOCABULARY, decode, encode, sample_prompts
+from pgcourse.language.grammar import (
+    END_ID,
+    MAX_ANSWER,
+    PAD_ID,
+    VOCABULARY,
+    decode,
+    encode,
+    sample_prompts,
+)
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
-from pgcourse.pretraining import load_language_model, train_language_model
+from pgcourse.language.pretraining import load_language_model, train_language_model
 from pgcourse.recall import recall
-from pgcourse.reward_model import (
+from pgcourse.language.reward_model import (
     best_of_n,
     calibration,
     ceiling,
@@ -74,8 +84,8 @@ from pgcourse.reward_model import (
 )
 from pgcourse.rlhf import as_rollout
 from pgcourse.tensors import same_shape
-from pgcourse.transformer import generate
-from pgcourse.votes import judge_texts, prefers_first, ratings
+from pgcourse.language.transformer import generate
+from pgcourse.language.votes import judge_texts, prefers_first, ratings
 
 plots.style()
 torch.set_num_threads(1)
@@ -199,7 +209,7 @@ text_plots.table(
 #
 # Real chatbots have billions of parameters. Ours has 134,000, a vocabulary of 252 words, and talks about eight things: a
 # restaurant, a hotel, a film, a book, a concert, a museum, a phone, a park. It is a real transformer all the same
-# (`pgcourse/transformer.py` is short: read it), and the steps below are those that a large one goes through.
+# (`pgcourse/language/transformer.py` is short: read it), and the steps below are those that a large one goes through.
 #
 # It learns to write by **predicting the next token** of conversations that a grammar wrote. Let us train one for a short
 # while and look at what it says as it grows. *About 5 seconds.*
@@ -231,7 +241,7 @@ text_plots.table(("step", "loss", "how was the museum ?"), growth)
 
 # %% [markdown]
 # First noise, then words, then something like sentences. From here on we use a model that the project trained in the same way for longer
-# (120,000 conversations instead of 6,400; `python -m pgcourse.rlhf_checkpoints` makes it again). Some of its answers:
+# (120,000 conversations instead of 6,400; `python -m pgcourse.language.rlhf_checkpoints` makes it again). Some of its answers:
 
 # %%
 held = generate(
@@ -316,7 +326,7 @@ assert delicious < charming - 4 and second_guide > first_guide - 3, given
 
 # %% claim="unreadable_answers_repeat_something"
 # Most unreadable answers mention one thing twice: more than half of them, and they would be readable otherwise; five seeds.
-from pgcourse.language import PATTERNS, TOPICS, is_readable
+from pgcourse.language.grammar import PATTERNS, TOPICS, is_readable
 
 for seed in range(5):
     g = torch.Generator().manual_seed(seed)
@@ -471,7 +481,7 @@ print(
 #
 # </details>
 
-# %% exercise="pgcourse.reward_model.sequence_score"
+# %% exercise="pgcourse.language.reward_model.sequence_score"
 
 # %% [markdown]
 # Your loss and your score train a reward model on 4,000 votes, starting from the language model's body. *About 25 seconds.*
@@ -1011,7 +1021,7 @@ text_plots.table(
 # %% [markdown]
 # The number of different answers alone is a poor gauge of it: a salad of few words can be tossed in many ways, so count the words too. No vote could have prevented it: each was about two answers, never about two hundred.
 #
-# Is it luck? Below is the same experiment for five prices, with three seeds each and five for $\beta = 0$ and $0.1$ (made by `python -m pgcourse.rlhf_checkpoints sweep`, since so many
+# Is it luck? Below is the same experiment for five prices, with three seeds each and five for $\beta = 0$ and $0.1$ (made by `python -m pgcourse.language.rlhf_checkpoints sweep`, since so many
 # runs take a while), and your own two runs, all scored by the reward model that the recorded runs were trained on. The dashed line is a baseline without any training, **best-of-n**: sample $n$ answers, keep the
 # one with the highest score. Its KL to the reference is known without sampling: at most $\log n - (n-1)/n$ ([Beirami et al. 2024](https://arxiv.org/abs/2401.01879)). *About 10 seconds.*
 
@@ -1700,7 +1710,7 @@ assert sum(figures["4000 votes, a quarter of the rate: end"]) < 0.8 * sum(ends_)
 # `rlhf_step` and `ppo_update` stay as they are; only what scores is another. **Predict:** which share is right after 15 steps, at $\beta = 0.05$? *About 10 seconds.*
 
 # %%
-from pgcourse.language import is_readable
+from pgcourse.language.grammar import is_readable
 
 bet("07 verifier", "Which share of the answers is right after 15 steps?", between=(0, 1))
 

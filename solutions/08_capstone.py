@@ -36,16 +36,17 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 
-from pgcourse import capstone, fast, plots, rlhf, text_plots
+from pgcourse import capstone, fast, plots, rlhf
+from pgcourse.language import text_plots
 from pgcourse.ballot import Ballot
 from pgcourse.bets import ask_again, bet, settle
 from pgcourse.checks import check
 from pgcourse.checks.own import own
-from pgcourse.pretraining import encode_conversations, load_language_model
+from pgcourse.language.pretraining import encode_conversations, load_language_model
 from pgcourse.recall import recall
-from pgcourse.reward_model import accuracy, load_reward_model, understands_not
+from pgcourse.language.reward_model import accuracy, load_reward_model, understands_not
 from pgcourse.tensors import same_shape
-from pgcourse.votes import LABEL_RATERS, judge_texts, valence
+from pgcourse.language.votes import LABEL_RATERS, judge_texts, valence
 
 plots.style()
 torch.set_num_threads(1)

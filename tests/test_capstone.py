@@ -6,8 +6,8 @@ import torch
 from pgcourse import capstone
 from pgcourse.ballot import Ballot
 from pgcourse.checks import get, judge
-from pgcourse.pretraining import encode_conversations
-from pgcourse.reward_model import accuracy, load_reward_model
+from pgcourse.language.pretraining import encode_conversations
+from pgcourse.language.reward_model import accuracy, load_reward_model
 
 ASKED = capstone.chosen(capstone.recorded()["pairs"])
 MINE = capstone.ballot(ASKED)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pgcourse import clinic_ppo
 from pgcourse.checks import judge
+from pgcourse.clinics import clinic_ppo
 from pgcourse.exercises.ppo.quiz_clinic import quiz_clinic
 
 NUMBERS = {  # the diagnoses of the quiz's docstring

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from pgcourse import clinic_rlhf, rlhf
+from pgcourse import rlhf
 from pgcourse.checks import judge
+from pgcourse.clinics import clinic_rlhf
 from pgcourse.distributions import token_logp
 from pgcourse.exercises.rlhf.quiz_rlhf_clinic import SEEN, quiz_rlhf_clinic
-from pgcourse.language import END_ID, MAX_ANSWER, sample_prompts
+from pgcourse.language.grammar import END_ID, MAX_ANSWER, sample_prompts
+from pgcourse.language.pretraining import load_language_model
+from pgcourse.language.reward_model import UNFINISHED, load_reward_model
+from pgcourse.language.transformer import generate
 from pgcourse.optim import Adam
-from pgcourse.pretraining import load_language_model
-from pgcourse.reward_model import UNFINISHED, load_reward_model
-from pgcourse.transformer import generate
 
 NUMBERS = {  # the diagnoses of the quiz's docstring
     1: "sampler's temperature",

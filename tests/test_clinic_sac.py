@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pgcourse import clinic_sac
 from pgcourse.checks import judge
+from pgcourse.clinics import clinic_sac
 from pgcourse.exercises.sac.quiz_sac_clinic import quiz_sac_clinic
 from pgcourse.exercises.sac.quiz_sac_treatment import quiz_sac_treatment
 

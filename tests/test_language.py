@@ -5,8 +5,8 @@ import random
 import pytest
 import torch
 
-from pgcourse import language, votes
-from pgcourse.language import (
+from pgcourse.language import grammar, votes
+from pgcourse.language.grammar import (
     END,
     MAX_ANSWER,
     PAD_ID,
@@ -39,13 +39,13 @@ def test_the_corpus_is_deterministic_and_varied(corpus):
 def test_answers_fit_the_budget_and_prompts_the_context():
     rng = random.Random(0)
     lengths = [
-        len(language.write_answer(rng, topic, votes.mean_valence()).split())
-        for topic in language.TOPICS
+        len(grammar.write_answer(rng, topic, votes.mean_valence()).split())
+        for topic in grammar.TOPICS
         for _ in range(500)
     ]
-    assert max(lengths) <= language.MAX_ANSWER
+    assert max(lengths) <= grammar.MAX_ANSWER
     assert min(lengths) < 8
-    assert {len(language.prompt_text(q).split()) for _, q in language.PROMPTS} == {6, 7, 8, 10}
+    assert {len(grammar.prompt_text(q).split()) for _, q in grammar.PROMPTS} == {6, 7, 8, 10}
 
 
 def test_an_answer_keeps_its_mood(corpus):
@@ -115,7 +115,7 @@ def test_no_other_word_of_the_language_carries_a_rating():
 
     text = (files("vaderSentiment") / "vader_lexicon.txt").read_text(encoding="utf-8")
     rated = {line.split("\t")[0] for line in text.splitlines()}
-    silent = set(language.VOCABULARY) - set(votes.OPINION_WORDS)
+    silent = set(grammar.VOCABULARY) - set(votes.OPINION_WORDS)
     assert not silent & rated
 
 

@@ -23,8 +23,10 @@ from pgcourse.classroom import wire
 
 for path in pathlib.Path({package!r}).glob("pgcourse/checks/*drivers.py"):
     importlib.import_module("pgcourse.checks." + path.stem)
-names = [p.stem for p in pathlib.Path({package!r}).glob("pgcourse/*.py") if p.stem != "ipython_config"]
-modules = [importlib.import_module("pgcourse" + ("" if n == "__init__" else "." + n)) for n in names]
+root = pathlib.Path({package!r})
+paths = [*root.glob("pgcourse/*.py"), *(p for room in {rooms!r} for p in root.glob(f"pgcourse/{{room}}/*.py"))]
+names = [".".join(p.relative_to(root).with_suffix("").parts).removesuffix(".__init__") for p in paths]
+modules = [importlib.import_module(name) for name in names]
 things = {{}}
 for module in modules:
     for name, value in vars(module).items():
@@ -103,7 +105,7 @@ def observations(target, exercises, tmp_path):
         cases = [e.inputs(i, "7") for i in range(len(e.cases))]
         data[name] = (e.driver, cases, [list(c.grad) for c in e.cases])
     (tmp_path / "inputs").write_bytes(wire.pack(data))
-    code = TRY.format(package=str(target), inputs=str(tmp_path / "inputs"))
+    code = TRY.format(rooms=package.ROOMS, package=str(target), inputs=str(tmp_path / "inputs"))
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-W", "ignore", "-c", code], capture_output=True
     )

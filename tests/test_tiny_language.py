@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pgcourse import tiny_language
-from pgcourse.tiny_language import (
+from pgcourse.language import tiny_language
+from pgcourse.language.tiny_language import (
     SENTENCES,
     WORDS,
     PolicyTable,

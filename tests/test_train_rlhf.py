@@ -6,12 +6,12 @@ import json
 import pytest
 import torch
 
-from pgcourse import pretraining, rlhf, rlhf_checkpoints
+from pgcourse import rlhf
 from pgcourse.distributions import token_logp
-from pgcourse.language import END_ID, MAX_ANSWER, PAD_ID, VOCABULARY, decode, sample_prompts
-from pgcourse.optim import Adam
-from pgcourse.pretraining import CHECKPOINTS, load_language_model
-from pgcourse.reward_model import (
+from pgcourse.language import pretraining, rlhf_checkpoints
+from pgcourse.language.grammar import END_ID, MAX_ANSWER, PAD_ID, VOCABULARY, decode, sample_prompts
+from pgcourse.language.pretraining import CHECKPOINTS, load_language_model
+from pgcourse.language.reward_model import (
     Pairs,
     accuracy,
     ceiling,
@@ -24,8 +24,9 @@ from pgcourse.reward_model import (
     train_reward_model,
     understands_not,
 )
-from pgcourse.transformer import generate
-from pgcourse.votes import mean_valence, valence
+from pgcourse.language.transformer import generate
+from pgcourse.language.votes import mean_valence, valence
+from pgcourse.optim import Adam
 
 
 @pytest.fixture(scope="module")

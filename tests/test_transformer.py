@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pgcourse.distributions import token_logp
-from pgcourse.transformer import LanguageModel, ScalarModel, Transformer, generate
+from pgcourse.language.transformer import LanguageModel, ScalarModel, Transformer, generate
 
 VOCAB, CONTEXT, END = 11, 16, 3
 

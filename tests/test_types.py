@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# What learners and reusers import: every module of the package's top level, and of the packages these.
+from pgcourse.checks.package import ROOMS
+
+# What learners and reusers import: every module of the package's top level and of ROOMS, of other folders these.
 PARTS = (
     "checks/__init__", "checks/core", "checks/edits", "checks/make_inputs", "own_agent/__init__",
 )  # fmt: skip
@@ -16,6 +18,7 @@ WITHOUT = {"cli": "its functions are the command line's own, never imported"}
 
 def public_modules(root):
     modules = [p for p in (root / "pgcourse").glob("*.py") if p.stem not in WITHOUT]
+    modules += [p for room in ROOMS for p in (root / "pgcourse" / room).glob("*.py")]
     return sorted([*modules, *(root / "pgcourse" / f"{part}.py" for part in PARTS)])
 
 

@@ -22,11 +22,11 @@ CONVERSATIONS, MAX_NEW, EPOCHS, MINIBATCHES = 128, 21, 3, 4
 
 def ours(iterations=8):
     from pgcourse import rlhf
-    from pgcourse.language import END_ID, sample_prompts
+    from pgcourse.language.grammar import END_ID, sample_prompts
+    from pgcourse.language.pretraining import load_language_model
+    from pgcourse.language.reward_model import load_reward_model
+    from pgcourse.language.transformer import generate
     from pgcourse.optim import Adam
-    from pgcourse.pretraining import load_language_model
-    from pgcourse.reward_model import load_reward_model
-    from pgcourse.transformer import generate
 
     language_model = load_language_model().requires_grad_(False)
     reward_model = load_reward_model()

@@ -9,7 +9,7 @@ import time
 import torch
 
 from pgcourse.bench.rlhf import CONVERSATIONS, EPOCHS, MAX_NEW, MINIBATCHES
-from pgcourse.language import BOT, END, PAD, PROMPTS, USER, VOCABULARY, prompt_text
+from pgcourse.language.grammar import BOT, END, PAD, PROMPTS, USER, VOCABULARY, prompt_text
 
 
 def tokenizer():

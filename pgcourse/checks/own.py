@@ -146,7 +146,8 @@ def as_graded(lesson):
             return module
         made, definitions = types.ModuleType(module.__name__), parts[stem].definitions
         for name, value in [*vars(module).items()]:
-            if isinstance(value, types.ModuleType) and value.__name__ == f"pgcourse.{name}":
+            its = getattr(value, "__name__", "") if isinstance(value, types.ModuleType) else ""
+            if its in (f"pgcourse.{name}", f"{module.__name__}.{name}"):
                 value = twin(value)
             elif name in stubs and isinstance(value, types.FunctionType):
                 value = stub(name)
@@ -159,8 +160,8 @@ def as_graded(lesson):
         module = builtins.__import__(name, globals, locals, fromlist, level)
         if module.__name__.partition(".")[0] != "pgcourse":
             return module
-        if module is pgcourse:
-            twin.cache_clear()  # it has the parts only that were imported so far
+        if hasattr(module, "__path__"):
+            twin.cache_clear()  # a folder has the parts only that were imported so far
         return twin(module)
 
     return imported
@@ -168,10 +169,12 @@ def as_graded(lesson):
 
 def uses_pgcourse(steps):
     """Whether what the learner wrote names the package, or a module of it that the lesson imports."""
+    from pgcourse.checks.package import ROOMS
+
     given = "\n".join(s["source"] for s in steps if s["kind"] == "given")
     modules = {
         n
-        for line in re.findall(r"from pgcourse import (.+)", given)
+        for line in re.findall(rf"from pgcourse(?:\.(?:{'|'.join(ROOMS)}))? import (.+)", given)
         for n in re.findall(r"\w+", line)
     }
     named = re.compile(rf"\b(?:pgcourse\b|(?:{'|'.join(sorted(modules) or ['pgcourse'])})\.)")

@@ -33,7 +33,7 @@ judge = check
 ABSENT = """
 
 def __getattr__(name):
-    if name.startswith("__") or __name__ == "pgcourse":  # whose names are modules, to be imported
+    if name.startswith("__") or "__path__" in globals():  # a folder, whose names are modules, to be imported
         raise AttributeError(name)
 
     def absent(*args, **more):
@@ -41,6 +41,7 @@ def __getattr__(name):
 
     return absent
 """
+ROOMS = ("language", "clinics")  # folders whose modules the lessons import from
 FOLDERS = ("own_agent",)  # whose names the notebooks import, and no exercise uses
 STUB = "raise NotImplementedError({!r})"
 # {what is asked for: names of what gives the same}
@@ -71,8 +72,9 @@ def write_package(target, asked, source=""):
     (target / "pgcourse" / "classroom").mkdir()
     parts, names, stubs = contents(asked, source)
     for stem, module in parts.items():
-        text = module.text(names[stem], stubs)
-        (target / "pgcourse" / f"{stem}.py").write_text(text, encoding="utf-8")
+        path = target / module.path.relative_to(ROOT.parent)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(module.text(names[stem], stubs), encoding="utf-8")
     for name in FOLDERS:
         (target / "pgcourse" / f"{name}.py").write_text(ABSENT, encoding="utf-8")
     (target / "pgcourse" / "checks" / "__init__.py").write_text(CHECKS, encoding="utf-8")
@@ -141,14 +143,22 @@ def bundle(name):
 
 @cache
 def all_parts():
-    return {p.stem: Module(p.stem, p.read_text(encoding="utf-8")) for p in ROOT.glob("*.py")}
+    """{"losses": Module, "language.votes": Module …}"""
+    folders = (ROOT, *(ROOT / room for room in ROOMS))
+    paths = [path for folder in folders for path in folder.glob("*.py")]
+    return {part.stem: part for part in map(Module, paths)}
 
 
 class Module:
-    """A module's statements at top level, by the names that they make."""
+    """A module's statements at top level, by the names that they make.
 
-    def __init__(self, stem, text):
-        self.stem, self.lines, self.body = stem, text.split("\n"), ast.parse(text).body
+    stem : its name below pgcourse, with dots; "__init__" for pgcourse itself, a room's name for its __init__.py
+    """
+
+    def __init__(self, path):
+        text, stem = path.read_text(encoding="utf-8"), path.relative_to(ROOT).with_suffix("")
+        self.path, self.stem = path, ".".join(stem.parts).removesuffix(".__init__")
+        self.lines, self.body = text.split("\n"), ast.parse(text).body
         self.imports = imported(self.body)
         self.definitions = {name: s for s in self.body for name in made(s) if not is_import(s)}
 
@@ -219,8 +229,11 @@ def imported(body):
             stem = node.module.partition(".")[2]
             for alias in node.names:
                 name = alias.asname or alias.name
-                here = (ROOT / f"{alias.name}.py").exists() and not stem
-                found[name] = (alias.name, MODULE) if here else (stem or "__init__", alias.name)
+                path = ROOT.joinpath(*stem.split("."), f"{alias.name}.py")
+                if stem in ("", *ROOMS) and path.exists():
+                    found[name] = (f"{stem}.{alias.name}".strip("."), MODULE)
+                else:
+                    found[name] = (stem or "__init__", alias.name)
     return found
 
 

@@ -15,6 +15,7 @@ import nbformat
 import typer
 
 import pgcourse
+from pgcourse.checks.package import ROOMS
 from pgcourse.classroom.build import ROOT
 
 CONFIG = {
@@ -127,7 +128,10 @@ def write_pages(pages, lessons, root):
 def functions_page():
     """The package's public functions and classes with their docstrings, as they are."""
     parts = ["# Functions"]
-    for module in sorted(m.name for m in pkgutil.iter_modules(pgcourse.__path__) if not m.ispkg):
+    modules = {m.name: m.ispkg for m in pkgutil.iter_modules(pgcourse.__path__)}
+    for room in ROOMS:
+        modules |= {f"{room}.{p.stem}": False for p in (ROOT / "pgcourse" / room).glob("[!_]*.py")}
+    for module in sorted(name for name, is_folder in modules.items() if not is_folder):
         found = vars(import_module(f"pgcourse.{module}"))
         own = [
             (name, what)

@@ -6,11 +6,11 @@ from torch.distributions import Categorical
 
 from pgcourse import estimators
 from pgcourse.estimators import kl_shaped_rewards, leave_one_out_baseline, rlhf_advantages
+from pgcourse.language.transformer import generate
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.ppo import ppo_update
 from pgcourse.rlhf import as_rollout
 from pgcourse.tensors import same_shape
-from pgcourse.transformer import generate
 
 
 def equal_shapes(*tensors):

@@ -14,7 +14,7 @@ from pgcourse.exercises.rlhf.inputs import (
     last_of,
     one_longer,
 )
-from pgcourse.reward_model import sequence_score
+from pgcourse.language.reward_model import sequence_score
 
 LAST = "(torch.arange(mask.shape[1]) * mask).argmax(dim=1)"
 PICKED = "values.gather(1, last.unsqueeze(1)).squeeze(1)"

@@ -4,7 +4,7 @@
     the guide was very charming , but i disliked the cafe . <end>
 
 The project wrote the grammar, and it knows what people read as pleasant or unpleasant from nobody:
-how much each opinion word is worth is read in `pgcourse.votes` from ratings by real people.
+how much each opinion word is worth is read in `pgcourse.language.votes` from ratings by real people.
 Left out on purpose: sub-word tokens, several turns. One word is one token.
 """
 
@@ -215,7 +215,7 @@ def encode(texts: str | Sequence[str], context: int | None = None) -> Tensor:
         if unknown:
             raise ValueError(
                 f"the language has no word {unknown[0]!r} (in {text!r}); "
-                f"it knows {len(ID)} words, see pgcourse.language.VOCABULARY."
+                f"it knows {len(ID)} words, see pgcourse.language.grammar.VOCABULARY."
             )
         if not text.split():
             raise ValueError("empty text: a prompt needs at least one word.")

@@ -1,6 +1,6 @@
 """The bug clinic of lesson 5: PPO on CartPole-v1 with one planted bug, and what its curves look like.
 
-    python -m pgcourse.clinic_ppo       trains every patient and writes pgcourse/data/clinic_ppo.npz
+    python -m pgcourse.clinics.clinic_ppo       trains every patient and writes pgcourse/data/clinic_ppo.npz
 
 A patient is a real run of `pgcourse.ppo.train` in which one piece (advantage, loss or update) was
 swapped for a wrong one. The learner sees the curves of `load()`, says which bug it is, and treats the
@@ -10,7 +10,6 @@ patient with `rerun`.
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,14 +17,14 @@ from torch import Tensor
 
 from pgcourse import ppo
 from pgcourse.estimators import gae
-from pgcourse.fingerprint import note
+from pgcourse.fingerprint import DATA, note
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.networks import ActorCritic
 from pgcourse.optim import Optimizer
 from pgcourse.ppo import ppo_update
 from pgcourse.tensors import masked_mean
 
-FILE = Path(__file__).parent / "data" / "clinic_ppo.npz"
+FILE = DATA / "clinic_ppo.npz"
 CURVES = {
     "return": "return",
     "kl": "KL (nats)",
@@ -174,7 +173,7 @@ def make(patients: Iterable[str] = PATIENTS) -> None:
     kept = {f"{p}/{curve}": x for p in patients for curve, x in examine(BUGS[PATIENTS[p]]).items()}
     FILE.parent.mkdir(exist_ok=True)
     np.savez_compressed(FILE, **kept)
-    note(FILE.name, "python -m pgcourse.clinic_ppo", "pgcourse.clinic_ppo.make")
+    note(FILE.name, "python -m pgcourse.clinics.clinic_ppo", "pgcourse.clinics.clinic_ppo.make")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The bug clinic of lesson 7: RLHF with one planted bug, and what its gauges show.
 
-    python -m pgcourse.clinic_rlhf       trains every patient and writes pgcourse/data/clinic_rlhf.npz
+    python -m pgcourse.clinics.clinic_rlhf       trains every patient and writes pgcourse/data/clinic_rlhf.npz
 
 A patient is three real runs of `pgcourse.rlhf.train` in which one piece was swapped for a wrong one. The
 learner sees the gauges of `load()` beside a healthy run's, says which bug it is, and treats the patient
@@ -10,7 +10,6 @@ with `rerun`. Every gauge is read off the answers that the run itself has drawn,
 import copy
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -22,18 +21,18 @@ from torch import Tensor, nn
 
 from pgcourse import rlhf
 from pgcourse.estimators import kl_shaped_rewards
-from pgcourse.fingerprint import note
-from pgcourse.language import decode
+from pgcourse.fingerprint import DATA, note
+from pgcourse.language.grammar import decode
+from pgcourse.language.pretraining import load_language_model
+from pgcourse.language.reward_model import RewardModel, load_reward_model
+from pgcourse.language.transformer import generate
+from pgcourse.language.votes import judge_texts
 from pgcourse.losses import ppo_clip_loss
 from pgcourse.optim import Optimizer
 from pgcourse.ppo import ppo_update
-from pgcourse.pretraining import load_language_model
-from pgcourse.reward_model import RewardModel, load_reward_model
 from pgcourse.tensors import masked_mean
-from pgcourse.transformer import generate
-from pgcourse.votes import judge_texts
 
-FILE = Path(__file__).parent / "data" / "clinic_rlhf.npz"
+FILE = DATA / "clinic_rlhf.npz"
 SEEDS = 3
 HEALTHY = "healthy"
 GAUGES = {
@@ -270,7 +269,7 @@ def make(patients: Iterable[str] = PATIENTS) -> None:
         kept |= {f"{who}/{gauge}": np.stack([run[gauge] for run in runs]) for gauge in GAUGES}
     FILE.parent.mkdir(exist_ok=True)
     np.savez_compressed(FILE, **kept)
-    note(FILE.name, "python -m pgcourse.clinic_rlhf", "pgcourse.clinic_rlhf.make")
+    note(FILE.name, "python -m pgcourse.clinics.clinic_rlhf", "pgcourse.clinics.clinic_rlhf.make")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
-from pgcourse.language import (
+from pgcourse.language.grammar import (
     ADJECTIVES,
     ADVERBS,
     BOOSTERS,

@@ -1,7 +1,7 @@
 """Train what the package ships for lesson 7, so that the lesson can begin at once.
 
-    python -m pgcourse.rlhf_checkpoints              all of it, in this order; writes pgcourse/data/
-    python -m pgcourse.rlhf_checkpoints sweep        one of them: language_model, reward_model or sweep
+    python -m pgcourse.language.rlhf_checkpoints              all of it, in this order; writes pgcourse/data/
+    python -m pgcourse.language.rlhf_checkpoints sweep        one of them: language_model, reward_model or sweep
 
     language_model.pt    reads 120,000 conversations of the grammar
     reward_model.pt      learns from 4,000 votes on pairs of that model's answers, as in the lesson
@@ -21,8 +21,14 @@ from pathlib import Path
 import torch
 
 from pgcourse import fingerprint, rlhf
-from pgcourse.pretraining import CHECKPOINTS, load, new_language_model, save, train_language_model
-from pgcourse.reward_model import (
+from pgcourse.language.pretraining import (
+    CHECKPOINTS,
+    load,
+    new_language_model,
+    save,
+    train_language_model,
+)
+from pgcourse.language.reward_model import (
     RewardModel,
     ceiling,
     collect_votes,
@@ -121,8 +127,8 @@ def main(*which: str) -> None:
     for name in which or MAKERS:
         file, make = MAKERS[name]
         make()
-        command = f"python -m pgcourse.rlhf_checkpoints {name}"
-        fingerprint.note(file, command, f"pgcourse.rlhf_checkpoints.{make.__name__}")
+        command = f"python -m pgcourse.language.rlhf_checkpoints {name}"
+        fingerprint.note(file, command, f"pgcourse.language.rlhf_checkpoints.{make.__name__}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pgcourse.language import (
+from pgcourse.language.grammar import (
     ADJECTIVES,
     BOT,
     END,
@@ -26,12 +26,12 @@ from pgcourse.language import (
     sample_prompts,
     turned,
 )
+from pgcourse.language.pretraining import encode_conversations, load, new_scalar_model
+from pgcourse.language.transformer import LanguageModel, ScalarModel, generate
+from pgcourse.language.votes import LABEL_RATERS, judge_texts, mean_valence, prefers_first
 from pgcourse.losses import bradley_terry_loss
 from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.pretraining import encode_conversations, load, new_scalar_model
 from pgcourse.tensors import same_shape
-from pgcourse.transformer import LanguageModel, ScalarModel, generate
-from pgcourse.votes import LABEL_RATERS, judge_texts, mean_valence, prefers_first
 
 UNFINISHED = -1.0  # the score of an answer that never ends, whatever it says
 

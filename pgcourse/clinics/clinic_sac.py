@@ -1,13 +1,12 @@
 """The bug clinic of lesson 6: SAC on Pendulum-v1 with one planted bug, and what its curves look like.
 
-    python -m pgcourse.clinic_sac       trains every patient and writes pgcourse/data/clinic_sac.npz
+    python -m pgcourse.clinics.clinic_sac       trains every patient and writes pgcourse/data/clinic_sac.npz
 
 A patient is a real run of `pgcourse.sac.train` in which one piece was swapped for a wrong one. The
 learner sees the curves of `load()`, says which bug it is, and treats the patient with `rerun`.
 """
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from torch.distributions import Normal
 from pgcourse import sac
 from pgcourse.distributions import squashed_gaussian_logp
 from pgcourse.estimators import soft_q_target
-from pgcourse.fingerprint import note
+from pgcourse.fingerprint import DATA, note
 from pgcourse.losses import sac_actor_loss, temperature_loss
 from pgcourse.networks import SquashedActor, polyak_update
 from pgcourse.record import Recorder
 from pgcourse.rollout import Collector
 
-FILE = Path(__file__).parent / "data" / "clinic_sac.npz"
+FILE = DATA / "clinic_sac.npz"
 CURVES = {  # name: (title, a line to compare with, scale, lower and upper limit of the axis)
     "return": ("return", -200, "linear", (-1700, 50)),
     "q error": ("Q minus what followed", 0, "symlog", (-150, 1500)),
@@ -233,7 +232,7 @@ def make(patients: Iterable[str] = PATIENTS) -> None:
     kept = {f"{p}/{curve}": x for p in patients for curve, x in examine(BUGS[PATIENTS[p]]).items()}
     FILE.parent.mkdir(exist_ok=True)
     np.savez_compressed(FILE, **kept)
-    note(FILE.name, "python -m pgcourse.clinic_sac", "pgcourse.clinic_sac.make")
+    note(FILE.name, "python -m pgcourse.clinics.clinic_sac", "pgcourse.clinics.clinic_sac.make")
 
 
 if __name__ == "__main__":

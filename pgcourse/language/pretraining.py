@@ -1,7 +1,7 @@
 """Before any reinforcement: a language model learns to write, by predicting the next token.
 
 The loss is on the answers only; prompts are read, not learned. `load` gives the models that the
-project trained itself with `python -m pgcourse.rlhf_checkpoints` and ships as half-precision numbers.
+project trained itself with `python -m pgcourse.language.rlhf_checkpoints` and ships as half-precision numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from pgcourse.language import PAD_ID, SPEAKERS, VOCABULARY, encode, write_conversations
+from pgcourse.language.grammar import PAD_ID, SPEAKERS, VOCABULARY, encode, write_conversations
+from pgcourse.language.transformer import LanguageModel, ScalarModel
+from pgcourse.language.votes import mean_valence
 from pgcourse.optim import Adam, clip_grad_norm_
-from pgcourse.transformer import LanguageModel, ScalarModel
-from pgcourse.votes import mean_valence
 
 Model = TypeVar("Model", bound=nn.Module)
 CONTEXT = 32  # the longest prompt and the longest answer fit

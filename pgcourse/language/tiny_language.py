@@ -25,12 +25,12 @@ from tqdm.auto import tqdm
 
 from pgcourse.distributions import token_logp
 from pgcourse.estimators import grpo_advantages, rloo_advantages
+from pgcourse.language.transformer import LanguageModel, ScalarModel, generate
+from pgcourse.language.votes import opinions
 from pgcourse.losses import approx_kl, dpo_loss, policy_gradient_loss, ppo_clip_loss
 from pgcourse.optim import Adam
 from pgcourse.ppo import ppo_update
 from pgcourse.rlhf import Config, LanguagePolicy, rlhf_step
-from pgcourse.transformer import LanguageModel, ScalarModel, generate
-from pgcourse.votes import opinions
 
 PAD, START = 0, 1
 WORDS = ["and", "not", "very", "good", "bad", "lovely"]
