@@ -5,9 +5,11 @@ import re
 import nbformat
 import pytest
 
+from pgcourse import cli
 from pgcourse.classroom import build
 from pgcourse.classroom.build import ROOT, BuildError, keep_outputs
 from pgcourse.classroom.outputs import code_cells, without_outputs
+from pgcourse.classroom.site import build_site
 from tests.test_build import SOURCE
 
 SOLVED = sorted((ROOT / "solutions").glob("[0-9]*.ipynb"))
@@ -68,3 +70,17 @@ def test_without_its_outputs_it_is_what_was_built(clone):
 def test_a_lesson_that_is_not_there_is_named(clone):
     with pytest.raises(BuildError, match="no lesson called 05; there are: 00_fixture"):
         keep_outputs("05", clone)
+
+
+def test_without_a_clone_or_with_another_name_it_says_so(tmp_path):
+    """A site of nothing would look like success."""
+    with pytest.raises(BuildError, match=r"No lessons in .*clone"):
+        build_site(tmp_path / "site", root=tmp_path)
+    with pytest.raises(BuildError, match="no lesson called 99_x; there are: 01_"):
+        build_site(tmp_path / "site", ["99_x"])
+    for command in ("site", "claims"):
+        given = ["--lesson", "99_x"] if command == "site" else ["99_x"]
+        with pytest.raises(SystemExit) as ended:
+            cli.app([command, *given])
+        assert ended.value.code == 2
+    assert not (tmp_path / "site").exists()

@@ -370,15 +370,18 @@ def is_someones_work(path):
 # ----------------------------------------------------------------------------------- command
 
 
-def sources(root=ROOT):
-    """The authored lessons, in order; BuildError where there are none (no clone)."""
-    found = sorted((root / "solutions").glob("[0-9][0-9]_*.py"))
+def sources(root=ROOT, only=()):
+    """The authored lessons, in order, or those called so; BuildError where they are not there (no clone)."""
+    found = {path.stem: path for path in sorted((root / "solutions").glob("[0-9][0-9]_*.py"))}
     if not found:
         raise BuildError(
             f"No lessons in {root / 'solutions'}. Work in a clone of the course, "
             "installed from there: pip install -e ."
         )
-    return found
+    for name in only:
+        if name not in found:
+            raise BuildError(f"There is no lesson called {name}; there are: {', '.join(found)}.")
+    return [path for name, path in found.items() if not only or name in only]
 
 
 def build(check=False, force=False, root=ROOT, get=None):
@@ -433,11 +436,8 @@ def keep_outputs(name, root=ROOT):
 
     from pgcourse.classroom.outputs import run
 
-    path = root / "solutions" / f"{name}.ipynb"
-    if not path.exists():
-        raise BuildError(
-            f"There is no lesson called {name}; there are: {', '.join(p.stem for p in sources(root))}."
-        )
+    (source,) = sources(root, [name])
+    path = source.with_suffix(".ipynb")
     nb = nbformat.read(path, as_version=4)
     run(nb)
     path.write_text(to_text(nb), encoding="utf-8")

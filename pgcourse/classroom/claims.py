@@ -195,10 +195,13 @@ def command(
     """Run what shows that a lesson's sentences are so."""
     from nbclient.exceptions import CellExecutionError
 
+    try:
+        paths = sources(only=lessons or ())
+    except BuildError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
     failed = False
-    for path in sources():
-        if lessons and path.stem not in lessons:
-            continue
+    for path in paths:
         claims = [c for c in claims_of(path) if c.slow == slow and only in ("", c.name)]
         if slow and not only:
             claims = [c for c in claims if stale(c, kept())]

@@ -16,7 +16,7 @@ import typer
 
 import pgcourse
 from pgcourse.checks.package import ROOMS
-from pgcourse.classroom.build import ROOT
+from pgcourse.classroom.build import ROOT, BuildError, sources
 
 CONFIG = {
     "project": "Policy gradients",
@@ -64,13 +64,12 @@ def build_site(target, lessons=None, root=ROOT, repository=""):
     """Have Sphinx write the site, with the solved notebooks and what they showed when they were run.
 
     target     : a folder, made if it is not there; pages in it are overwritten
-    lessons    : names like "05_ppo"; by default all
+    lessons    : names like "05_ppo"; by default all; BuildError where there are none (no clone)
     repository : address of the public repository, for the buttons to Colab, Binder and the source
     """
     from sphinx.application import Sphinx
 
-    paths = sorted((root / "solutions").glob("[0-9][0-9]_*.ipynb"))
-    paths = [path for path in paths if not lessons or path.stem in lessons]
+    paths = [path.with_suffix(".ipynb") for path in sources(root, lessons or ())]
     with tempfile.TemporaryDirectory(prefix="pgcourse-") as folder:
         pages = Path(folder)
         for path in paths:
@@ -209,5 +208,9 @@ def command(
     ] = "",
 ):
     """Write the course as pages to read without Jupyter or a network."""
-    build_site(target, lesson, repository=repository)
+    try:
+        build_site(target, lesson, repository=repository)
+    except BuildError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
     typer.echo(f"Open {target / 'index.html'}")
