@@ -1,5 +1,6 @@
 """The command `pgcourse`. Each subcommand lives in its own room; only that room is imported."""
 
+import contextlib
 import errno
 import signal
 import sys
@@ -86,21 +87,30 @@ def from_outside(error):
     return getattr(error, "errno", 0) in REFUSED or database == "OperationalError"
 
 
-class Commands(TyperGroup):
+@contextlib.contextmanager
+def in_one_line():
     """Typer's own answer to an interruption is to exit without a word, to a full disk a traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if not from_outside(error):
+            raise
+        said = str(error).partition("\n")[0]
+        typer.echo(f"{said}. Mend this and run the same command again.", err=True)
+        raise typer.Exit(2) from None
+
+
+class Commands(TyperGroup):
+    def make_context(self, *given, **more):
+        with in_one_line():
+            return super().make_context(*given, **more)
 
     def invoke(self, ctx):
-        try:
+        with in_one_line():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(130) from None
-        except Exception as error:
-            if not from_outside(error):
-                raise
-            said = str(error).partition("\n")[0]
-            typer.echo(f"{said}. Mend this and run the same command again.", err=True)
-            raise typer.Exit(2) from None
 
 
 def run(args):

@@ -728,6 +728,21 @@ def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
     assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
 
 
+def test_an_interrupt_while_arguments_are_read_ends_it_in_one_line_too(tmp_path):
+    """Typer would exit without a word."""
+    (tmp_path / "interrupted.py").write_text(
+        "import typer.core\n"
+        "from pgcourse import cli\n"
+        "def reading(*given, **more):\n"
+        "    raise KeyboardInterrupt\n"
+        "typer.core.TyperGroup.make_context = reading\n"
+        "cli.app(['doctor'])\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
+
+
 def test_an_interrupt_waits_until_a_module_is_imported(tmp_path):
     """Where torch's C++ calls Python while it is imported, an exception would be an abort()."""
     (tmp_path / "half.py").write_text(
