@@ -5,7 +5,7 @@
 #
 # Each of them first makes .venv, once. Your own Python: make lab PYTHON=python3.12
 # torch alone from another index: make lab TORCH_INDEX=<address of the CPU builds>      more for pip: PIP_ARGS=…
-# every file but torch's held to its hash: make lab HASHES=1
+# every file but torch's held to its hash: make lab HASHES=1      versions held by another file: CONSTRAINTS=…
 # In a terminal pip shows its downloads; in a log it is quiet.
 
 PYTHON ?=
@@ -13,6 +13,7 @@ ARGS ?=
 PIP_ARGS ?=
 TORCH_INDEX ?=
 HASHES ?=
+CONSTRAINTS ?= constraints.txt
 # never an activated environment's packages or kernels; .venv's programs (nbgrader calls alembic by name) first
 RUN = env -u PYTHONPATH -u PYTHONHOME -u JUPYTER_PATH JUPYTER_PREFER_ENV_PATH=1 PATH="$$PWD/.venv/bin:$$PATH"
 
@@ -39,7 +40,7 @@ bench: setup
 # .venv/.ready is written last and names what was installed and where: a set-up that failed, was interrupted,
 # was moved, or is older than pyproject.toml or constraints.txt is not believed.
 setup:
-	@key="$$(pwd) $$(cat pyproject.toml constraints.txt | cksum)"; \
+	@key="$$(pwd) $$(cat pyproject.toml $(CONSTRAINTS) | cksum)"; \
 	was="$$(cat .venv/.ready 2>/dev/null)"; \
 	if [ "$$was" = "$$key" ] && .venv/bin/python -c '' 2>/dev/null; then exit 0; fi; \
 	trap 'exit 130' INT TERM HUP; \
@@ -67,10 +68,10 @@ setup:
 	fi; \
 	quiet=--quiet; if [ -t 1 ]; then quiet=; fi; \
 	pip() { $(RUN) python -m pip install $$quiet --disable-pip-version-check --no-input "$$@"; }; \
-	torch="$$(grep '^torch==' constraints.txt)"; \
+	torch="$$(grep '^torch==' $(CONSTRAINTS))"; \
 	if ! { [ -z "$(TORCH_INDEX)" ] || pip --no-deps --index-url "$(TORCH_INDEX)" "$$torch"; } || \
 	   ! { [ -z "$(HASHES)" ] || pip --no-deps --require-hashes -r constraints.hashes.txt; } || \
-	   ! pip -c constraints.txt $(PIP_ARGS) -e '.[dev]'; then \
+	   ! pip -c $(CONSTRAINTS) $(PIP_ARGS) -e '.[dev]'; then \
 	  echo "pgcourse: the installation failed (the reason is above); nothing half-made was kept."; exit 1; \
 	fi; \
 	trap - EXIT; printf '%s' "$$key" > .venv/.ready

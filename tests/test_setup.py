@@ -285,6 +285,16 @@ def test_hashes_are_asked_for_by_option(clone):
     assert second.endswith("-c constraints.txt -e .[dev]")
 
 
+def test_the_newest_of_everything_is_tried_with_other_constraints(clone):
+    (clone.directory / "newest.txt").write_text("torch==2.13.0\n")
+    code, output = clone("test", CONSTRAINTS="newest.txt")
+    assert code == 0, output
+    assert (clone.directory / "calls").read_text().endswith("-c newest.txt -e .[dev]\n")
+    assert clone("test", CONSTRAINTS="newest.txt")[0] == 0 and clone.calls() == 1
+    code, output = clone("test")
+    assert code == 0 and "up to date" in output and clone.calls() == 2
+
+
 def test_the_hashes_are_of_the_pinned_versions(root):
     """One hash at least for each; torch has builds of its own."""
     pins = {
