@@ -55,12 +55,12 @@ def python_and_packages() -> Iterator[tuple[str, str, str]]:
             yield ("note" if optional else "missing"), f"{need.name} is not installed{why}", advice
             continue
         tested = pinned.get(normal(need.name))
-        if not need.specifier.contains(have, prereleases=True):
-            advice = f"pgcourse needs {need.specifier}: {install(f'{need.name}{need.specifier}')}"
-            yield "missing", f"{need.name} {have}", advice
-        elif need.name == "ipykernel" and have.split(".")[0] == "7":
+        if need.name == "ipykernel" and have.split(".")[0] == "7":  # mostly it works
             advice = f"its kernels are reported to hang ({HANGS}): {install('ipykernel<7')}"
             yield "note", f"ipykernel {have}", advice
+        elif not need.specifier.contains(have, prereleases=True):
+            advice = f"pgcourse needs {need.specifier}: {install(f'{need.name}{need.specifier}')}"
+            yield "missing", f"{need.name} {have}", advice
         elif tested and have.split("+")[0] != tested:
             yield "note", f"{need.name} {have}", f"tested with {tested}; `make setup` installs that"
         else:
