@@ -33,6 +33,7 @@ class Config(BaseConfig):
     n_steps: int = 16  # per environment and update
     actor_lr: float = 3e-3
     critic_lr: float = 1e-2
+    anneal: bool = False  # both learning rates fall linearly, to 0 at total_steps
     gamma: float = 0.97
     lam: float = 0.9
     entropy_coef: float = 0.0
@@ -175,6 +176,9 @@ def train(
         policy.observe(collector.collect(policy, config.n_steps))
 
     while not recorder.done():
+        if config.anneal:
+            left = 1 - recorder.steps / config.total_steps
+            optimizers[0].lr, optimizers[1].lr = left * config.actor_lr, left * config.critic_lr
         data = collector.collect(policy, config.n_steps)
         if step is None:
             log = a2c_update(policy, optimizers, data, config, advantage, actor_loss, critic_loss)

@@ -35,6 +35,7 @@ class Config(BaseConfig):
     minibatches: int = 2
     lr: float = 3e-3
     critic_lr: float | None = None  # None: lr
+    anneal: bool = False  # learning rates fall linearly, to 0 at total_steps, as in the paper
     gamma: float = 0.98
     lam: float = 0.9
     clip: float = 0.2
@@ -199,6 +200,8 @@ def train(
         policy.observe(collector.collect(policy, config.n_steps))
 
     while not recorder.done():
+        if config.anneal:
+            optimizer.lr = config.lr * (1 - recorder.steps / config.total_steps)
         data = collector.collect(policy, config.n_steps)
         rollout = {key: data[key] for key in ("obs", "act")}
         if not data["mask"].all():  # selecting steps costs time, so only where some do not count
