@@ -104,7 +104,7 @@ def changed(before: str, after: str) -> set[int]:
 
 def tasks(exercise: Exercise) -> dict[str, Task]:
     """The functions that an exercise's mistakes make of it, by the mistake's name."""
-    mistakes = (m for m in exercise.pitfalls if isinstance(m, Mistake) and not m.telltale)
+    mistakes = (m for m in exercise.pitfalls if not m.telltale)
     return {m.name: Task(exercise, m) for m in mistakes if m.text is not None}
 
 

@@ -2,12 +2,9 @@
 
 import sys
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from pgcourse import checks
-
-LESSONS = [n for n, room in checks.LESSONS.items() if not find_spec(f"pgcourse.checks.{room}")]
 
 
 def path(lesson):
@@ -30,6 +27,6 @@ def text(lesson):
 
 
 if __name__ == "__main__":
-    for lesson in sys.argv[1:] or LESSONS:
+    for lesson in sys.argv[1:] or checks.LESSONS:
         path(lesson).parent.mkdir(exist_ok=True)
         path(lesson).write_text(text(lesson), encoding="utf-8")

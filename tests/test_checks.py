@@ -11,7 +11,6 @@ import torch
 
 from pgcourse.checks import LESSONS, all_exercises, judge, lesson_exercises
 from pgcourse.checks.compare import alike
-from pgcourse.checks.edits import Mistake
 from tests import messages
 
 SEEDS = ("0", "a secret", "another")
@@ -26,7 +25,7 @@ HOLES = [
     pytest.param(e, m, id=f"{e.name}-{m.name.replace(' ', '_')}")
     for e in all_exercises().values()
     for m in e.pitfalls
-    if isinstance(m, Mistake) and m.holes
+    if m.holes
 ]
 RIGHT = [
     pytest.param(exercise, fn, id=f"{exercise.name}-{fn.__name__}")
@@ -80,7 +79,7 @@ def test_numbers_that_nobody_wrote_down_are_solved_and_said(exercise, mistake):
     assert other.says in str(verdict) or "…" in verdict.message  # what hardly matters is left open
 
 
-@pytest.mark.parametrize("lesson", messages.LESSONS)
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_every_message_of_a_lesson_is_in_its_file(lesson):
     """After a change: `python -m tests.messages`, then read the difference as a learner would."""
     assert messages.path(lesson).read_text(encoding="utf-8") == messages.text(lesson)
@@ -179,3 +178,15 @@ def test_where_to_read_on_is_a_section_of_its_lesson(root):
             assert html.unescape(title) in headings, f"{name}: {title}"
             anchor = html.unescape(title).replace(" ", "-")
             assert html.unescape(address) == f"{exercise.lesson}.ipynb#{anchor}"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_sentence_holds_beside_a_second_mistake(exercise):
+    """A written mistake may be one of two: its sentence calls nothing else right, and names no cause as the only one."""
+    claim = r"\b(values?|gradient|mean|spread|statistics|parameters) (is|are) (right|the group's)"
+    cause = r"^\[\w(, 1)?\] (against|minus|times) \[.*(becomes|gives)"
+    for m in exercise.pitfalls:
+        if not m.symptom and not m.telltale and exercise.driver != "entry":
+            assert not re.search(claim, m.says, re.I), m.says
+            guards = m.versions[0] and isinstance(m.versions[0], tuple) and not m.versions[0][0].new
+            assert guards or not re.search(cause, m.says), m.says

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from pgcourse.checks import CheckFailed, check, drivers, get, judge, showing
+from pgcourse.checks import CheckFailed, check, core, drivers, get, judge, showing
 from pgcourse.checks import verdict as cards
-from pgcourse.checks.core import Case, Exercise, Pitfall
+from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
+from pgcourse.checks.edits import mistake
 from pgcourse.checks.showing import COLUMNS, LINES
 from pgcourse.estimators import discounted_returns
 from pgcourse.losses import reinforce_loss
@@ -38,7 +39,7 @@ EXERCISE = Exercise(
         Case("two numbers", lambda g: dict(x=torch.tensor([1.0, 2.0])), "small", ("x",)),
         Case("many numbers", lambda g: dict(x=torch.randn(50, generator=g)), "large", ("x",)),
     ],
-    pitfalls=[Pitfall("half", "It halves x.", halves, "Half is not twice.")],
+    mistakes=[mistake("half", "It halves x.", halves, why="Half is not twice.")],
     read="here",
     seconds=0.5,
 )
@@ -269,7 +270,7 @@ def test_names_are_found_and_aliases_are_judged_as_what_they_claim():
 
 def test_an_exercise_must_say_what_its_parts_are():
     with pytest.raises(ValueError, match="parts"):
-        Exercise(reference=right, parts={"small": 1}, cases=[], pitfalls=[], read="")
+        Exercise(reference=right, parts={"small": 1}, cases=[], mistakes=[], read="")
 
 
 def test_the_worker_side_knows_no_answers():
@@ -363,7 +364,7 @@ def test_an_example_fits_a_card_and_shows_what_differs(name):
 def test_an_example_shows_the_place_that_differs():
     long = Case("a long one", lambda g: dict(x=torch.arange(40.0)), "small")
     exercise = replace(
-        EXERCISE, reference=right_at_length, cases=[long, EXERCISE.cases[1]], pitfalls=[]
+        EXERCISE, reference=right_at_length, cases=[long, EXERCISE.cases[1]], mistakes=[]
     )
 
     def one_off(x):
@@ -377,7 +378,7 @@ def test_an_example_shows_the_place_that_differs():
         reference=right_dict,
         parts={"small": 1, "clean": 1},
         cases=[nested],
-        pitfalls=[],
+        mistakes=[],
         read="here",
     )
     text = judge(lambda x: right_dict(x) | {"h": 7.00001}, exercise).example
@@ -570,3 +571,42 @@ def test_a_function_that_draws_random_numbers_is_seen_alike_each_time():
 def test_nonsense_digits_are_not_shown():
     assert showing.number(2.196e15, 4) == ">1e+14" and showing.number(-1e300, 4) == "<-1e+14"
     assert showing.number(-1.298e12, 4) == "-1.298e+12" and showing.number(math.inf, 4) == "inf"
+
+
+def test_the_card_waits_for_no_name_and_is_completed():
+    """With no time at all the verdict is true, short of a name, and says that it was hurried."""
+    exercise = get("discounted_returns")
+
+    def two_mistakes(rew, ended, gamma, last_val=0.0):
+        same_shape(rew=rew, ended=ended)
+        ret, running = torch.zeros_like(rew), torch.zeros_like(rew[0])
+        for t in reversed(range(len(rew))):
+            running = rew[t] + gamma * running
+            ret[t] = running
+        return ret
+
+    hurried = core.judged(two_mistakes, exercise, "0", seconds=0.0)[0]
+    assert hurried.hurried and hurried.pitfall is None and hurried.score == 3
+    named = judge(two_mistakes, exercise, "0")
+    assert named.pitfall == "no reset, and no bootstrap" and named.score == 3
+
+
+def test_the_name_that_was_looked_for_longer_is_shown(monkeypatch, capsys):
+    def ignored(rew, ended, gamma, last_val=0.0):
+        return discounted_returns(rew, torch.zeros_like(ended), gamma, 0.0)
+
+    monkeypatch.setattr(core.budget, "CARD", 0.0)
+    check(ignored, "discounted_returns")
+    said = capsys.readouterr().out
+    assert said.index("The result is off") < said.index("It ignores `ended`")
+
+
+def test_a_second_mistake_is_said_only_where_it_shows():
+    """Without its tiny constant a spread over the whole batch is no other: nothing is 0/0 there."""
+
+    def whole_batch(score):
+        if len(score) < 2:
+            raise ValueError("expected at least 2 answers along axis 0.")
+        return ((score - score.mean()) / score.std()).detach()
+
+    assert judge(whole_batch, "grpo_advantages").pitfall == "whole batch"

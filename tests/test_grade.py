@@ -236,7 +236,7 @@ def test_the_package_of_a_worker_holds_no_answer(tmp_path):
             assert stub != exercise.reference.__module__.startswith("pgcourse.exercises")
             body = answer_of(exercise.reference)
             assert body not in " ".join(text.split())
-        assert "Pitfall(" not in text and "Exercise(" not in text
+        assert "mistake(" not in text and "Exercise(" not in text
 
 
 def answer_of(fn):

@@ -23,9 +23,9 @@ def made(text, name, filename="<a learner's cell>"):
     return space[name]
 
 
-def located(text, name, budget=PLENTY):
+def located(text, name, seconds=PLENTY):
     fn, exercise = made(text, name), get(name)
-    return locate(fn, exercise, "0", exercise.observe(fn, "0"), budget)
+    return locate(fn, exercise, "0", exercise.observe(fn, "0"), seconds)
 
 
 def mended(text, found):
@@ -131,7 +131,7 @@ ENDLESS = """def discounted_returns(rew, ended, gamma, last_val=0.0):
 
 def test_edits_that_never_end_are_cut_and_the_budget_holds():
     started = time.process_time()
-    assert located(ENDLESS, "discounted_returns", budget=1.0) is None
+    assert located(ENDLESS, "discounted_returns", seconds=1.0) is None
     assert time.process_time() - started < 3
 
 

@@ -1,21 +1,20 @@
 """Checks that name the mistake: `check(fn)` in a notebook, `judge(fn)` for its plain form.
 
-One module a lesson holds the exercises: reference, inputs, pitfalls, points.
+One folder a lesson in `pgcourse.exercises` holds the exercises: reference, cases, mistakes, points.
 """
 
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 
-from pgcourse.checks.core import Case, CheckFailed, Exercise, Pitfall, Verdict, check, judge
+from pgcourse.checks.core import Case, CheckFailed, Exercise, Verdict, check, judge
 
 __all__ = [
-    "Case", "CheckFailed", "Exercise", "Pitfall", "Verdict",
+    "Case", "CheckFailed", "Exercise", "Verdict",
     "all_exercises", "check", "get", "judge", "lesson_exercises",
 ]  # fmt: skip
 
-LESSONS = {  # a lesson's folder in pgcourse.exercises, or its module here
+LESSONS = {  # a lesson's folder in pgcourse.exercises
     "01_policy_gradient_theorem": "policy_gradient_theorem",
     "02_reinforce": "reinforce",
     "03_baselines": "baselines",
@@ -30,8 +29,7 @@ LESSONS = {  # a lesson's folder in pgcourse.exercises, or its module here
 @cache
 def lesson_exercises(lesson: str) -> dict[str, Exercise]:
     """The exercises of a lesson ("02_reinforce") in order, as {name: Exercise}."""
-    rooms = (f"pgcourse.checks.{LESSONS[lesson]}", f"pgcourse.exercises.{LESSONS[lesson]}")
-    module = import_module(next(room for room in rooms if find_spec(room)))
+    module = import_module(f"pgcourse.exercises.{LESSONS[lesson]}")
     return {e.name: replace(e, lesson=lesson) for e in module.EXERCISES}
 
 

@@ -1,10 +1,10 @@
-"""Exercises, pitfalls and the verdict: what is right, which mistake it is, what it earns.
+"""Exercises, mistakes and the verdict: what is right, which mistake it is, what it earns.
 
 A check is three steps with plain data between them, so that they can run in different processes:
 
     inputs        exercise.inputs(i, seed)                   the judge's side
     observation   drivers.observe(driver, fn, inputs, …)     the worker's side: the student's function
-    verdict       exercise.verdict(seed, observations)       the judge's side: reference, pitfalls, points
+    verdict       exercise.verdict(seed, observations)       the judge's side: reference, mistakes, points
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,12 +20,11 @@ from typing import Any
 
 import torch
 
-from pgcourse.checks import drivers, recognize, showing
+from pgcourse.checks import budget, drivers, recognize, showing
 from pgcourse.checks.compare import alike, close, difference, nearly, quiz_fault, state_fault
 from pgcourse.checks.edits import compiled
 from pgcourse.checks.evidence import Search
 from pgcourse.checks.guards import guards_refuse
-from pgcourse.checks.signs import tells
 from pgcourse.checks.verdict import CheckFailed, Verdict, show_card, stuck
 
 KNOWN = {}  # observations of references and pitfalls, by exercise, function, seed and case
@@ -52,32 +52,6 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Pitfall:
-    """A mistake that people make.
-
-    name  : two to five words
-    says  : the sentence that the learner reads: what the submission does
-    wrong : the mistake as a runnable function with the exercise's signature
-    why   : why it matters, one sentence
-    also  : the same mistake on top of another right convention (a factor 1/2, the other std)
-    telltale : for a mistake whose numbers cannot be foreseen (it draws random ones): a function of
-               the list of observations that recognizes it; None = recognized by its numbers
-    near     : an approximation that practice uses: a part earns its points where it is right to a thousandth
-    symptom  : its telltale is true of many mistakes ("negative", "padding counts"): looked at last,
-               and called with what was seen and what is right
-    """
-
-    name: str
-    says: str
-    wrong: Callable
-    why: str = ""
-    telltale: Callable | None = None
-    also: tuple = ()
-    symptom: bool = False
-    near: bool = False
-
-
-@dataclass(frozen=True)
 class Exercise:
     """A function to be written, and all that is needed to judge it.
 
@@ -96,8 +70,7 @@ class Exercise:
     gate      : whether the first part is the condition for the others (no for a quiz)
     ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
                 that is wrong tells which (and a slow exercise is judged soon)
-    tries     : how many candidates each search may run; fewer than the mistakes' versions: no pairs
-    pitfalls  : list of Pitfall, the older form of mistakes
+    tries     : how many candidates each search may run; few where a call takes long (see slow)
     """
 
     reference: Callable
@@ -112,18 +85,15 @@ class Exercise:
     gate: bool = True
     ladder: bool = False
     tries: int = 1500
-    pitfalls: list = ()
     lesson: str = field(default="", compare=False)
 
     def __post_init__(self):
-        bound = [m.of(self.reference) for m in self.mistakes]
-        object.__setattr__(self, "pitfalls", bound or self.pitfalls)
         if "clean" not in self.parts or {c.part for c in self.cases} != set(self.parts) - {"clean"}:
             raise ValueError(
                 f"{self.name}: the cases' parts and Exercise.parts (with 'clean') differ."
             )
-        if any(len({x.name for x in xs}) < len(xs) for xs in (self.pitfalls, self.cases)):
-            raise ValueError(f"{self.name}: two pitfalls or two cases have one name.")
+        if any(len({x.name for x in xs}) < len(xs) for xs in (self.mistakes, self.cases)):
+            raise ValueError(f"{self.name}: two mistakes or two cases have one name.")
 
     @property
     def name(self) -> str:
@@ -132,6 +102,16 @@ class Exercise:
     @property
     def points(self) -> float:
         return float(sum(self.parts.values()))
+
+    @cached_property
+    def pitfalls(self) -> list:
+        """The mistakes, as edits of this reference."""
+        return [m.of(self.reference) for m in self.mistakes]
+
+    @property
+    def slow(self) -> bool:
+        """Whether a call takes so long that only what is likely is tried."""
+        return self.tries < 200
 
     @cached_property
     def accept_edits(self) -> list[tuple]:
@@ -193,33 +173,28 @@ class Exercise:
                 seen.append(drivers.observe(self.driver, fn, args, case.grad, self.seconds))
         return seen
 
-    def verdict(self, seed: Seed, seen: list[dict], again: Callable | None = None) -> Verdict:
+    def verdict(
+        self,
+        seed: Seed,
+        seen: list[dict],
+        again: Callable | None = None,
+        until: float | None = None,
+    ) -> Verdict:
         """Judge the observations of one function (one per case, made from the same seed).
 
         again : function seed -> observations of the same function, where it can be called
+        until : CPU time at which the search for a name ends; by default budget.NAME from now on
         """
-        earned, expected, faults, unclean = self.credit(seed, seen)
-        seen = self.understood(seen)
-        score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
+        earned, seen, expected, faults, unclean = self.credit(seed, seen)
+        score = self.total(earned)
         if all(earned.values()):
             return Verdict(self, True, score, None, f"{self.name} is right.", earned)
         failing = [i for i, f in enumerate(faults) if f]
         i = self.smallest(failing, seed)
-        fault = None if i is None else faults[i]
-        search = Search(self, seed, seen, expected, failing, fault, again)
-        found, where = recognize.name(search)
-        symptoms = (p for p in self.pitfalls if p.symptom and tells(p, self, seen, expected))
-        symptom = None if found else next(symptoms, None)
-        if not found and not symptom:
-            found, where = recognize.unwritten(search)
-        if not found and failing and not faults[i].name:
-            found, where = recognize.in_one_part(search, earned)
-            broken = [j for j in failing if faults[j].name == "exception"]
-            if not found and broken:  # an exception tells more than a number that is off
-                i = self.smallest(broken, seed)
-                found, where = faults[i], []
-            if not found:
-                found, where = symptom, self.first_part(failing)
+        search = Search(self, seed, seen, expected, failing, faults, again, until)
+        found, where = recognize.best(search, earned)
+        if found and found in faults:
+            i = faults.index(found)
         shown = [j for j in where if j in failing and self.shows(found, j, seed, expected)]
         i = self.smallest(shown, seed) if shown else i
         if not found:  # an input that was changed tells more than a number that is off
@@ -228,7 +203,7 @@ class Exercise:
             far = [j for j in failing if seen[j]["error"] or not nearly(seen[j], expected[j])]
             earned = self.nearly_earned(far or failing[:1], earned["clean"] is not False)
             i = self.smallest(far, seed) if far else i  # where it shows
-            score = float(sum(self.parts[part] for part, ok in earned.items() if ok))
+            score = self.total(earned)
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if unclean and recognize.leaves_alone(search, found):
             says += f" Besides: {unclean[0].says}"
@@ -243,15 +218,19 @@ class Exercise:
             args = self.inputs(i, seed)
             example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
-        return Verdict(self, False, score, name, says, earned, example, why, traceback)
+        return Verdict(
+            self, False, score, name, says, earned, example, why, traceback, hurried=search.cut
+        )
 
-    def credit(self, seed: Seed, seen: list[dict]) -> tuple[dict, list[dict], list, list]:
-        """(earned, expected, faults, unclean): what is right, before any name is looked for.
+    def credit(self, seed: Seed, seen: list[dict]) -> tuple[dict, list[dict], list, list, list]:
+        """(earned, seen, expected, faults, unclean): what is right, before any name is looked for.
 
         earned  : {part: right or not; None where it was not counted}
+        seen    : `understood`
         unclean : a fault for each case in which inputs or global state were changed
         """
-        expected, faults = self.convention(self.understood(seen), seed)
+        seen = self.understood(seen)
+        expected, faults = self.convention(seen, seed)
         unclean = [state_fault(s) for s in seen if s["modified"] or s["state"]]
         earned = {
             part: not any(
@@ -262,7 +241,14 @@ class Exercise:
         earned["clean"] = not unclean
         if self.gate and not earned[next(iter(self.parts))]:
             earned = dict.fromkeys(earned, None) | {next(iter(self.parts)): False}
-        return earned, expected, faults, unclean
+        return earned, seen, expected, faults, unclean
+
+    def score(self, seed: Seed, seen: list[dict]) -> float:
+        """The points that observations earn by `credit`."""
+        return self.total(self.credit(seed, seen)[0])
+
+    def total(self, earned: dict) -> float:
+        return float(sum(points for part, points in self.parts.items() if earned[part]))
 
     def nearly_earned(self, far: Sequence[int], clean: bool) -> dict[str, bool]:
         """The parts that an approximation earns: where it is right to a thousandth, but for one."""
@@ -327,7 +313,7 @@ def judge(
     fn       : the student's function (anything that is not one is judged too)
     exercise : name of the exercise or an Exercise; by default the function's own name
     seed     : what the inputs are made from; by default PGCOURSE_SEED, else the visible seed
-    where    : also look for the line, in the function's own text (up to two more CPU seconds)
+    where    : also look for the line, in the function's own text (budget.LINE more CPU seconds)
     returns  : Verdict
     raises   : KeyError if there is no such exercise
     """
@@ -336,9 +322,12 @@ def judge(
 
 
 def judged(
-    fn: Any, exercise: str | Exercise | None = None, seed: Seed | None = None
+    fn: Any,
+    exercise: str | Exercise | None = None,
+    seed: Seed | None = None,
+    seconds: float = budget.NAME,
 ) -> tuple[Verdict, list[dict], Seed]:
-    """(verdict, observations, seed) of `judge`."""
+    """(verdict, observations, seed) of `judge`. seconds : of CPU, for all of it"""
     from pgcourse.checks import get
     from pgcourse.checks.carried import carried
 
@@ -349,7 +338,7 @@ def judged(
         says = f"Expected a function; got {type(fn).__name__}. Run the cell that defines it first."
         nothing = dict.fromkeys(exercise.parts)
         return Verdict(exercise, False, 0.0, "not a function", says, nothing), [], seed
-    threads = torch.get_num_threads()
+    until, threads = time.process_time() + seconds, torch.get_num_threads()
     torch.set_num_threads(1)  # so few numbers: on a busy machine a second thread costs seconds
     try:
 
@@ -357,9 +346,9 @@ def judged(
             return exercise.observe(fn, seed)
 
         seen = observe(seed)
-        verdict = exercise.verdict(seed, seen, observe)
+        verdict = exercise.verdict(seed, seen, observe, until)
         if not verdict.passed:
-            verdict = carried(fn, exercise, seed, verdict)
+            verdict = carried(fn, exercise, seed, verdict, until)
         return verdict, seen, seed
     finally:
         torch.set_num_threads(threads)
@@ -380,21 +369,27 @@ def find(fn: Any, verdict: Verdict, seed: Seed, seen: list[dict]) -> Any:
 def check(fn: Any, exercise: str | Exercise | None = None) -> float:
     """Judge a function, show the verdict as a card, and return the points earned as a float.
 
-    The card comes at once; the line of a mistake is added to it when it has been found.
+    The card comes at once; the line of a mistake is added to it when it has been found, and so is its name
+    where that takes longer.
 
     raises : CheckFailed (an AssertionError with the verdict on it) if nothing was earned
     """
-    verdict, seen, seed = judged(fn, exercise)
+    verdict, seen, seed = judged(fn, exercise, seconds=budget.CARD)
     if str(seed) == VISIBLE_SEED:
         verdict = replace(verdict, stuck=stuck(verdict))
     card = show_card(verdict)
     if notebook := sys.modules.get("pgcourse.notebook"):  # a lesson's first cell loaded it
         notebook.renew(verdict)
     if str(seed) == VISIBLE_SEED:
-        where = find(fn, verdict, seed, seen)
+        shown, where = verdict, find(fn, verdict, seed, seen)
         if where:
             verdict = replace(verdict, where=where)
             card.update(verdict) if card else print(where)
+        if shown.hurried:
+            more = judged(fn, exercise)[0]
+            if more.message != shown.message:
+                verdict = replace(more, where=where, stuck=shown.stuck)
+                card.update(verdict) if card else print(more.message)
     if verdict.score == 0:
         raise CheckFailed(verdict)
     return float(min(max(verdict.score, 0.0), verdict.points))

@@ -124,13 +124,9 @@ class Mistake:
         return tuple(self.functions[1:])
 
 
-def holes(m: Any) -> dict | None:
-    return getattr(m, "holes", None)
-
-
-def left_open(m: Any) -> Any:
+def left_open(m: Mistake) -> Mistake:
     """The mistake without a word about its numbers, which were not solved."""
-    return replace(m, values={name: Unknown(x) for name, x in m.holes.items()}) if holes(m) else m
+    return replace(m, values={name: Unknown(x) for name, x in m.holes.items()})
 
 
 class Unknown(float):

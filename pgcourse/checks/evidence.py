@@ -1,16 +1,16 @@
 """One wrong function: what was seen of it, what would have been right, and whether a candidate does the same."""
 
-import itertools
+import math
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
-from pgcourse.checks import drivers, showing
+from pgcourse.checks import budget, drivers, showing
 from pgcourse.checks.compare import close, close_grad
 from pgcourse.checks.fit import vector
 
-SECONDS = 1.0  # of CPU for what is searched for, in all
 SECOND_SEED = "once more"  # a name that was searched for must hold for these inputs, too
 
 
@@ -28,9 +28,11 @@ class Found:
 class Search:
     """One wrong function: what was seen of it, and what would have been right.
 
-    fault : the difference in the smallest failing case, or None
-    again : function seed -> observations of the same function, or None where it cannot be called
-    aside : cases that are left out
+    faults : for each case the difference, or None
+    again  : function seed -> observations of the same function, or None where it cannot be called
+    until  : CPU time at which all searches end; by default budget.NAME from now on
+    aside  : cases that are left out
+    cut    : whether one of them was cut
     """
 
     exercise: object
@@ -38,12 +40,15 @@ class Search:
     seen: list
     expected: list
     failing: list
-    fault: object = None
+    faults: list
     again: object = None
+    until: float | None = None
     aside: tuple = ()
+    cut: bool = False
 
     def __post_init__(self):
-        self.until = time.process_time() + SECONDS
+        self.until = self.until or time.process_time() + budget.NAME
+        self.deadline = math.inf
         cases = self.exercise.cases
         self.regular = [i for i, c in enumerate(cases) if not c.raises]
         ran = [i for i in self.regular if not self.seen[i]["error"] and not self.seen[i]["timeout"]]
@@ -59,10 +64,31 @@ class Search:
             ran, key=lambda i: (i not in self.failing, -min(self.size(i), 3), self.cost(i), i)
         )
 
-    def while_there_is_time(self, candidates, least=0.0):
-        """The candidates, until the time for all searches is over and `least` CPU seconds for these."""
-        until = max(self.until, time.process_time() + least)
-        return itertools.takewhile(lambda _: time.process_time() < until, candidates)
+    @property
+    def fault(self):
+        """The difference in the smallest failing case, or None."""
+        i = self.exercise.smallest(self.failing, self.seed)
+        return None if i is None else self.faults[i]
+
+    def look(self, find, *args):
+        """What find(search, *args) gives, or None when the time of all searches is over.
+
+        The clock is looked at before each candidate's call; one that never ends is stopped, too.
+        """
+        self.deadline = self.until
+        try:
+            with drivers.time_limit(self.exercise.seconds):
+                return find(self, *args)
+        except drivers.TimeLimit:
+            self.cut = True
+            return None
+        finally:
+            self.deadline = math.inf
+
+    def hurry(self):
+        """raises: TimeLimit when the time of this look is over"""
+        if time.process_time() > self.deadline:
+            raise drivers.TimeLimit
 
     def overflowed(self):
         """The failing cases with larger (or more different) inputs than any other, where all that is wrong is nan or inf."""
@@ -91,10 +117,12 @@ class Search:
         return showing.size(self.exercise.inputs(i, self.seed))
 
     def known(self, i, fn):
+        self.hurry()
         return self.exercise.known_on(i, fn, self.seed)
 
     def quick(self, fn, i, seed=None, grad=True):
         """Result and gradients alone, without watching over inputs and global state."""
+        self.hurry()
         key = i, self.seed if seed is None else seed
         if key not in self.inputs:
             self.inputs[key] = self.exercise.inputs(*key)
@@ -126,8 +154,11 @@ class Search:
             return False
         if self.again is None:
             return True
-        seen = self.again(SECOND_SEED)
-        return all(same(seen[i], self.quick(fn, i, SECOND_SEED)) for i in self.ran)
+        return all(same(self.second[i], self.quick(fn, i, SECOND_SEED)) for i in self.ran)
+
+    @cached_property
+    def second(self):
+        return self.again(SECOND_SEED)
 
     def tells_apart(self, i):
         """Whether a finite number was seen in case i that is not the right one: nan alone proves nothing."""

@@ -7,7 +7,6 @@ from pgcourse.checks.edits import edited_text, fill, left_open, run_text, text_o
 from pgcourse.checks.evidence import Found
 from pgcourse.checks.pairs import edit_versions
 
-LEAST = 0.2  # CPU seconds for the further forms, and for one edit on top of a written mistake
 ON_TOP = {  # kinds that say something beside a written mistake
     "sign", "one function for another", "another operation", "operands swapped", "axis",
     "detach dropped", "a term or factor left out", "a call left out", "a choice left out", "inverted",
@@ -25,10 +24,6 @@ def one_of(search, candidates):
         if search.does(fn) and search.holds(fn):
             return Found(e.kind, e.says, "", fn), search.ran
     return None
-
-
-def slow(exercise):
-    return exercise.tries < 200
 
 
 def tree_of(exercise):
@@ -58,21 +53,20 @@ def further(search):
     from pgcourse.checks.forms import forms
 
     exercise = search.exercise
-    if slow(exercise):
+    if exercise.slow:
         return None
     if "forms" not in exercise.cached:
         generic_edits(exercise)
         exercise.cached["forms"] = [*exercise.cached["rest"], *forms(tree_of(exercise))]
     made = ((runs(exercise.reference, e.tree), e) for e in exercise.cached["forms"])
-    made = search.while_there_is_time(made, LEAST)
     return one_of(search, ((fn, e) for fn, e in made if fn is not None))
 
 
 def on_top(search):
     """One generic edit of the text with a written mistake in it."""
-    if slow(search.exercise):
+    if search.exercise.slow:
         return None
-    for (fn, e), m in search.while_there_is_time(edits_on_top(search), LEAST):
+    for (fn, e), m in edits_on_top(search):
         if search.does(fn) and search.holds(fn):
             says = f"{left_open(m).says} And: {e.says}"
             return Found(f"{m.name}, and {e.kind}", says, m.why, fn), search.ran

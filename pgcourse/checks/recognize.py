@@ -6,7 +6,6 @@ a factor; a factor on top; an edit that nobody wrote down; two mistakes. Where n
 other forms and an edit on top of a written mistake (`unwritten`); last, one mistake seen in one part.
 """
 
-import contextlib
 import warnings
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ import torch
 
 from pgcourse.checks import drivers
 from pgcourse.checks.compare import Fault, alike, factor
-from pgcourse.checks.edits import HOLE, Mistake, Unknown, compiled, holes, left_open
+from pgcourse.checks.edits import HOLE, Unknown, compiled, left_open
 from pgcourse.checks.evidence import Found
 from pgcourse.checks.fit import roundings, solve, vector, with_holes
 from pgcourse.checks.generic import further, generic, on_top
@@ -27,30 +26,48 @@ FACTS = {  # differences that say all there is to know
 }  # fmt: skip
 
 
+MOST = 8  # cases from which numbers are solved
 FAR = 1e6  # times its example: so far off a number is not what the sentence speaks of
 
 
-def name(search):
-    """(mistake, cases) that explain what was seen in every case, or (None, [])."""
+def best(search, earned):
+    """(mistake, cases) that tell most: a name that is proven in every case, else a symptom, else what one part says.
+
+    Candidates leave other random states and warnings, which are not the learner's.
+    """
     before = drivers.settings()
     try:
-        with warnings.catch_warnings(action="ignore"):  # candidates make them, not the learner
-            return explain(search)
+        with warnings.catch_warnings(action="ignore"):
+            return looked_for(search, earned)
     finally:
         drivers.put(before)
+
+
+def looked_for(search, earned):
+    exercise, failing = search.exercise, search.failing
+    found, where = explain(search)
+    if found:
+        return found, where
+    tell = (p for p in exercise.pitfalls if p.symptom and tells(p, exercise, search.seen, search.expected))  # fmt: skip
+    symptom = next(tell, None)
+    if not symptom:
+        found, where = unwritten(search)
+    if found or not failing or search.fault.name:
+        return found, where
+    found = search.look(in_one_part, earned)
+    if found:
+        return found
+    broken = [i for i in failing if search.faults[i].name == "exception"]
+    if broken:  # an exception tells more than a number that is off
+        return search.faults[exercise.smallest(broken, search.seed)], []
+    return symptom, exercise.first_part(failing)
 
 
 def unwritten(search):
     """(mistake, cases) that nobody wrote down, looked for when no symptom tells either; or (None, [])."""
-    before = drivers.settings()
     if search.fault and search.fault.name in FACTS or not {*search.failing} & {*search.regular}:
         return None, []
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            found = within_time(search, (further, on_top))
-            return found or beside_an_overflow(search)
-    finally:
-        drivers.put(before)
+    return search.look(further) or search.look(on_top) or beside_an_overflow(search)
 
 
 OVERFLOW = "Large numbers overflow, or small ones vanish, on the way: moderate ones come out right."
@@ -73,18 +90,19 @@ def beside_an_overflow(search):
 
 
 def explain(search):
-    """As `name`; candidates that are run leave other random states."""
-    found = written(search) or nothing_left(search)
+    """(mistake, cases) that explain what was seen in every case, or (None, [])."""
+    found = search.look(written) or nothing_left(search)
     if found:
         return found
     if not set(search.failing) & set(search.regular):
-        return (search.only_guards and on_another_convention(search)) or (None, [])
-    plain = search.fault and search.fault.name in FACTS
-    for look in (on_another_convention, with_a_factor, *(() if plain else (by_search,))):
-        found = look(search)
+        return (search.only_guards and search.look(on_another_convention)) or (None, [])
+    for find in (on_another_convention, with_a_factor):
+        found = search.look(find)
         if found:
             return found
-    return None, []
+    if search.fault and search.fault.name in FACTS:
+        return None, []
+    return search.look(fitted) or search.look(generic) or search.look(two_mistakes) or (None, [])
 
 
 def written(search):
@@ -97,7 +115,7 @@ def written(search):
                 and tells(m, search.exercise, search.seen, search.expected)
             ):
                 return m, search.failing
-        elif not holes(m) and any(agrees(search, fn, search.ran) for fn in variants(m)):
+        elif not m.holes and any(agrees(search, fn, search.ran) for fn in m.functions):
             return m, search.ran
     return None
 
@@ -147,7 +165,7 @@ def with_a_factor(search):
         says = f"The result is off: it is {c:.4g} times the right one, in every case."
         return Fault("wrong factor", says), search.ran
     for m in search.exercise.pitfalls:
-        for fn in () if m.telltale else variants(m):
+        for fn in () if m.telltale else m.functions:
             c = factor(given, of(fn))
             if c is not None:
                 known = [*of(fn)]
@@ -156,7 +174,7 @@ def with_a_factor(search):
                         "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
                     )
                     # One number is proven with the factor; of several, some may not matter here.
-                    m_says = m.says if len(holes(m) or ()) < 2 else left_open(m).says
+                    m_says = m.says if len(m.holes) < 2 else left_open(m).says
                     says = f"{m_says} Besides, {more}."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
@@ -176,33 +194,15 @@ def on_another_convention(search):
     return None
 
 
-def by_search(search):
-    """What has to be searched for."""
-    return within_time(search, (fitted, generic, two_mistakes))
-
-
-def within_time(search, looks):
-    """The first that is found, under one time limit."""
-    limit = drivers.time_limit(search.exercise.seconds)
-    found = None
-    with contextlib.suppress(drivers.TimeLimit), limit:
-        for look in looks:
-            found = look(search)
-            if found:
-                break
-    return found
-
-
 def fitted(search):
     """A mistake with numbers that are solved from what was seen, and said."""
     cases = [i for i in search.ran if search.tells_apart(i)]
     # Huge numbers hide the others, and rounding hides what a small step does.
     cases.sort(key=lambda i: (largest(search.seen[i]) > 1e3, not is_double(search.seen[i]["out"])))
-    tries = search.exercise.tries  # few where a call takes long
-    slow, most = tries < len(search.exercise.pitfalls), len(cases) if tries > 1000 else 4
+    slow = search.exercise.slow
     open_versions = []
-    for m in sorted(search.exercise.pitfalls, key=lambda m: len(holes(m) or ())):
-        versions = [v for v in m.versions if isinstance(v, tuple)] if holes(m) else []
+    for m in sorted(search.exercise.pitfalls, key=lambda m: len(m.holes)):
+        versions = [v for v in m.versions if isinstance(v, tuple)] if m.holes else []
         if not slow:  # the same mistake on top of another right convention
             versions += [(*c, *v) for c in search.exercise.accept_edits for v in versions]
         open_versions += [(m, version) for version in versions]
@@ -213,7 +213,7 @@ def fitted(search):
     for m, version in open_versions:
         # Of several cases the numbers are sure; one alone is soon tried, and may be smoother.
         one = solved(search, m, version, cases[:1])
-        for found in (one,) if slow else (solved(search, m, version, cases[:most]), one):
+        for found in (one,) if slow else (solved(search, m, version, cases[:MOST]), one):
             found = found and fit(search, m, version, *found)
             if found:
                 return found, search.ran
@@ -311,19 +311,21 @@ def in_one_part(search, earned):
         fit = [
             m
             for m in exercise.pitfalls
-            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in variants(m))
+            if not m.telltale and any(agrees(search, fn, cases, 2) for fn in m.functions)
         ]
         if len(fit) > 1 and sum(map(search.tells_apart, cases)) < 2:
             continue  # only nan, which has many causes
         if fit:  # of several that look alike in this part, the one that says least is true of all
-            least = min(fit, key=lambda m: len(m.versions[0]) if made_of_edits(m) else 1)
+            least = min(
+                fit, key=lambda m: len(m.versions[0]) if isinstance(m.versions[0], tuple) else 1
+            )
             least = left_open(least)
             says = least.says
             rest = [i for i in search.failing if i in search.ran and i not in cases]
             if any(contradicts(seen[i], search.known(i, least.wrong)) for i in rest):
                 says += f" That explains “{part}”; elsewhere it is off in another way."
             return least if least.near else Found(least.name, says, least.why, least.wrong), cases
-    return None, []
+    return None
 
 
 def contradicts(seen, known):
@@ -345,13 +347,5 @@ def leaves_alone(search, found):
     return not (known["modified"] or known["state"])
 
 
-def made_of_edits(m):
-    return isinstance(m, Mistake) and isinstance(m.versions[0], tuple)
-
-
 def all_zero(out):
     return torch.is_tensor(out) and not out.any()
-
-
-def variants(pitfall):
-    return pitfall.wrong, *pitfall.also

@@ -16,7 +16,7 @@ import time
 import types
 from dataclasses import dataclass, replace
 
-from pgcourse.checks import drivers
+from pgcourse.checks import budget, drivers
 from pgcourse.checks.compare import close, close_grad, difference
 from pgcourse.checks.edits import plain_text
 from pgcourse.checks.grafts import Pieces, grafts, own_expressions, read_locals, size
@@ -35,8 +35,6 @@ from pgcourse.checks.traces import (
     watched,
 )
 
-CANDIDATE_SECONDS = 0.1  # for one call of an edited function, and 20 times what the reference takes
-AFTER_THE_FIRST = 0.4  # CPU seconds in which a smaller change is looked for
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
     "the arguments of a call": 0.5,
     "an expression": 1,
@@ -82,7 +80,7 @@ class Search:
         failing = [i for i, f in enumerate(faults) if f]
         unclean = [i for i, s in enumerate(seen) if (s["modified"] or s["state"]) and not faults[i]]
         known = [exercise.known_on(i, exercise.reference, seed) for i in range(len(seen))]
-        self.seconds = max(CANDIDATE_SECONDS, 20 * max(k["seconds"] for k in known))
+        self.seconds = max(budget.CANDIDATE, 20 * max(k["seconds"] for k in known))
         # The quick ones first; below 10 ms it is chance which is quicker, and the answer must not be.
         self.order = sorted(
             failing or unclean,
@@ -126,7 +124,7 @@ class Search:
             if (proven and c.rank > proven[0].rank + 2) or time.process_time() > until:
                 break
             if self.proves(c.source, c.edits[-1]):
-                until = until if proven else min(until, time.process_time() + AFTER_THE_FIRST)
+                until = until if proven else min(until, time.process_time() + budget.SMALLER)
                 proven.append(c)
         return proven
 

@@ -23,6 +23,7 @@ class Verdict:
     example : the smallest case that shows it; "" in a graded run, whose inputs are secret
     where   : the line in the learner's own text (checks.where.Located), None if not looked for or found
     stuck   : what to do after several checks that did not pass
+    hurried : whether its time was over while a name was looked for
     """
 
     exercise: object
@@ -36,6 +37,7 @@ class Verdict:
     traceback: str = ""
     where: object = None
     stuck: str = ""
+    hurried: bool = False
 
     @property
     def points(self):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pgcourse.checks import drivers
+from pgcourse.checks import budget, drivers
 from pgcourse.checks.patch import changed
 from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
@@ -62,11 +62,11 @@ class Located:
         )
 
 
-def locate(fn, exercise, seed, seen, budget=2.0):
+def locate(fn, exercise, seed, seen, seconds=budget.LINE):
     """The Located of a wrong function, or None: no text, no time, or nothing found.
 
-    seen   : the observations of `fn` on the exercise's cases, from `seed`
-    budget : CPU seconds
+    seen    : the observations of `fn` on the exercise's cases, from `seed`
+    seconds : of CPU
     """
     started = time.process_time()
     sources = sources_of(fn)
@@ -82,7 +82,7 @@ def locate(fn, exercise, seed, seen, budget=2.0):
     silent = warnings.catch_warnings(action="ignore")
     try:
         with silent, contextlib.redirect_stdout(drivers.Capped()):
-            proven = Search(sources, exercise, seed, seen, started + budget).run()
+            proven = Search(sources, exercise, seed, seen, started + seconds).run()
     finally:
         drivers.put(before)
         torch.set_num_threads(threads)

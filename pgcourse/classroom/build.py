@@ -195,9 +195,8 @@ def split_function(fn):
 
 def broken(exercise, name, where):
     """The text of a function with one of its exercise's mistakes in it, to be found and mended."""
-    from pgcourse.checks.edits import Mistake
 
-    mistakes = {m.name: m for m in exercise.pitfalls if isinstance(m, Mistake)}
+    mistakes = {m.name: m for m in exercise.pitfalls}
     text = mistakes[name].text if name in mistakes else None
     if text is None:
         raise BuildError(

@@ -4,7 +4,7 @@ import difflib
 from dataclasses import replace
 
 from pgcourse.checks import lesson_exercises
-from pgcourse.checks.edits import Mistake, edited_text, fill, plain_text
+from pgcourse.checks.edits import edited_text, fill, plain_text
 
 
 def lesson_page(lesson, title):
@@ -34,7 +34,7 @@ def escaped(sentence):
 
 def change(mistake, reference):
     """The mistake as a diff of the function's text, or the whole of another function."""
-    first = mistake.versions[0] if isinstance(mistake, Mistake) else mistake.wrong
+    first = mistake.versions[0]
     if callable(first):
         return fenced(source(first), "python")
     changed = []

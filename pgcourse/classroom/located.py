@@ -11,12 +11,12 @@ import contextlib
 import time
 from dataclasses import replace
 
+from pgcourse.checks import budget
 from pgcourse.checks.cells import clean
 from pgcourse.checks.core import VISIBLE_SEED
 from pgcourse.checks.where import by_hand
 from pgcourse.classroom.warm import NoIsolation, WorkerFailed, warm_worker
 
-SECONDS = 1.5  # of computing, for each wrong answer
 WALL = 9.0
 MOST_LINES, MOST_COLUMNS = 40, 500  # that a change may bring
 IN_VAIN = {  # there is no text, it would cost too much, or the words say all there is
@@ -40,7 +40,7 @@ def located(run, exercises, verdicts, spoken):
         with contextlib.suppress(NoIsolation, WorkerFailed):
             _, *about = run.worker.key
             search = run.another(worker=warm_worker(*about, whole=True))
-            where = proven(search.where(name, SECONDS, WALL), run, exercises[name])
+            where = proven(search.where(name, budget.LINE_OF_A_CLASS, WALL), run, exercises[name])
             if where:
                 found[name] = replace(verdict, where=where)
     return found
