@@ -225,7 +225,7 @@ EXERCISE = Exercise(
                 "The probabilities sum to 1 over the batch; they should over the actions of each state.",
                 logp(f'torch.log_softmax({LOGITS}, 0).gather(-1, batch["act"].unsqueeze(-1)).squeeze(-1)')),
         mistake("silent broadcast",
-                "[B, 1] against [B] becomes a [B, B] table: every action is credited with every advantage.",
+                "Every action is credited with every advantage, as when [B, 1] against [B] becomes a [B, B] table.",
                 actor(f"-({LOGP}.unsqueeze(1) * adv).mean()"), also=(critic("((val.unsqueeze(1) - target) ** 2).mean()"),)),
         mistake("reward masked too", "The last reward of an episode is lost: only the next value falls away at the end.",
                 masked('torch.where(batch["terminated"], 0.0, rew + gamma * next_val)')),

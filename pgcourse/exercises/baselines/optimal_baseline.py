@@ -105,7 +105,7 @@ EXERCISE = Exercise(
                  result("min(ret.mean() + ret.std() * torch.randn(99), key=lambda b: (weight * (ret - b) ** 2).sum())"),
                  lambda at: at.random),
         mistake("silent broadcast",
-                "[N] times [N, 1] becomes an [N, N] table without a word: every weight meets every return.",
+                "Every weight meets every return, as when [N] times [N, 1] becomes an [N, N] table.",
                 NO_GUARD),
         mistake("sum of the returns",
                 "It is the plain sum of the returns. If your weights are [N, 1], times returns [N] they are an [N, N] table: "

@@ -106,7 +106,7 @@ SCORE_MISTAKES = [
             mean(".sum(0).mean()"), also=(mean(".sum() / len(logp)"), mean(".sum(-1).mean()"))),
     mistake("sum for mean", "It sums over the steps; average them: the step would grow with the batch.", mean(".sum()")),
     mistake("ratio in place of the log-probability",
-            "It weighs pi / pi_old = 1: the gradient is right here, the loss is only minus the mean advantage.",
+            "It has pi / pi_old = 1 in place of the log-probability: the gradient is the same, the value is not.",
             edit("logp *", "(logp - logp.detach()).exp() *")),
     mistake("sum in place of the product",
             "It adds log-probability and advantage; the advantage then has no influence on the gradient.",

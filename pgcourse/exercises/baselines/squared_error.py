@@ -136,7 +136,7 @@ def squared_error_mistakes(y, them, leaks=""):
         mistake("sum of both", f"It squares the SUM of values and {them}; the error is their difference.", edit("val -", "val +")),
         mistake("one target for all", f"Every value is fitted to the mean of the {them}: states are not told apart.",
                 constant(f"{y}.mean().detach()")),
-        mistake("silent broadcast", "[T, 1] minus [T] becomes a [T, T] table: every value is fitted to every target.",
+        mistake("silent broadcast", "Every value is fitted to every target, as when [T, 1] minus [T] becomes a [T, T] table.",
                 edit(guard, ""), why="All values are then driven to one mean, and no warning is needed for that to happen."),
         mistake("reshaped in silence", f"It reshapes the {them} to fit; two shapes that differ are a mistake to report.",
                 edit(guard, ""), constant(f"{const}.reshape(val.shape)"),

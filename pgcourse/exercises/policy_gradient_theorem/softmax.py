@@ -84,7 +84,7 @@ EXERCISE = Exercise(
         mistake("uniform", "Every action gets 1/A: the preferences do not enter.", of("torch.zeros_like(theta)")),
         mistake("second axis", "It normalizes along axis 1; the actions are on the LAST axis, however many there are.",
                 axis("min(theta.dim() - 1, 1)")),
-        mistake("sum detached", "The values are right, but the sum of the exponentials is cut off from the gradient.",
+        mistake("sum detached", "The sum of the exponentials is cut off from the gradient.",
                 pi(f"{PI}.detach()"), why="Each preference would only pull its own probability up."),
         mistake("axes of length 1 lost", "It squeezes the result: a table with one state comes back without its first axis.",
                 pi(f"({PI}).squeeze()")),

@@ -74,6 +74,8 @@ EXERCISE = Exercise(
              "large logits", ("logits",)),
         Case("logits far apart", lambda g: dict(logits=100.0 * torch.rand(2, 6, generator=g).argsort(-1)),
              "large logits", ("logits",)),
+        Case("an action of e^-12", lambda g: dict(logits=torch.tensor([[12.0, 0.0, 0.0]], dtype=F64)),
+             "large logits", ("logits",)),
         Case("conversations of different lengths", lambda g: ragged_logits(g), "masks", ("logits",)),
         *paddings("masks", logits_table),
         Case("padding in the first and the last row", lambda g: dict(logits=normal(g, 3, 4, 5), mask=frame()),
@@ -95,7 +97,7 @@ EXERCISE = Exercise(
         mistake("logits as probabilities", "It uses the logits in place of pi: a softmax is missing.",
                 each("-(logits * logits.clamp(min=1e-8).log()).sum(-1)")),
         mistake("a bonus without a gradient",
-                "The value is right, its gradient is zero: the result, or pi inside the sum, is detached.",
+                "The gradient is zero: the result, or pi inside the sum, is detached.",
                 edit(PI, f"{PI}.detach()"), also=(edit(SUM, f"{SUM}.detach()"),),
                 why="It can be logged, but as a bonus it does nothing. (Neither does -logp of sampled "
                     "actions: its gradient is zero on average.)"),

@@ -220,7 +220,7 @@ EXERCISE = Exercise(
         mistake("average of both", "It averages the two terms; the smaller one counts.",
                 term("((rho + clipped) * adv / 2)")),
         mistake("silent on both sides",
-                "Its value is right, but outside the window no step has a gradient, not even one that should come back.",
+                "Outside the window no step has a gradient, not even one that should come back.",
                 term(f"torch.where({OUTSIDE}, {TERM}.detach(), {TERM})")),
         mistake("gradient through the clamp",
                 "The clamped ratio lets the gradient through: where the clip binds, it has to be zero.",

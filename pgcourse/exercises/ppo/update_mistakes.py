@@ -306,7 +306,7 @@ MISTAKES = [
     mistake("KL penalty", "{c:.3g} times the KL is added to the loss; here it is for the log and the limit only.",
             edit(PI, f'{PI} + {{c=1.0}} * approx_kl(logp, batch["logp"], mask)')),
     mistake("log-probability for the entropy",
-            "-logp of the action taken stands in for the entropy: its mean is right, its gradient is not.",
+            "-logp of the action taken stands in for the entropy: that is the entropy on average, but its gradient is another.",
             edit(BONUS, "-masked_mean(logp, mask)"),
             also=((edit(PI, f"{PI} + config.entropy_coef * masked_mean(logp, mask)"), total(f"pi_loss + {VALUE}")),
                   total(f"pi_loss + {VALUE} + config.entropy_coef * masked_mean(logp, mask)"))),

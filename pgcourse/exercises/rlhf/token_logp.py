@@ -65,7 +65,7 @@ EXERCISE = Exercise(
         mistake("logits of another text",
                 "The shift is along axis 0, the batch: each text is scored with its neighbor's logits.",
                 edit(SEEN, "logits.roll(1, dims=0)[:, 1:]"), also=(edit(SEEN, f"{SEEN}.roll(1, dims=0)"),)),
-        mistake("zero at the wrong end", "The values are right, but one place too early: the 0 belongs to the first token.",
+        mistake("zero at the wrong end", "The values stand one place too early: the 0 belongs to the first token.",
                 result("F.pad(taken, (0, 1))"),
                 why="Masks and rewards line up with the tokens; everything would be off by one from here on."),
         mistake("one column short", "The first token's 0 is missing: the result should line up with `tokens`, [B, T].",

@@ -236,7 +236,7 @@ EXERCISE = Exercise(
         mistake("counter averaged", "It averages a buffer of integers: the result is rounded down. Copy it.",
                 copied("old.copy_((1 - tau) * old + tau * new)")),
         mistake("counter forgotten", "A buffer of integers does not follow: copy it.", copied("pass")),
-        mistake("tau swapped in the buffers", "The parameters are right; in the buffers tau and 1 - tau are swapped.",
+        mistake("tau swapped in the buffers", "In the buffers tau and 1 - tau are swapped.",
                 step_if(PARAMETER, "old.lerp_(new, 1 - tau)")),
         mistake("shared buffers", "The target's buffers ARE the online network's from then on: copy the numbers.",
                 step_if(PARAMETER, ALIAS), copied(ALIAS)),
