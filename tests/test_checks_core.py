@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from pgcourse.checks import CheckFailed, check, core, drivers, get, judge, showing
+from pgcourse.checks import CheckFailed, check, core, drivers, get, judge, pairs, showing
 from pgcourse.checks import verdict as cards
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
-from pgcourse.checks.edits import mistake
+from pgcourse.checks.edits import compiled, mistake
+from pgcourse.checks.evidence import Search
 from pgcourse.checks.showing import COLUMNS, LINES
-from pgcourse.estimators import discounted_returns
+from pgcourse.estimators import discounted_returns, td_target
 from pgcourse.losses import reinforce_loss
 from pgcourse.tensors import same_shape
 
@@ -591,6 +592,29 @@ def test_the_card_waits_for_no_name_and_is_completed():
     assert named.pitfall == "no reset, and no bootstrap" and named.score == 3
 
 
+def test_the_card_of_a_slow_exercise_keeps_its_time(monkeypatch):
+    """A cold search through all that an update may do wrong would take several seconds."""
+    monkeypatch.setattr(core, "KNOWN", {})
+
+    def over_the_largest(actor, critic, actor_opt, critic_opt, batch, gamma):
+        val = critic(batch["obs"])
+        next_val = critic(batch["next_obs"]).detach()
+        target = td_target(batch["rew"], next_val, batch["terminated"], gamma)
+        adv = (target - val).detach()
+        logp = torch.log_softmax(actor(batch["obs"]), -1).gather(-1, batch["act"][:, None])[:, 0]
+        losses = ((val - target) ** 2).mean(), -(logp * adv / adv.abs().max()).mean()
+        for loss, opt in zip(losses, (critic_opt, actor_opt), strict=True):
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+        return {"actor_loss": 0.0, "critic_loss": 0.0, "adv": 0.0}
+
+    began = time.process_time()
+    verdict = core.judged(over_the_largest, "actor_critic_step", "0", core.budget.CARD)[0]
+    assert time.process_time() - began < 2  # twice what it is: a busy machine counts some twice
+    assert verdict.hurried and verdict.pitfall == "the actor's step alone"
+
+
 def test_the_name_that_was_looked_for_longer_is_shown(monkeypatch, capsys):
     def ignored(rew, ended, gamma, last_val=0.0):
         return discounted_returns(rew, torch.zeros_like(ended), gamma, 0.0)
@@ -603,10 +627,14 @@ def test_the_name_that_was_looked_for_longer_is_shown(monkeypatch, capsys):
 
 def test_a_second_mistake_is_said_only_where_it_shows():
     """Without its tiny constant a spread over the whole batch is no other: nothing is 0/0 there."""
-
-    def whole_batch(score):
-        if len(score) < 2:
-            raise ValueError("expected at least 2 answers along axis 0.")
-        return ((score - score.mean()) / score.std()).detach()
-
-    assert judge(whole_batch, "grpo_advantages").pitfall == "whole batch"
+    exercise = get("grpo_advantages")
+    mistakes = {m.name: m for m in exercise.pitfalls}
+    a, b, c = (mistakes[n] for n in ("whole batch", "zero divided by zero", "sign"))
+    first, second = a.versions[0], b.versions[1]
+    wrong = compiled(exercise.reference, [*first, *second])
+    _, seen, expected, faults, _ = exercise.credit("0", exercise.observe(wrong, "0"))
+    failing = [i for i, fault in enumerate(faults) if fault]
+    search = Search(exercise, "0", seen, expected, failing, faults)
+    assert pairs.idle(search, (), a, first, b, second)
+    assert not pairs.idle(search, (), a, first, c, c.versions[0])
+    assert judge(wrong, exercise).pitfall == "whole batch"
