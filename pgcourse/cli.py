@@ -77,14 +77,22 @@ def interrupted(number, frame):
 
 REFUSED = {
     getattr(errno, name, None)
-    for name in "EACCES EPERM EROFS ENOSPC EDQUOT EEXIST ENOTDIR EISDIR ENAMETOOLONG".split()
+    for name in "EACCES EPERM EROFS ENOSPC EDQUOT EEXIST ENOTDIR EISDIR ENAMETOOLONG EIO EMFILE ENFILE ENOMEM".split()
 }
 
 
 def from_outside(error):
     """Whether the system or a locked database said no; anything else is a fault of ours, with its traceback."""
     database = type(error).__module__ == "sqlalchemy.exc" and type(error).__name__
-    return getattr(error, "errno", 0) in REFUSED or database == "OperationalError"
+    refused = getattr(error, "errno", 0) in REFUSED or isinstance(error, MemoryError)
+    return refused or database == "OperationalError"
+
+
+def said(error, *more):
+    """What an error says, and what was noted on it (what is kept, for example), in one line."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    typer.echo(" ".join([f"{line}.", *getattr(error, "__notes__", ()), *more]), err=True)
 
 
 @contextlib.contextmanager
@@ -92,14 +100,14 @@ def in_one_line():
     """Typer's own answer to an interruption is to exit without a word, to a full disk a traceback."""
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
+    except KeyboardInterrupt as error:
+        error.args = ("Interrupted",)
+        said(error)
         raise typer.Exit(130) from None
     except Exception as error:
         if not from_outside(error):
             raise
-        said = str(error).partition("\n")[0]
-        typer.echo(f"{said}. Mend this and run the same command again.", err=True)
+        said(error, "Mend this and run the same command again.")
         raise typer.Exit(2) from None
 
 

@@ -6,9 +6,9 @@ import stat
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import typer
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
+from pgcourse import cli
 from pgcourse.classroom import grade, intake, roster
 from tests import classes
 
@@ -119,7 +119,8 @@ def test_what_is_no_time_stops_nothing(tmp_path, text):
     [
         OSError(28, "No space left on device"),
         PermissionError(13, "Permission denied", "gradebook.db"),
-        SQLAlchemyError("(sqlite3.OperationalError) database is locked\n[SQL: …]"),
+        OperationalError("select 1", {}, Exception("database is locked")),
+        OSError(5, "Input/output error", "grade\x1b[2Jbook.db"),
         MemoryError(),
     ],
 )
@@ -128,10 +129,19 @@ def test_what_the_machine_cannot_do_is_a_sentence(monkeypatch, tmp_path, capsys,
         raise error
 
     monkeypatch.setattr(grade, "grade_class", fail)
-    with pytest.raises(typer.Exit) as end:
-        grade.command(
-            tmp_path, "05_ppo", from_=None, student=None, jobs=1, timeout=9, memory=64, force=False
-        )
+    with pytest.raises(SystemExit) as end:
+        cli.app(["grade", str(tmp_path), "05_ppo"])
     said = capsys.readouterr().err
-    assert end.value.exit_code == 2 and "What was graded is kept" in said
+    assert end.value.code == 2 and "What was graded is kept" in said and "\x1b" not in said
     assert len(said.strip().splitlines()) == 1
+    assert said.endswith("Mend this and run the same command again.\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch, tmp_path):
+    def fail(*args, **kw):
+        raise LookupError("ours")
+
+    monkeypatch.setattr(grade, "grade_class", fail)
+    with pytest.raises(LookupError, match="ours") as end:
+        cli.app(["grade", str(tmp_path), "05_ppo"])
+    assert "What was graded is kept" in end.value.__notes__[0]

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
 from pgcourse.checks import cells
 from pgcourse.checks.cells import shown
@@ -443,15 +442,9 @@ def command(
     except (ClassError, NoIsolation) as error:
         typer.echo(shown(error), err=True)
         raise typer.Exit(2) from None
-    except (OSError, MemoryError, SQLAlchemyError) as error:  # a full disk, a locked gradebook …
-        typer.echo(
-            f"{shown(first_line(error))}. What was graded is kept; mend this and run the same command again.",
-            err=True,
-        )
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("Interrupted; run the same command again to go on from here.", err=True)
-        raise typer.Exit(130) from None
+    except (Exception, KeyboardInterrupt) as error:  # a full disk, a locked gradebook, Ctrl-C …
+        error.add_note("What was graded is kept: the same command goes on from here.")
+        raise
     console.print(table(rows, directory, lesson))
     if lost or any(row.status == "not graded" for row in rows.values()):
         raise typer.Exit(1)
