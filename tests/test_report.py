@@ -156,6 +156,19 @@ def test_one_misconception_in_several_exercises_is_one():
     ]
 
 
+def test_what_did_not_run_is_no_misconception():
+    """It is counted below them, without the words of whose error it was."""
+    people = [person(n, {"f": "cell raises", "g": "sign" if n == "a" else None}) for n in "abc"]
+    for one in people:
+        one.verdicts["f"]["message"] = f"Its cell raised ValueError: {one.name} was here."
+    found = report.Report("x", {"f": 1, "g": 1}, people, [])
+    assert [m.name for m in found.misconceptions()] == ["sign", "another mistake", "cell raises"]
+    text = page.to_html(found)
+    assert "was here" not in text and "it did not run: <span" in text
+    assert re.search("cell raises <b>3</b></span>.</p>", text)
+    assert "<h3>cell raises" not in text and ">cell raises</td>" in text
+
+
 def test_examples_say_nothing_of_their_author(tmp_path):
     text = '# by Jane\ndef f(x):\n    """Jane\'s."""\n    # Jane\n    return x'
     assert page.without_author(text) == "def f(x):\n    return x"
@@ -189,6 +202,7 @@ def test_examples_say_nothing_of_their_author(tmp_path):
         (9.0, {}, {"f": "sign"}, {"01": "sign"}, ["again “sign”, as in 01"]),
         (9.0, {}, {"f": "sign"}, {"01": "scale", "05": "sign", "06": "sign"}, []),
         (9.0, {}, {"f": "not written"}, {"01": "not written"}, []),
+        (9.0, {}, {"f": "syntax error"}, {"01": "syntax error"}, []),
     ],
 )
 def test_who_needs_help(total, shares, verdicts, before, signs):
@@ -295,10 +309,12 @@ def test_who_handed_in_nothing_is_missing(root):
     with Classroom(root).gradebook() as book:
         book.add_student("zoe")
         try:
-            why = {p.name: p.why for p in report.read(root, LESSON).people if p.why}
+            people = report.read(root, LESSON).people
         finally:
             book.remove_student("zoe")
+    why, attempts = ({p.name: getattr(p, k) for p in people if p.why} for k in ("why", "attempts"))
     assert why["zoe"] == "nothing was handed in" and len(why) == 3
+    assert attempts["zoe"] == 0 and attempts["dora"] == 1
 
 
 def test_links_lead_to_feedback_and_submissions(root):

@@ -22,6 +22,20 @@ from pgcourse.classroom.roster import harmless
 
 NOT_WRITTEN = "not written"
 UNNAMED = "another mistake"
+# no misconceptions; and what such an error says in words are those of one student: {name: sentence about all}
+DID_NOT_RUN = {
+    "syntax error": "The cell is no Python.",
+    "cell raises": "The cell raised an error before its function was there.",
+    "exception": "The function raised an error on an input that it should take.",
+    "not a function": "After its cell has run there is no function of that name.",
+    "endless loop": "The function did not return in time.",
+    "cell stalls": "The cell does not come to an end.",
+    "killed": "The function ended the process that ran it.",
+    "cell killed": "The cell ended the process that ran it.",
+    "too much": "What was returned is too large, or of a kind that no exercise asks for.",
+    "not an answer": "What came back was no answer of a function.",
+    "no time left": "The time for the submission was used up before its turn.",
+}
 LOW, FALL = 0.5, 0.3  # who needs help: less than this share of the points; a fall by as much
 
 
@@ -34,7 +48,7 @@ class Person:
     book       : points in nbgrader's gradebook, or None (not graded)
     penalty    : points that nbgrader's late plugin took
     late       : days, 0 if in time
-    attempts   : how often the lesson was handed in through nbgrader's exchange, 1 if it is not used
+    attempts   : how often the lesson was handed in, as nbgrader's exchange knows; 1 if it is not used
     why        : why there is no grade, "" if there is
     shares     : {lesson: share of its points}, of the lessons that are graded
     help       : the signs that this student needs help, []
@@ -91,6 +105,10 @@ class Misconception:
     sentence: str
 
     @property
+    def ran(self):
+        return self.name not in DID_NOT_RUN
+
+    @property
     def people(self):
         """Everybody who made it, once."""
         return list({p.name: p for people in self.where.values() for p in people}.values())
@@ -133,7 +151,8 @@ class Report:
         return any(name in p.verdicts for p in self.people)
 
     def misconceptions(self):
-        """Mistakes over exercises, those of most students first; one without a name counts for its exercise."""
+        """Mistakes over exercises, those of most students first; one without a name counts for its exercise, and
+        comes later; what did not run comes last."""
         found = {}
         for p in self.people:
             for exercise, name in p.mistakes().items():
@@ -143,9 +162,9 @@ class Report:
         for (name, _), where in found.items():
             where = dict(sorted(where.items(), key=lambda item: -len(item[1])))
             first = next(iter(where))
-            says = Counter(p.verdicts[first]["message"] for p in where[first])
-            result.append(Misconception(name, where, says.most_common(1)[0][0]))
-        return sorted(result, key=lambda m: (m.name == UNNAMED, -len(m.people), m.name))
+            says = Counter(p.verdicts[first]["message"] for p in where[first]).most_common(1)[0][0]
+            result.append(Misconception(name, where, DID_NOT_RUN.get(name, says)))
+        return sorted(result, key=lambda m: (not m.ran, m.name == UNNAMED, -len(m.people), m.name))
 
     def isolation(self):
         return sorted({p.isolation for p in self.people if p.isolation})
@@ -182,7 +201,7 @@ def read(root, lesson):
             kept.get("score"),
             kept.get("penalty", 0.0),
             kept.get("late", 0.0),
-            max(1, tries[name]),
+            max(int(name in handed_in), tries[name]),
             shown(why),
             shown("; ".join(result.get("notes", []))),
             result.get("isolation", ""),
@@ -255,7 +274,8 @@ def look_for_help(person, lesson, most, results):
     known = {}
     for name, result in results.items():
         for v in result.get("exercises", {}).values():
-            if name < lesson and not v["passed"] and v["pitfall"] not in (None, "", NOT_WRITTEN):
+            told = v["pitfall"] not in (None, "", NOT_WRITTEN, *DID_NOT_RUN)
+            if name < lesson and not v["passed"] and told:
                 known.setdefault(v["pitfall"], name)
     mistakes = person.mistakes()
     again = {m for m in mistakes.values() if m in known}

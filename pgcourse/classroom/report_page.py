@@ -48,9 +48,11 @@ def to_html(report, pairs=None):
     sorter = (TEMPLATES / "report" / "sortable.js").read_text(encoding="utf-8").strip()
     digest = hashlib.sha256(sorter.encode()).digest()
     kinds = of_each_exercise(report)
+    mistakes = report.misconceptions()
     return env.get_template("report.html.j2").render(
         report=report,
-        misconceptions=[(m, examples(m, report)) for m in report.misconceptions()],
+        mistakes=mistakes,
+        misconceptions=[(m, examples(m, report)) for m in mistakes if m.ran],
         kinds=kinds,
         kind_names=KINDS,
         distribution=distribution_plot(kinds) if kinds else "",
