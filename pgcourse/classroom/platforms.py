@@ -32,7 +32,7 @@ class Item:
 BLACKBOARD = re.compile(r"(?P<before>.+)_attempt_(?P<when>\d{4}(?:-\d\d){5})(?:_.*)?")
 MOODLE = re.compile(r"(?P<who>.+?)_(?P<number>\d+)_assignsubmission_(?P<kind>[a-z]+)_?.*")
 BRIGHTSPACE = re.compile(
-    r"(?P<number>\d+-\d+) - (?P<who>.+?) - (?P<when>[A-Z][a-z]{2} \d{1,2}, \d{4} \d{3,4} [AP]M)(?: - .*)?"
+    r"(?P<number>\d+-\d+) - (?P<who>.+?) - (?P<when>[^-]*\d{4},? \d{3,4}(?: [AP]M)?)(?: - .*)?"
 )
 CANVAS = re.compile(r"(?P<who>[^_]+)(?P<late>_LATE)?_(?P<number>\d+)_(?:\d+_)?.*", re.I)
 SAKAI = re.compile(r"(?P<full>[^,()]+,[^()]+)\((?P<who>[^()]+)\)")
@@ -40,10 +40,20 @@ ILIAS = re.compile(r"[^_]+_[^_]+_(?P<who>[^_]+)_(?P<number>\d+)")
 STAMP = re.compile(r"(\d{14})(?:\d{3})?(?:_.*)?")
 GRADESCOPE = re.compile(r"submission_(\d+)")
 VERSION = re.compile(r"Version (\d+)", re.I)
-TIMES = ("%Y-%m-%d-%H-%M-%S", "%b %d, %Y %I%M %p", "%Y%m%d%H%M%S")
+EXCHANGE = re.compile(  # nbgrader's own: ada+05_ppo+2024-01-30 20:30:10.123456 UTC+x
+    r"(?P<who>[^+]+)\+[^+]+\+(?P<when>\d{4}-\d\d-\d\d[ _]\d\d[:_]\d\d[:_]\d\d)[^+]*(?:\+.*)?"
+)
+IN_PARTS = re.compile(r"drive-download-\w+-\d+")  # Google Drive's archives of one folder
+TIMES = ("%Y-%m-%d-%H-%M-%S", "%Y%m%d%H%M%S")
+TIMES += tuple(  # Brightspace's, in several of its languages' orders
+    f"{day} %Y {time}"
+    for day in ("%b %d", "%B %d", "%d %b", "%d %B")
+    for time in ("%I%M %p", "%H%M")
+)
 
 
 def time_of(text):
+    text = re.sub(r"[.,]", "", text).replace("Sept ", "Sep ")
     for form in TIMES:
         with contextlib.suppress(ValueError):
             return datetime.strptime(
@@ -68,6 +78,9 @@ def read_names(items, lesson, about):
                 item.who, item.number = m["who"], m["number"]
             elif m := BRIGHTSPACE.fullmatch(part):
                 item.who, item.number, item.when = m["who"], m["number"], time_of(m["when"])
+            elif folder and (m := EXCHANGE.fullmatch(part)):
+                day, clock = m["when"][:10], re.sub(r"\D", ":", m["when"][11:])
+                item.who, item.when = m["who"], datetime.fromisoformat(f"{day}T{clock}+00:00")
             elif folder and (m := SAKAI.fullmatch(part)):
                 item.who = m["who"]
             elif folder and (m := GRADESCOPE.fullmatch(part)):
@@ -116,7 +129,8 @@ def read_plain_name(item, rest, lesson):
             item.who = rest[lowered.index(word) + 1]
             return
     if len(rest) > 1:
-        item.who = rest[0]
+        # GitHub Classroom names a repository after the lesson and the student
+        item.who = rest[0][m.end() :] if (m := begins_with(lesson, rest[0])) else rest[0]
         if m := re.fullmatch(r"(.+?)_LATE", rest[0], re.I):
             item.who, item.late = m[1], True
         return
@@ -135,6 +149,10 @@ def read_plain_name(item, rest, lesson):
     item.who, item.late = m[1] or after.strip("_- "), bool(m[2])
 
 
+def begins_with(lesson, name):
+    return re.match(rf"{pattern(lesson).pattern}[ _-]+(?=.)", name, re.I)
+
+
 def common_words(lists):
     """How many words at the start all lists share (one is always left)."""
     n = 0
@@ -143,7 +161,7 @@ def common_words(lists):
     return n
 
 
-PLATFORMS = (BLACKBOARD, MOODLE, BRIGHTSPACE, SAKAI, GRADESCOPE, ILIAS)
+PLATFORMS = (BLACKBOARD, MOODLE, BRIGHTSPACE, SAKAI, GRADESCOPE, ILIAS, EXCHANGE)
 
 
 def wrappers(items, lesson):
@@ -155,7 +173,8 @@ def wrappers(items, lesson):
         if any(p.fullmatch(h) for p in PLATFORMS for h in heads):
             break
         alone = len(heads) == 1 and all(named(parts(i)[n + 1 :], lesson) for i in works)
-        if not alone and not groups(works, n, lesson):
+        in_parts = all(IN_PARTS.fullmatch(head) for head in heads)
+        if not alone and not in_parts and not groups(works, n, lesson):
             break
         n += 1
     return n
