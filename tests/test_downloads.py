@@ -94,6 +94,36 @@ PLATFORMS = {
         ],
         TWO,
     ),
+    "Brightspace, in another order": (
+        [
+            f"118-220 - Jane Doe - 3 October, 2023 2359 - {L}.ipynb",
+            f"119-220 - Bob Smith - Sept. 3, 2023 1158 PM - {L}.ipynb",
+        ],
+        TWO,
+    ),
+    "Google Drive, in two archives": (
+        [
+            f"drive-download-20240130T203010Z-001/Jane Doe - {L}.ipynb",
+            f"drive-download-20240130T203010Z-002/Copy of {L} - Bob Smith.ipynb",
+        ],
+        TWO,
+    ),
+    "GitHub Classroom": (
+        [f"ppo/05-ppo-jdoe/{L}.ipynb", "ppo/05-ppo-jdoe/README.md", f"ppo/{L}-bsmith/{L}.ipynb"],
+        ["jdoe", "bsmith"],
+    ),
+    "nbgrader's exchange": (
+        [
+            f"jdoe+{L}+2024-01-30 20:30:10.123456 UTC+aGVs/{L}.ipynb",
+            f"bsmith+{L}+2024-01-30 20_31_10.123456 UTC/{L}.ipynb",
+        ],
+        ["jdoe", "bsmith"],
+    ),
+    "nbgrader's submitted": (
+        [f"submitted/jdoe/{L}/{L}.ipynb", f"submitted/bsmith/{L}/{L}.ipynb"],
+        ["jdoe", "bsmith"],
+    ),
+    "brackets": ([f"{L} (Jane Doe).ipynb", f"[Bob Smith] {L}.ipynb"], TWO),
     "Google Classroom": ([f"Jane Doe - {L}.ipynb", f"{L} - Bob Smith.ipynb"], TWO),
     "Sakai": (
         [
@@ -272,6 +302,8 @@ def test_the_last_attempt_counts(room, tmp_path):
         (f"H_x_jdoe_attempt_2024-01-30-20-30-10_{L}.ipynb", "2024-01-30 20:30:10"),
         (f"1-2 - jdoe - Oct 3, 2023 1159 PM - {L}.ipynb", "2023-10-03 23:59:00"),
         (f"P/Doe_J_jdoe_1/20240130203010_{L}.ipynb", "2024-01-30 20:30:10"),
+        (f"1-2 - jdoe - 3 October, 2023 2359 - {L}.ipynb", "2023-10-03 23:59:00"),
+        (f"jdoe+{L}+2024-01-30 20:30:10.12 UTC+x/{L}.ipynb", "2024-01-30 20:30:10 +0000"),
     ],
 )
 def test_a_time_in_the_name_is_nbgraders_timestamp(name, when, room, tmp_path):
@@ -280,6 +312,21 @@ def test_a_time_in_the_name_is_nbgraders_timestamp(name, when, room, tmp_path):
     collect(room, L, folder_of(tmp_path / "d", [name]))
     text = (room / "submitted" / "jdoe" / L / "timestamp.txt").read_text()
     assert text.startswith(when) and parse_utc(text)
+
+
+def test_a_notebook_as_a_script_is_one_and_beside_its_notebook_it_is_not(room, tmp_path):
+    folder = folder_of(tmp_path / "d", [f"jdoe/{L}.py", f"lee/{L}.py", f"lee/{L}.ipynb", "wu/x.py"])
+    for who in ("jdoe", "lee"):
+        (folder / who / f"{L}.py").write_text("# Databricks notebook source\nx = 1\n")
+    found = collect(room, L, folder)
+    assert {n: i.inside.suffix for n, i in found.students.items()} == {
+        "jdoe": ".py",
+        "lee": ".ipynb",
+    }
+    assert [str(i.inside) for _, i in found.beside] == [f"lee/{L}.py"]
+    assert [str(i.inside) for i, _ in found.unusable] == ["wu/x.py"]
+    kept = room / "submitted" / "jdoe" / L / f"{L}.ipynb"
+    assert kept.read_text().startswith("# Databricks")
 
 
 def test_late_without_a_time_is_said(room, tmp_path, capsys):

@@ -78,6 +78,18 @@ def test_a_line_of_a_helper_is_found_in_the_student_s_own_cell():
     assert ("of `shifted`" in where["says"]) == (where["line"] == 2)
 
 
+@pytest.mark.parametrize(
+    "above, lines",
+    [("%%time\n", 1), ("%%capture out\n", 1), ("%%timeit -n1\n\n", 2), ("!pip list \\\n  -v\n", 2)],
+)
+def test_a_magic_above_hides_no_line(above, lines):
+    """The line's number is that of the cell as the student sees it, and a helper is called by its name."""
+    plain = graded({"softmax": HELPED}, VISIBLE_SEED)["softmax"]["where"]
+    where = graded({"softmax": above + HELPED}, VISIBLE_SEED)["softmax"]["where"]
+    assert where["line"] == plain["line"] + lines and where["text"] == plain["text"]
+    assert ("of `shifted`" in where["says"]) == ("of `shifted`" in plain["says"])
+
+
 def test_nothing_is_looked_for_in_right_answers_stubs_and_endless_ones(monkeypatch):
     asked = []
     monkeypatch.setattr(judge.Run, "where", lambda self, name, *more: asked.append(name))

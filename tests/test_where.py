@@ -164,6 +164,24 @@ def test_a_function_over_several_cells_is_found_in_the_cell_of_its_helper():
         InteractiveShell.clear_instance()
 
 
+@pytest.mark.parametrize("above, line", [("", 1), ("%%time\n", 2), ("%%capture\n\n", 3)])
+def test_a_cell_below_a_magic_is_read_as_the_reader_sees_it(above, line):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        for text in ("def other(x):\n    return x", "def f(x):\n    return x + 1\n"):
+            shell.run_cell(above + text, store_history=True)
+        source = sources_of(shell.user_ns["f"])[0]
+        assert (source.first, source.lines[0]) == (line, "def f(x):")
+        number = len(shell.history_manager.input_hist_raw) - 1
+        assert source.place == f"cell [{number}]"
+        shell.run_cell("%%time\nexec('def f(x):\\n    return x + 2')", store_history=True)
+        assert sources_of(shell.user_ns["f"]) == []
+    finally:
+        InteractiveShell.clear_instance()
+
+
 def test_the_card_comes_first_and_the_line_is_added(monkeypatch):
     shown = []
 

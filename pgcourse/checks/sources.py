@@ -8,6 +8,7 @@ import ast
 import contextlib
 import inspect
 import linecache
+import re
 import sys
 import textwrap
 import types
@@ -43,16 +44,42 @@ def source_of(fn):
     plain = inspect.unwrap(fn) if callable(fn) else None
     if not isinstance(plain, types.FunctionType) or plain.__name__ == "<lambda>":
         return None
+    code, (above, number, whole) = plain.__code__, below_magic(plain.__code__)
     try:
-        lines, first = inspect.getsourcelines(plain)
+        if number:
+            lines = inspect.getblock(whole.splitlines(True)[code.co_firstlineno - 1 :])
+        else:
+            lines, _ = inspect.getsourcelines(plain)
+            whole = "".join(linecache.getlines(code.co_filename))
         text = textwrap.dedent("".join(lines))
         (tree,) = ast.parse(text).body
     except (OSError, TypeError, SyntaxError, ValueError):
         return None
-    whole = "".join(linecache.getlines(plain.__code__.co_filename))
-    if not isinstance(tree, ast.FunctionDef) or not is_text_of(whole, plain.__code__):
+    if not isinstance(tree, ast.FunctionDef) or not is_text_of(whole, code):
         return None
-    return Source(plain, tree, tuple(text.splitlines()), first, place(plain.__code__.co_filename))
+    where = f"cell [{number}]" if number else place(code.co_filename)
+    return Source(plain, tree, tuple(text.splitlines()), code.co_firstlineno + above, where)
+
+
+BELOW_MAGIC = re.compile(
+    r"%%[^\n]*\n(?:[ \t]*\n)*"
+)  # %%time and the like, and what IPython leaves out
+
+
+def below_magic(code):
+    """(lines above it, number of the cell, text) of code that was written below %%time or the like, where IPython runs
+    the rest of the cell without a name, or as a cell of its own; (0, 0, "") of any other code."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    cells = getattr(getattr(shell, "history_manager", None), "input_hist_raw", ())
+    text = "".join(linecache.getlines(code.co_filename)).rstrip()
+    for number, cell in reversed([*enumerate(cells)]):
+        magic = BELOW_MAGIC.match(cell)
+        rest = cell[magic.end() :] if magic else ""
+        if text and cell.rstrip() == text:
+            break
+        if magic and (rest.rstrip() == text if text else is_text_of(rest, code)):
+            return magic[0].count("\n"), number, rest
+    return 0, 0, ""
 
 
 def sources_of(fn):

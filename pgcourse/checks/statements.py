@@ -9,6 +9,10 @@ import inspect
 import linecache
 import re
 from functools import lru_cache
+from types import MappingProxyType
+from unittest import mock
+
+import torch
 
 from pgcourse.checks import drivers
 
@@ -34,10 +38,10 @@ class Namespace:
         if alone:
             self.keep_only(alone)
         whole = [cell for cell in self.cells if not isinstance(cell["tree"], Exception)]
-        modules = imported_names(whole)
+        about = imported_names(whole), own_functions(s for c in whole for s in c["tree"].body)
 
         def makes(statement, kind):
-            return targets(statement) if kind == "given" else made(statement, modules)
+            return targets(statement) if kind == "given" else made(statement, *about)
 
         wanted = needed_names([(s, makes(s, c["kind"])) for c in whole for s in c["tree"].body])
         for cell in whole:
@@ -50,17 +54,18 @@ class Namespace:
     def keep_only(self, name):
         """Of the other answers and of own cells, keep what this answer uses."""
         whole = [c for c in self.cells if not isinstance(c["tree"], Exception)]
-        modules, statements = imported_names(whole), [s for c in whole for s in c["tree"].body]
+        statements = [s for c in whole for s in c["tree"].body]
+        about = imported_names(whole), own_functions(statements)
         reached, more = set(), {name}
         while more:
             reached |= more
-            used = (outer_names(s) for s in statements if made(s, modules) & more)
+            used = (outer_names(s) for s in statements if made(s, *about) & more)
             more = set().union(*used) - reached
         for cell in self.cells:
             if cell["kind"] == "given" or cell["name"] == name:
                 continue
             body = [] if isinstance(cell["tree"], Exception) else cell["tree"].body
-            body = [s for s in body if made(s, modules) & (reached | {"*"})]
+            body = [s for s in body if made(s, *about) & (reached | {"*"})]
             cell["tree"] = ast.Module(body, [])
 
     def run(self, cell, seconds=CELL_SECONDS):
@@ -70,7 +75,7 @@ class Namespace:
         try:
             if isinstance(cell["tree"], Exception):
                 raise cell["tree"]
-            with drivers.time_limit(seconds):
+            with drivers.time_limit(seconds), mock.patch.object(torch, "compile", eager):
                 if cell["kind"] == "answer":
                     self.run_whole(cell)
                 else:
@@ -103,6 +108,11 @@ class Namespace:
                 exec(compile(part, filename(cell), "exec"), self.space)
 
 
+def eager(model=None, **options):
+    """torch.compile without a compiler, which takes a minute to make the same function."""
+    return model if model is not None else lambda fn: fn
+
+
 def no_input(prompt=""):
     raise RuntimeError("input() waits for somebody to type; a graded function must not ask.")
 
@@ -125,30 +135,39 @@ def statement_at(tree, line):
 
 IPYTHON = re.compile(  # %matplotlib inline, !pip …, files = !ls, torch.tensor?
     # possessive: in the judge's process a line of blanks must not take for ever
-    r"^([ \t]*+)(?:[%!?].*|[\w., \t]++=[ \t]*+[%!].*|[^#\n]*\?[ \t]*)$",
+    r"^([ \t]*+)(?:[%!?](?:.*\\\n)*+.*|[\w., \t]++=[ \t]*+[%!].*|[^#\n]*\?[ \t]*)$",
     re.M,
 )
-CELL_MAGIC = re.compile(r"\s*%%(?!(?:time|capture)\b)\w+")  # %%bash and the like: not in Python
+# whose cells are Python all the same
+OF_PYTHON = ("time", "timeit", "capture", "prun", "memit", "python")
+CELL_MAGIC = re.compile(rf"\s*%%(?!(?:{'|'.join(OF_PYTHON)})\b)\w+")  # %%bash and the like
 
 
 def parse(cell):
     """The syntax tree of a cell, or the exception that says why there is none."""
-    text = cell["source"]
-    linecache.cache[filename(cell)] = (len(text), None, text.splitlines(True), filename(cell))
-    return tree_of(text, filename(cell))
+    name = filename(cell)
+    tree, text = read(cell["source"], name)
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    return tree
 
 
-def tree_of(text, name="<cell>"):
+def tree_of(text):
     """The syntax tree of a cell's text, or the exception that says why there is none."""
+    return read(text, "<cell>")[0]
+
+
+def read(text, name):
+    """(syntax tree of a cell's text, the text that it is of): where needed without the lines of IPython's own."""
     try:
-        return ast.parse(text, name)
+        return ast.parse(text, name), text
     except Exception as error:
         if CELL_MAGIC.match(text):
-            return error
-        try:  # without the lines of IPython's own
-            return ast.parse(IPYTHON.sub(r"\1pass", text), name)
+            return error, text
+        plain = IPYTHON.sub(lambda m: m[1] + "pass" * bool(m[1]) + "\n" * m[0].count("\n"), text)
+        try:
+            return ast.parse(plain, name), plain
         except Exception:
-            return error
+            return error, text
 
 
 def code_of(cell):
@@ -175,35 +194,50 @@ def is_import(statement):
 def functions(text):
     """Names of the functions that a cell's text makes at its top level, in order; as written, where it
     is no Python."""
-    tree = tree_of(text)
+    tree, found = tree_of(text), []
     with contextlib.suppress(RecursionError):
         if not isinstance(tree, Exception):
-            return [name for s in tree.body for name in functions_of(s)]
+            for statement in tree.body:
+                found += functions_of(statement, found)
+            return found
     return re.findall(r"^(?:async )?def (\w+)", text, re.M)
 
 
-def functions_of(statement):
-    """Names of the functions that a statement makes: a def, a lambda or another name for one."""
+def functions_of(statement, known):
+    """Names of the functions that a statement makes: a def, a lambda, another name for one, or what wraps one.
+
+    known : names of the functions made before it
+    """
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
         return [statement.name]
-    if isinstance(statement, ast.Assign) and isinstance(
-        statement.value, ast.Lambda | ast.Name | ast.Attribute
-    ):
-        return [t.id for t in statement.targets if isinstance(t, ast.Name)]
+    if isinstance(statement, ast.Assign | ast.AnnAssign) and is_function(statement.value, known):
+        names = getattr(statement, "targets", None) or [statement.target]
+        return [t.id for t in names if is_name(t)]
     if isinstance(statement, ast.If | ast.Try | ast.With):
         parts = [*statement.body, *getattr(statement, "orelse", ())]
-        return [name for part in parts for name in functions_of(part)]
+        return [name for part in parts for name in functions_of(part, known)]
     return []
+
+
+def is_function(value, known):
+    """Whether an expression may be a function: torch.compile(f) is one where f is known as one."""
+    if isinstance(value, ast.Call):
+        return any(isinstance(a, ast.Lambda) or is_name(a) and a.id in known for a in value.args)
+    return isinstance(value, ast.Lambda | ast.Name | ast.Attribute)
 
 
 def imported_names(cells):
     return set().union(*(made(s) for cell in cells for s in cell["tree"].body if is_import(s)))
 
 
-def made(statement, modules=frozenset()):
+BY_NAME = ("exec", "globals", "locals", "vars")  # make what a string names
+
+
+def made(statement, modules=frozenset(), own=MappingProxyType({})):
     """Names that a statement at top level may define or change, whatever its kind.
 
     modules : names of imports; what is changed inside of one (torch.exp = …) is none of the notebook's own
+    own     : {function of the notebook's: the names that it has made when it was called}
     """
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
@@ -213,7 +247,14 @@ def made(statement, modules=frozenset()):
     stored = [n for n in nodes if isinstance(getattr(n, "ctx", None), ast.Store)]
     calls = [n for n in nodes if isinstance(n, ast.Call)]
     changed = [c.func for c in calls if not is_name(c.func)]  # table.update(…)
-    changed += [c.args[0] for c in calls if is_name(c.func) and c.func.id == "setattr" and c.args]
+    for c in calls:
+        if is_name(c.func) and c.func.id in (*own, "setattr"):
+            changed += c.args  # setattr(tools, …), fill(table)
+            found |= own.get(c.func.id, set())
+    if any(is_name(c.func) and c.func.id in BY_NAME for c in calls):
+        texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        found |= {word for text in texts for word in re.findall(r"\w+", text)}
+        found |= {k.arg for c in calls for k in c.keywords if k.arg}
     found |= {n.id for n in stored if is_name(n)}
     return found | {root(n) for n in [*stored, *changed]} - {"", *modules}
 
@@ -248,6 +289,15 @@ def needed_names(statements):
         if not more:
             return wanted
         wanted |= more
+
+
+def own_functions(statements):
+    """{name of a function: names that it makes outside of itself when it is called}"""
+    return {
+        s.name: {name for n in ast.walk(s) if isinstance(n, ast.Global) for name in n.names}
+        for s in statements
+        if isinstance(s, ast.FunctionDef)
+    }
 
 
 def outer_names(statement):

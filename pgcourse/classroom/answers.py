@@ -5,6 +5,7 @@ import json
 from contextlib import suppress
 
 from pgcourse.checks.cells import clean
+from pgcourse.checks.statements import tree_of
 
 MOST_TEXT = 20_000
 
@@ -29,14 +30,16 @@ def cells_of(nb):
 def without_author(text):
     """Code without comments and docstrings, where a name may stand; "" for what is no Python."""
     try:
-        tree = ast.parse(text) if len(text) <= MOST_TEXT else ast.Module([], [])
+        tree = tree_of(text) if len(text) <= MOST_TEXT else ast.Module([], [])
+        if isinstance(tree, Exception):
+            return ""
         for node in ast.walk(tree):
             if isinstance(getattr(node, "body", None), list):
                 node.body = [x for x in node.body if not is_text(x)]
                 if not node.body and not isinstance(node, ast.Module):
                     node.body = [ast.Pass()]
         return clean(ast.unparse(tree))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (ValueError, RecursionError, MemoryError):
         return ""
 
 

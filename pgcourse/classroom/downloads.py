@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pgcourse.checks import cells
 from pgcourse.classroom.archives import opened
 from pgcourse.classroom.gradebook import ClassError, write_whole
+from pgcourse.classroom.intake import is_notebook_as_script
 from pgcourse.classroom.platforms import NOTEBOOKS, VERSION, pattern, read_names, stem_of
 from pgcourse.classroom.roster import safe
 
@@ -69,7 +70,9 @@ def survey(items, unusable, about, lesson, lessons=(), roster=None, numbers=None
     for name, attempts in sorted(works.items()):
         attempts.sort(key=lambda i: rank(i, lesson))
         found.students[name] = attempts.pop()
-        found.older += [(name, item) for item in attempts]
+        for item in attempts:
+            paired = is_script(item) and not is_script(found.students[name])
+            (found.beside if paired else found.older).append((name, item))
     for name, item, reason in rest:
         if name in found.students:
             found.beside.append((name, item))
@@ -94,7 +97,7 @@ def unfit(item, lesson, lessons):
         return "not a regular file"
     if name.lower().endswith(CLOSED):
         return "an archive of a kind that is not opened here; unpack it, or ask for a .zip"
-    if not name.lower().endswith(NOTEBOOKS):
+    if not name.lower().endswith(NOTEBOOKS) and not is_notebook_as_script(item.path):
         return "no notebook"
     mine = pattern(lesson).search(name)
     other = next((x for x in lessons if x != lesson and not mine and pattern(x).search(name)), "")
@@ -110,8 +113,12 @@ def rank(item, lesson):
         bool(pattern(lesson).search(item.inside.name))
         and "working files" not in str(item.inside).casefold()
     )
-    return (mine, stamp, max(versions, default=0), int(again[1]) if again else 0,
+    return (mine, not is_script(item), stamp, max(versions, default=0), int(again[1]) if again else 0,
             item.path.stat().st_mtime, item.inside.name)  # fmt: skip
+
+
+def is_script(item):
+    return item.inside.suffix.lower() == ".py"
 
 
 def name_in_class(item, people, roster, found):

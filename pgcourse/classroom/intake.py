@@ -4,9 +4,10 @@ What stands in it is read by `checks.cells` and held against the lesson by `chec
 """
 
 import ast
+from contextlib import suppress
 from pathlib import Path
 
-from pgcourse.checks.cells import Unreadable, shown  # noqa: F401  (a line of a report is shown)
+from pgcourse.checks.cells import MOST_TEXT, Unreadable, form_of
 
 
 def find_notebook(directory, lesson):
@@ -26,6 +27,11 @@ def find_notebook(directory, lesson):
         for p in directory.rglob("*")
         if p.suffix.lower() in (".ipynb", ".json") and is_work(p.relative_to(directory))
     )
+    found = found or sorted(
+        p
+        for p in directory.rglob("*.py")
+        if is_work(p.relative_to(directory)) and is_notebook_as_script(p)
+    )
     if not found:
         raise Unreadable("there is no notebook in the submission")
     if len(found) > 1:
@@ -35,6 +41,16 @@ def find_notebook(directory, lesson):
         names = ", ".join(p.name for p in found[:4])
         raise Unreadable(f"none of the notebooks is called {wanted}: {names}")
     return found[0], [f"the file is called {found[0].relative_to(directory)}, not {wanted}"]
+
+
+def is_notebook_as_script(path):
+    """Whether a file is a script that a notebook can be made of: Databricks source, jupytext's, Colab's."""
+    if path.suffix.lower() != ".py" or path.is_symlink() or not path.is_file():
+        return False
+    with suppress(OSError), open(path, "rb") as file:
+        text = file.read(MOST_TEXT).decode("utf-8-sig", "replace")
+        return bool(form_of(text.replace("\r\n", "\n")))
+    return False
 
 
 def is_work(path):

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pgcourse.checks import budget
 from pgcourse.checks.cells import clean
 from pgcourse.checks.core import VISIBLE_SEED
+from pgcourse.checks.statements import tree_of
 from pgcourse.checks.where import by_hand
 from pgcourse.classroom.warm import NoIsolation, WorkerFailed, warm_worker
 
@@ -81,8 +82,7 @@ def is_change(said):
 
 def function_at(text, line):
     """Name of the function at top level that a line belongs to, or ""."""
-    with contextlib.suppress(SyntaxError, ValueError, RecursionError):
-        for s in ast.parse(text).body:
-            if isinstance(s, ast.FunctionDef) and s.lineno <= line <= s.end_lineno:
-                return s.name
+    for s in getattr(tree_of(text), "body", ()):
+        if isinstance(s, ast.FunctionDef) and s.lineno <= line <= s.end_lineno:
+            return s.name
     return ""
