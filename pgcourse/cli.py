@@ -1,9 +1,11 @@
 """The command `pgcourse`. Each subcommand lives in its own room; only that room is imported."""
 
+import _thread
 import contextlib
 import errno
 import signal
 import sys
+import time
 from importlib import import_module
 
 import typer
@@ -49,30 +51,64 @@ COMMANDS = {
 
 def app(args=None):
     """Run the command line; an interruption at any moment ends it in one line, with 130 as shells do."""
-    before = {number: signal.signal(number, interrupted) for number in HEARD}
+    ctrl_c = CtrlC()
+    before = signal.signal(signal.SIGINT, ctrl_c.heard)
     try:
         run(args)
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         raise SystemExit(130) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        ctrl_c.end()
+        signal.signal(signal.SIGINT, before)
         # CPython remembers that an interrupt left an exec'd string (dataclasses, torch's import make such), also
         # when somebody caught it further out, and dies by the signal in place of exiting; the next string clears that.
         exec("")
 
 
-HEARD = [number for name in ("SIGINT", "SIGALRM") if (number := getattr(signal, name, None))]
+class CtrlC:
+    """Ctrl-C while a command runs: KeyboardInterrupt, but not while a module is imported, where torch's C++ would
+    abort and others take it for a missing module.
+
+    It asks again until the command has ended: whoever catches everything, or a `__del__`, loses an exception.
+    """
+
+    AGAIN = 0.05  # seconds
+
+    def __init__(self):
+        self.asks, self.over, self.lock = False, False, _thread.allocate_lock()
+
+    def heard(self, number, frame):
+        if not self.asks:
+            self.asks = True
+            _thread.start_new_thread(self.ask_again, (_thread.get_ident(),))
+        while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+            frame = frame.f_back
+        if not self.over and frame is None and not on_its_way(sys.exception()):
+            raise KeyboardInterrupt
+
+    def ask_again(self, main):
+        while True:
+            time.sleep(self.AGAIN)
+            with self.lock:
+                if self.over:
+                    return
+                if hasattr(signal, "pthread_kill"):
+                    signal.pthread_kill(main, signal.SIGINT)  # wakes what waits
+                else:
+                    _thread.interrupt_main()
+
+    def end(self):
+        """From here on nobody is interrupted."""
+        with self.lock:
+            self.over = True
 
 
-def interrupted(number, frame):
-    """Ctrl-C. While a module is imported it waits: torch's C++ would abort, others take it for a missing module."""
-    while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
-        frame = frame.f_back
-    if frame is None or not hasattr(signal, "setitimer"):
-        raise KeyboardInterrupt
-    signal.setitimer(signal.ITIMER_REAL, 0.05)  # SIGALRM, which asks again
+def on_its_way(error):
+    """Whether an interrupt is being handled: what is tidied up is left in peace."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 REFUSED = {

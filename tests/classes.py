@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from pgcourse.checks import lesson_exercises
-from pgcourse.classroom import classroom, gradebook, judge, warm
+from pgcourse.classroom import classroom, gradebook, judge, located, start, warm
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.students import STUDENTS
 
@@ -40,6 +40,21 @@ def graded(answers, seed="the class's secret"):
     """What one submission earns, judged in this process's worker; a busy machine has time for it."""
     data, limits = to_bytes(notebook(answers)), warm.Limits(seconds=120)
     return judge.grade_submission(data, SOURCE, seed, limits)["exercises"]
+
+
+HURRY = 0.3  # CPU seconds
+
+
+def hurry(monkeypatch):
+    """For tests of points: a line is looked for in every wrong answer, as ever, but not for long. Here and in the
+    processes of a pool."""
+    monkeypatch.setattr(located, "SECONDS", HURRY)
+    monkeypatch.setattr(start, "judge", hurried_judge)
+
+
+def hurried_judge(parent, judge=start.judge):
+    judge(parent)
+    located.SECONDS = HURRY
 
 
 def to_bytes(nb):

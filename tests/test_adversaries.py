@@ -81,7 +81,9 @@ def cheated(tmp_path_factory):
         classes.hand_in(root, f"nb-{slug(name)}", classes.to_bytes(nb))
 
     before = tree(root), startup_files()
-    rows = grade_class(root, classes.LESSON, jobs=2, limits=Limits(seconds=120))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        classes.hurry(monkeypatch)
+        rows = grade_class(root, classes.LESSON, jobs=2, limits=Limits(seconds=120))
     seen = {
         "files": (before, (tree(root), startup_files())),
         "connections": [accepts(listener), accepts(abstract)],

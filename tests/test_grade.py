@@ -262,6 +262,7 @@ def points(result):
 @pytest.fixture
 def impatient(monkeypatch):
     """Exercises with one second for a call."""
+    classes.hurry(monkeypatch)
     quick = {n: replace(e, seconds=1.0) for n, e in lesson_exercises(LESSON).items()}
     monkeypatch.setattr(judge, "exercises_in", lambda source: quick)
     monkeypatch.setattr(judge, "GRACE", 1.0)
@@ -692,8 +693,25 @@ def test_a_class_is_written_through_one_engine_and_nbgrader_gets_its_own_back(tm
 # ------------------------------------------------------------------------------- interrupted
 
 
-@pytest.mark.parametrize("seconds", [1.0, 3.0, 6.0, 10.0])
-def test_ctrl_c_ends_it_in_one_line(seconds, tmp_path):
+def loaded(name):
+    """Whether a process has loaded a library of this name."""
+    return lambda process, root: name in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def judges(process, root):
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[1:]
+
+
+MOMENTS = {
+    "torch is imported": loaded("libtorch_cpu"),
+    "nbgrader is imported": loaded("sqlalchemy"),
+    "the judges start": judges,
+    "they grade": lambda process, root: [*root.glob(".pgcourse/results/*/*.json")],
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_ends_it_in_one_line(moment, tmp_path):
     """While modules are imported, while the judges start, while they grade: 130, no traceback, nobody left."""
     root = classes.make(tmp_path / "class")
     for i in range(12):
@@ -702,7 +720,9 @@ def test_ctrl_c_ends_it_in_one_line(seconds, tmp_path):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    time.sleep(seconds)
+    while not MOMENTS[moment](process, root):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, (out, err)
@@ -713,19 +733,54 @@ def test_ctrl_c_ends_it_in_one_line(seconds, tmp_path):
             time.sleep(0.1)
 
 
-def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
-    """Importing torch runs strings; an interrupt inside of one is remembered by CPython until it exits."""
-    (tmp_path / "interrupted.py").write_text(
-        "import sys\n"
+def interrupted(folder, **modules):
+    """(exit code, output, errors) of a command `used.command` among modules that interrupt their own process."""
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(f"import os, signal, time\n{text}")
+    (folder / "start.py").write_text(
         "from pgcourse import cli\n"
-        "def command():\n"
-        "    exec('raise KeyboardInterrupt')\n"
-        "cli.COMMANDS['interrupted'] = ('__main__', 'command', '')\n"
+        "cli.COMMANDS['interrupted'] = ('used', 'command', '')\n"
         "cli.app(['interrupted'])\n"
     )
-    command = [sys.executable, "-m", "interrupted"]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert (process.returncode, process.stderr) == (130, "Interrupted.\n")
+    command = [sys.executable, "-m", "start"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+SWALLOWS = """
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+    except BaseException:
+        print('swallowed')
+    time.sleep(600)
+    print('never')
+"""
+TIDIES = """
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+    finally:
+        time.sleep(0.5)
+        print('tidied up')
+"""
+
+
+@pytest.mark.parametrize(
+    "text, said", [(SWALLOWS, "swallowed\n"), (TIDIES, "tidied up\n")], ids=["swallowed", "heard"]
+)
+def test_an_interrupt_that_is_swallowed_asks_again_and_one_that_is_heard_does_not(
+    text, said, tmp_path
+):
+    assert interrupted(tmp_path, used=text) == (130, said, "Interrupted.\n")
+
+
+def test_an_interrupt_in_a_string_that_runs_ends_it_in_one_line_too(tmp_path):
+    """Importing torch runs strings; an interrupt inside of one is remembered by CPython until it exits."""
+    used = "def command():\n    exec('raise KeyboardInterrupt')\n"
+    assert interrupted(tmp_path, used=used) == (130, "", "Interrupted.\n")
 
 
 def test_an_interrupt_while_arguments_are_read_ends_it_in_one_line_too(tmp_path):
@@ -745,31 +800,17 @@ def test_an_interrupt_while_arguments_are_read_ends_it_in_one_line_too(tmp_path)
 
 def test_an_interrupt_waits_until_a_module_is_imported(tmp_path):
     """Where torch's C++ calls Python while it is imported, an exception would be an abort()."""
-    (tmp_path / "half.py").write_text(
-        "import os, signal, time\n"
-        "os.kill(os.getpid(), signal.SIGINT)\n"
-        "time.sleep(0.2)\n"
-        "print('whole')\n"
-    )
-    (tmp_path / "used.py").write_text(
-        "import time\n"
+    half = "os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.2)\nprint('whole')\n"
+    used = (
         "def command():\n"
         "    try:\n"
         "        import half\n"
         "    except BaseException:\n"
         "        print('swallowed')\n"
-        "    time.sleep(0.2)\n"
+        "    time.sleep(600)\n"
         "    print('never')\n"
     )
-    (tmp_path / "interrupted.py").write_text(
-        "from pgcourse import cli\n"
-        "cli.COMMANDS['interrupted'] = ('used', 'command', '')\n"
-        "cli.app(['interrupted'])\n"
-    )
-    command = [sys.executable, "-m", "interrupted"]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    said = (process.returncode, process.stdout, process.stderr)
-    assert said == (130, "whole\n", "Interrupted.\n")
+    assert interrupted(tmp_path, half=half, used=used) == (130, "whole\n", "Interrupted.\n")
 
 
 # ------------------------------------------------------------------- points of the instructor's

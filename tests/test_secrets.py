@@ -15,6 +15,11 @@ from tests.classes import FULL, SOURCE, graded
 pytestmark = pytest.mark.usefixtures("tidy")
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch):
+    classes.hurry(monkeypatch)
+
+
 def test_words_come_before_every_secret_number(monkeypatch):
     seeds, run = [], judge.Run.judge_one
 
