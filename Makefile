@@ -26,7 +26,7 @@ lab: setup
 	  --LabApp.default_url=/lab/tree/course/01_policy_gradient_theorem.ipynb $(ARGS)
 
 test: setup
-	@exec $(RUN) python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@exec $(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 grade: setup
 	@exec $(RUN) python -m pgcourse.cli classroom example $(ARGS)

@@ -19,22 +19,15 @@ os.environ.setdefault("MPLBACKEND", "agg")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# what takes minutes begins first (`--no-loadscope-reorder`): else one core is idle at the end
+# What takes minutes begins first (`--no-loadscope-reorder`): else one core is idle at the end. A file is run by one
+# process, since its fixtures are dear (`--dist loadfile`; `loadgroup` of pytest-xdist 3.8 groups nothing in pytest 9.2).
 LONG = (
-    "test_adversaries test_grade test_intake test_notebooks test_checks test_site test_containment "
+    "test_checks test_adversaries test_grade test_intake test_notebooks test_site test_containment "
     "test_train_rlhf test_where test_classroom test_browser test_edits test_forms test_checks_core"
 ).split()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """What one process runs: a file, since its fixtures are dear; of a file of all exercises, a lesson; a notebook."""
-    for item in items:
-        told = getattr(item, "callspec", None) and item.callspec.params
-        lesson = told and (told.get("lesson") or getattr(told.get("exercise"), "lesson", ""))
-        room = lesson if item.path.name == "test_checks.py" and lesson else ""
-        room = item.name if item.path.name == "test_notebooks.py" else room
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {room}".strip()))
     if hasattr(config, "workerinput"):
         order = {name: i for i, name in enumerate(LONG)}
         items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
