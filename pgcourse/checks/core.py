@@ -69,7 +69,7 @@ class Exercise:
                 compared in place of the answer
     gate      : whether the first part is the condition for the others (no for a quiz)
     ladder    : a mistake in one part shows in all later ones too: of several mistakes, the first part
-                that is wrong tells which (and a slow exercise is judged soon)
+                that is wrong tells which, and no two are looked for
     tries     : how many candidates each search may run; few where a call takes long (see slow)
     """
 
