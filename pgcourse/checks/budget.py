@@ -6,7 +6,7 @@ LINE    for the line of the mistake, when the card is there
 """
 
 CARD = 0.75
-NAME = 2.5
+NAME = 4.0
 LINE = 1.8
 LINE_OF_A_CLASS = 1.5  # for each wrong answer that was handed in
 SMALLER = 0.4  # for a smaller change, when one is found
