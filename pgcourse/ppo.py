@@ -66,6 +66,21 @@ class Config(BaseConfig):
             hidden=(32, 32),
             reward_scale=0.1,
         ),
+        "LunarLander-v3": dict(
+            total_steps=400_000,
+            n_envs=64,
+            n_steps=64,
+            epochs=6,
+            minibatches=8,
+            lr=1.5e-3,
+            critic_lr=3e-3,
+            anneal=True,
+            gamma=0.999,
+            lam=0.98,
+            entropy_coef=0.005,
+            reward_scale=0.05,
+            normalize_obs=True,
+        ),
     }
 
 

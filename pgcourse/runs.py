@@ -222,7 +222,12 @@ def train_command(
     env_kwargs: Annotated[
         str, typer.Option(help="Keywords for the environment, as JSON: '{\"g\": 9.8}'.")
     ] = "",
-    steps: Annotated[int, typer.Option(help="Environment steps; 0: as tuned.")] = 0,
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="Environment steps; 0: as tuned. What that reaches, and in what time: bench/reached.md."
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
     seeds: Annotated[int, typer.Option(help="How many seeds, one after another.")] = 1,
     out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),

@@ -1,16 +1,21 @@
 """Tasks whose physics is an extra: where it is missing one sentence says so, and settings for them are there.
 
-Nothing here needs the extras. What the settings reach was measured with them; the README has the figures.
+What needs them is skipped where they are not installed. What the settings reach was measured with them: bench/reached.md.
 """
 
+import dataclasses
+import json
 import sys
 import tomllib
 
 import gymnasium as gym
 import pytest
 
-from pgcourse import envs, sac
+from pgcourse import envs, ppo, runs, sac
+from pgcourse.bench import reached
+from pgcourse.bench.solve import until_solved
 from pgcourse.cli import app
+from pgcourse.rollout import evaluate
 
 
 @pytest.fixture
@@ -42,11 +47,55 @@ def test_a_missing_extra_is_one_sentence(algo, task, extra, package, without, ca
     assert f'{task} needs a package that is not installed: pip install "pgcourse[{extra}]"' in said
 
 
-def test_the_settings_are_there():
-    task = "InvertedPendulum-v5"
+TASKS = pytest.mark.parametrize(
+    "module, task, package",
+    [(ppo, "LunarLander-v3", "Box2D"), (sac, "InvertedPendulum-v5", "mujoco")],
+    ids=["LunarLander", "InvertedPendulum"],
+)
+
+
+@TASKS
+def test_the_settings_are_there_and_fit_together(module, task, package):
     assert task in gym.registry
-    config = sac.Config.tuned(task)  # which refuses settings that it does not know
-    assert config.env == task and config != sac.Config(env=task)
+    config = module.Config.tuned(task)  # which refuses settings that it does not know
+    assert config.env == task and config != module.Config(env=task)
+    other = dataclasses.replace(
+        config, env="Pendulum-v1", total_steps=5_000
+    )  # which is always there
+    assert len(module.train(other, progress=False).returns)
+
+
+@pytest.mark.slow
+@TASKS
+def test_they_solve_the_task_where_the_extra_is_installed(module, task, package):
+    """At some time within the steps that they have; what they hold at the end is in bench/reached.md."""
+    pytest.importorskip(package)
+    row = until_solved(module.train, module.Config.tuned(task, seed=1))
+    assert row["steps"] is not None
+
+
+def test_the_table_of_what_is_reached_has_every_setting_that_is_kept(root):
+    rows = [(algo, env) for algo, env in reached.PRESETS if algo != "baseline"]  # by REINFORCE's
+    kept = {(algo, env) for algo in runs.ALGORITHMS for env in runs.algorithm(algo).Config.TUNED}
+    assert set(rows) == kept | {("a3c", "CartPole-v1"), ("sac", "Pendulum-v1")}  # by default
+    found = json.loads((root / "bench" / "reached.json").read_text())
+    assert list(found) == [f"{algo} {env}" for algo, env in reached.PRESETS]
+    assert reached.markdown(found) == (root / "bench" / "reached.md").read_text()
+
+
+def test_the_table_counts_who_solved():
+    returns = (199.0, 201.0, 210.0, 250.0, 270.0)
+    rows = [{"seed": i, "steps": 4e5, "cpu": 60.0 + i, "return": x} for i, x in enumerate(returns)]
+    line = reached.markdown({"ppo LunarLander-v3": rows}).splitlines()[-1]
+    assert "| 400k | 62.0 | 210.0 (201.0 to 250.0) | 4 of 5 |" in line
+
+
+def test_a_row_is_the_policy_at_the_end_of_its_steps(monkeypatch):
+    monkeypatch.setitem(ppo.Config.TUNED, "CartPole-v1", {"total_steps": 1_000})
+    row = reached.reach("ppo", "CartPole-v1", seed=3)
+    assert row["steps"] >= 1_000 and row["cpu"] > 0
+    result = ppo.train(ppo.Config.tuned("CartPole-v1", seed=3), progress=False)
+    assert row["return"] == evaluate(result.policy, "CartPole-v1", 100, seed=10_003).mean()
 
 
 def test_the_extras_are_gymnasiums(root):

@@ -92,7 +92,10 @@ def peers_python(given):
 def command(
     seeds: Annotated[int, typer.Option(help="Seeds for each row; on our side twice as many.")] = 5,
     only: Annotated[
-        str, typer.Option(help="Rows whose name contains this; or: steady, latency, rlhf, grading.")
+        str,
+        typer.Option(
+            help="Rows whose name contains this; or: steady, latency, reached, rlhf, grading."
+        ),
     ] = "",
     peers: Annotated[
         Path | None, typer.Option(help="A Python that has the extra `bench`; default: .venv-bench.")
@@ -104,9 +107,10 @@ def command(
 
 
 def main(seeds, only, peers, out):
-    from pgcourse.bench import grading, rlhf
+    from pgcourse.bench import grading, reached, rlhf
 
     parts = {"latency": measure_latency, "rlhf": rlhf.main, "grading": grading.main}
+    parts["reached"] = partial(reached.main, seeds=seeds)
     parts["steady"] = partial(measure_steady, seeds, peers)
     if only in parts:
         parts[only](out)

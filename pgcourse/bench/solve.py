@@ -6,10 +6,14 @@ import numpy as np
 
 from pgcourse.rollout import evaluate
 
+# Gymnasium's own figures, where it has one (for Pendulum it has none)
 THRESHOLD = {"CartPole-v1": 475.0, "Acrobot-v1": -100.0, "Pendulum-v1": -200.0}
+THRESHOLD |= {"LunarLander-v3": 200.0, "InvertedPendulum-v5": 950.0}
 # returns in training from which a look at the policy itself is worth its time
 NEAR = {"CartPole-v1": 60.0, "Acrobot-v1": -200.0, "Pendulum-v1": -2000.0}
+NEAR |= {"LunarLander-v3": 100.0, "InvertedPendulum-v5": 100.0}
 EVERY = {"CartPole-v1": 500, "Acrobot-v1": 4000, "Pendulum-v1": 500}  # steps between looks
+EVERY |= {"LunarLander-v3": 20_000, "InvertedPendulum-v5": 1000}
 
 
 class Stopwatch:
