@@ -67,8 +67,8 @@ class Config(BaseConfig):
             reward_scale=0.1,
         ),
         "LunarLander-v3": dict(
-            total_steps=400_000,
-            n_envs=64,
+            total_steps=300_000,
+            n_envs=32,
             n_steps=64,
             epochs=6,
             minibatches=8,

@@ -62,7 +62,7 @@ def test_the_settings_are_there_and_fit_together(module, task, package):
     other = dataclasses.replace(
         config, env="Pendulum-v1", total_steps=5_000
     )  # which is always there
-    assert len(module.train(other, progress=False).returns)
+    assert module.train(other, progress=False).history["steps"][-1] >= 5_000
 
 
 @pytest.mark.slow

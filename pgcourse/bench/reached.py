@@ -31,6 +31,9 @@ PRESETS = [
 ]
 
 
+FIRST_SEED = 10  # the settings were chosen on others
+
+
 def cpu_seconds():
     """Of this process and of the workers (A3C's) that it has seen end."""
     workers = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -81,7 +84,7 @@ def main(out=Path("bench"), seeds=5):
         except ValueError as missing:
             tqdm.write(str(missing))
             continue
-        rows = [reach(algo, env, seed) for seed in range(seeds)]
+        rows = [reach(algo, env, seed) for seed in range(FIRST_SEED, FIRST_SEED + seeds)]
         found = json.loads(path.read_text()) if path.exists() else {}
         found[f"{algo} {env}"] = rows
         found = {key: found[key] for key in (f"{a} {e}" for a, e in PRESETS) if key in found}
