@@ -31,7 +31,7 @@ PRESETS = [
 ]
 
 
-FIRST_SEED = 10  # the settings were chosen on others
+FIRST_SEED = 12  # the settings were chosen on others
 
 
 def cpu_seconds():
