@@ -9,8 +9,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from pgcourse.checks import lesson_exercises
-from pgcourse.classroom import classroom, gradebook, judge, located, start, warm
+from pgcourse.checks import budget, lesson_exercises
+from pgcourse.classroom import classroom, gradebook, judge, start, warm
 from pgcourse.classroom.build import ROOT
 from pgcourse.classroom.students import STUDENTS
 
@@ -48,13 +48,13 @@ HURRY = 0.3  # CPU seconds
 def hurry(monkeypatch):
     """For tests of points: a line is looked for in every wrong answer, as ever, but not for long. Here and in the
     processes of a pool."""
-    monkeypatch.setattr(located, "SECONDS", HURRY)
+    monkeypatch.setattr(budget, "LINE_OF_A_CLASS", HURRY)
     monkeypatch.setattr(start, "judge", hurried_judge)
 
 
 def hurried_judge(parent, judge=start.judge):
     judge(parent)
-    located.SECONDS = HURRY
+    budget.LINE_OF_A_CLASS = HURRY
 
 
 def to_bytes(nb):
