@@ -68,12 +68,16 @@ def app(args=None):
 
 class CtrlC:
     """Ctrl-C while a command runs: KeyboardInterrupt, but not while a module is imported, where torch's C++ would
-    abort and others take it for a missing module.
+    abort and others take it for a missing module, nor while a process is started, which would fail with a traceback.
 
     It asks again until the command has ended: whoever catches everything, or a `__del__`, loses an exception.
     """
 
     AGAIN = 0.05  # seconds
+    WHOLE = (
+        "<frozen importlib._bootstrap>",
+        "popen_spawn_posix.py",
+    )  # what runs there runs to its end
 
     def __init__(self):
         self.asks, self.over, self.lock = False, False, _thread.allocate_lock()
@@ -82,7 +86,7 @@ class CtrlC:
         if not self.asks:
             self.asks = True
             _thread.start_new_thread(self.ask_again, (_thread.get_ident(),))
-        while frame and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        while frame and not frame.f_code.co_filename.endswith(self.WHOLE):
             frame = frame.f_back
         if not self.over and frame is None and not on_its_way(sys.exception()):
             raise KeyboardInterrupt
