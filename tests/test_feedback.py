@@ -84,8 +84,8 @@ def test_a_line_of_a_helper_is_found_in_the_student_s_own_cell():
 )
 def test_a_magic_above_hides_no_line(above, lines):
     """The line's number is that of the cell as the student sees it, and a helper is called by its name."""
-    plain = graded({"softmax": HELPED}, VISIBLE_SEED)["softmax"]["where"]
-    where = graded({"softmax": above + HELPED}, VISIBLE_SEED)["softmax"]["where"]
+    plain = graded({"softmax": HELPED})["softmax"]["where"]
+    where = graded({"softmax": above + HELPED})["softmax"]["where"]
     assert where["line"] == plain["line"] + lines and where["text"] == plain["text"]
     assert ("of `shifted`" in where["says"]) == ("of `shifted`" in plain["says"])
 
