@@ -813,6 +813,24 @@ def test_an_interrupt_waits_until_a_module_is_imported(tmp_path):
     assert interrupted(tmp_path, half=half, used=used) == (130, "whole\n", "Interrupted.\n")
 
 
+def test_a_judge_that_is_ended_leaves_no_semaphore():
+    """Python would say so when the command ends; tqdm, which lesson 8 trains with, makes one."""
+    code = (
+        "import os\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from pgcourse.classroom import start\n"
+        "from tqdm import trange\n"
+        "pool = ProcessPoolExecutor(1, get_context('spawn'), start.judge, (os.getpid(),))\n"
+        "pool.submit(trange, 1).exception()\n"
+        "for process in pool._processes.values():\n"
+        "    process.terminate()\n"
+        "pool.shutdown(wait=False)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert "leaked" not in done.stderr, done.stderr
+
+
 # ------------------------------------------------------------------- points of the instructor's
 
 

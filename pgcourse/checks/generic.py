@@ -14,6 +14,13 @@ ON_TOP = {  # kinds that say something beside a written mistake
 }  # fmt: skip
 
 
+NAMES = {"axis": "an axis or a keyword"}  # of kinds that are wider than they are called
+
+
+def name_of(edit):
+    return NAMES.get(edit.kind, edit.kind)
+
+
 def generic(search):
     """One edit of the reference that nobody wrote down; its sentence comes with the operator."""
     return one_of(search, generic_edits(search.exercise))
@@ -22,7 +29,7 @@ def generic(search):
 def one_of(search, candidates):
     for fn, e in candidates:
         if search.does(fn) and search.holds(fn):
-            return Found(e.kind, e.says, "", fn), search.ran
+            return Found(name_of(e), e.says, "", fn), search.ran
     return None
 
 
@@ -69,7 +76,7 @@ def on_top(search):
     for (fn, e), m in edits_on_top(search):
         if search.does(fn) and search.holds(fn):
             says = f"{left_open(m).says} And: {e.says}"
-            return Found(f"{m.name}, and {e.kind}", says, m.why, fn), search.ran
+            return Found(f"{m.name}, and {name_of(e)}", says, m.why, fn), search.ran
     return None
 
 

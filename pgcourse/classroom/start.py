@@ -14,9 +14,12 @@ def judge(parent):
         sandbox.prctl(sandbox.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+    import threading
     import warnings
 
     import torch
+    from tqdm import tqdm
 
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which whoever is ended leaves behind
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # pitfalls make them on purpose
