@@ -438,7 +438,10 @@ NAMED = {
         other_lesson("02_reinforce", strip_labels_and_ids),
         "02_reinforce",
     ),
-    "a conflict": (text().replace('"cells"', "<<<<<<< HEAD\n", 1).encode(), "marks of a conflict"),
+    "a conflict": (
+        text().replace('"cells"', "\n<<<<<<< HEAD\n", 1).encode(),
+        "marks of a conflict",
+    ),
     "a web page": (b"\n<html><body>Log in</body></html>", "it is a web page"),
     "a plain module": (b"import torch\n\ndef softmax(theta):\n    return theta\n", "no notebook"),
     "a plain script": (b"# mine\ndef softmax(theta):\n    return theta\n", "no notebook"),

@@ -135,7 +135,7 @@ def statement_at(tree, line):
 
 IPYTHON = re.compile(  # %matplotlib inline, !pip …, files = !ls, torch.tensor?
     # possessive: in the judge's process a line of blanks must not take for ever
-    r"^([ \t]*+)(?:[%!?](?:.*\\\n)*+.*|[\w., \t]++=[ \t]*+[%!].*|[^#\n]*\?[ \t]*)$",
+    r"^([ \t]*+)(?:[%!?](?:.*\\\n)*+.*|([\w., \t]++=)[ \t]*+[%!].*|[^#\n]*\?[ \t]*)$",
     re.M,
 )
 # whose cells are Python all the same
@@ -163,11 +163,17 @@ def read(text, name):
     except Exception as error:
         if CELL_MAGIC.match(text):
             return error, text
-        plain = IPYTHON.sub(lambda m: m[1] + "pass" * bool(m[1]) + "\n" * m[0].count("\n"), text)
+        plain = IPYTHON.sub(without_ipython, text)
         try:
             return ast.parse(plain, name), plain
         except Exception:
             return error, text
+
+
+def without_ipython(line):
+    """What stands in place of a line of IPython's own: `files = !ls` finds no files."""
+    instead = f"{line[2]} []" if line[2] else "pass" * bool(line[1])
+    return line[1] + instead + "\n" * line[0].count("\n")
 
 
 def code_of(cell):
