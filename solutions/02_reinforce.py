@@ -869,7 +869,7 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 #
 # `env` is a Gymnasium environment like the one of the door: `env.reset()` returns `obs, info`, and `env.step(act)` returns
 # `obs, rew, terminated, truncated, info`. Its observations have `env.observation_space.shape[0]` numbers; its actions are
-# $0, \dots,$ `env.action_space.n` $- 1$. What you return is a function: `policy(obs)` gives the probabilities of the actions in that state.
+# $0, \dots,$ `env.action_space.n` $- 1$. What you return is a function: `policy(obs)`, of one observation as Gymnasium gives it (a NumPy array), is a tensor of the probabilities of the actions.
 #
 # <details><summary>Hint 1: the parts</summary>
 #

@@ -1354,7 +1354,7 @@ for trial in range(5):
 #
 # <details><summary>Hint 1</summary>
 #
-# Keep five things of each step: the observation, the action, the reward, the observation that `step` *returned*, and both flags.
+# Keep six things of each step: the observation, the action, the reward, the observation that `step` *returned*, and both flags.
 # After the end of an episode, `reset()`: its observation belongs to the next step.
 #
 # </details>

@@ -138,7 +138,7 @@ def work(path, stage, out):
                 probe=name,
                 error=in_words(error, path),
                 symptom="it raises",
-                do="Run train on CartPole-v1 yourself: the traceback is there.",
+                do="Run train on CartPole-v1 yourself, and try what it returns on an observation.",
             )
 
 
