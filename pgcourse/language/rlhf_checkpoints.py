@@ -1,7 +1,7 @@
 """Train what the package ships for lesson 7, so that the lesson can begin at once.
 
-    python -m pgcourse.language.rlhf_checkpoints              all of it, in this order; writes pgcourse/data/
-    python -m pgcourse.language.rlhf_checkpoints sweep        one of them: language_model, reward_model or sweep
+    python -m pgcourse.language.rlhf_checkpoints            all of it, in this order; writes pgcourse/data/
+    python -m pgcourse.language.rlhf_checkpoints sweep      one of them: language_model, reward_model or sweep
 
     language_model.pt    reads 120,000 conversations of the grammar
     reward_model.pt      learns from 4,000 votes on pairs of that model's answers, as in the lesson
