@@ -777,16 +777,20 @@ def test_killed_at_any_moment_it_finishes_the_rest(tmp_path):
     config.write_text(config.read_text().split("seed=")[0] + "seed=" + secret)
     kills = 0
     while kills < 20:
-        pid = start(disturbed)
+        began, pid, done = time.monotonic(), start(disturbed), 0
         # the first ones while judges start and judge, then most often while nbgrader writes
-        time.sleep(rng.uniform(0.05, 0.9) * whole / (1 if kills < 4 else 4))
-        done, status = os.waitpid(pid, os.WNOHANG)
+        moment = began + rng.uniform(0.05, 0.9) * whole / (1 if kills < 4 else 4)
+        while not done and time.monotonic() < moment:
+            time.sleep(0.02)
+            done, status = os.waitpid(pid, os.WNOHANG)
         if not done:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             kills += 1
         else:
             assert status == 0
+            # how long a run takes is what the last one took: a busy machine is not waited for
+            whole = min(whole, 4 * (time.monotonic() - began))
             stamps = sorted((disturbed / ".pgcourse" / "written" / LESSON).iterdir())
             for stamp in rng.sample(stamps, len(stamps) // 2):  # something to do again
                 stamp.unlink()
