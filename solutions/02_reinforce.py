@@ -904,8 +904,17 @@ plots.animate(best.policy, "CartPole-v1", max_steps=fast(300, 30))
 check_agent(2)
 
 # %% [markdown]
-# When all six are right, give it a real task: `my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)`, and play a few episodes with what it
-# returns, as in the door. No points here: it is yours.
+# When all six are right, give it a real task, and play a few episodes with what it returns, as in the door. No points here: it is yours.
+#
+# ```python
+# import importlib
+#
+# import gymnasium
+# import my_agent
+#
+# importlib.reload(my_agent)  # Python reads a file once; this reads it again after you changed it (the check always does)
+# policy = my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)
+# ```
 
 # %% [markdown]
 # ### Exercise: `quiz_reinforce` (6 minutes, ●●)

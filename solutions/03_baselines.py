@@ -1255,7 +1255,7 @@ plots.animate(runs["with a learned baseline"][0].policy, "CartPole-v1", max_step
 # ## With your own hands: a critic (25 minutes more)
 #
 # Let your `my_agent.py` of lesson 2 grow: a second network, its own optimizer, and the advantage in place of the return. From now on `train` returns
-# two functions, `policy, value`, and `value(obs)` is one number, or a tensor of one.
+# two functions, `policy, value` (so `policy, value = my_agent.train(...)`), and `value(obs)` is one number, or a tensor of one.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -1349,8 +1349,8 @@ for trial in range(5):
 # %% [markdown]
 # ## With your own hands: bootstrapping (30 minutes more)
 #
-# Your `my_agent.py` still waits for whole episodes. Let it learn from rollouts of fixed length that may begin and end in the middle of an
-# episode, with TD targets or your `gae`. `train` returns `policy, value`, as before.
+# Your `my_agent.py` still waits for whole episodes. Let it learn from rollouts of fixed length (64 steps, say) that may begin and end in the middle
+# of an episode, with TD targets or your `gae` (λ of 0.9 or so). `train` returns `policy, value`, as before, and the learning rates of lesson 3 may stay.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -1205,8 +1205,8 @@ plt.show()
 # %% [markdown]
 # ## With your own hands: the clip (25 minutes more)
 #
-# The last growth of `my_agent.py`: the log-probabilities of before the first step, several epochs on each rollout, the ratio, the clip. `train` gets one argument more,
-# `epochs=10`: how many steps of the optimizer (or passes over minibatches) each rollout is used for.
+# The last growth of `my_agent.py`: the log-probabilities of before the first step, several epochs on each rollout (of 128 steps now, say), the ratio, the clip (0.2).
+# `train` gets one argument more, `epochs=10`: how many steps of the optimizer (or passes over minibatches) each rollout is used for.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1215,7 +1215,7 @@ plt.show()
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `torch.minimum(rho * adv, rho.clamp(1 - clip, 1 + clip) * adv)`; a learning rate of 0.003 or so, since there are many steps now.
+# `torch.minimum(rho * adv, rho.clamp(1 - clip, 1 + clip) * adv)`; for the policy a learning rate of 0.003 or so, since there are many steps now.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -1230,7 +1230,8 @@ plt.show()
 check_agent(5)
 
 # %% [markdown]
-# This is PPO, and it is all yours. `my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)` shows what it can do.
+# This is PPO, and it is all yours. `policy, value = my_agent.train(gymnasium.make("CartPole-v1"), steps=50_000)` shows what it can do
+# (lesson 2 says how a changed file is read again).
 
 # %% [markdown]
 # ## Check yourself

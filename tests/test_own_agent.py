@@ -10,7 +10,7 @@ import pytest
 
 from pgcourse import own_agent
 from pgcourse.own_agent import check_agent
-from pgcourse.own_agent.verdicts import STAGES, probes, verdict
+from pgcourse.own_agent.verdicts import STAGES, probes, understood, verdict
 from pgcourse.own_agent.worker import measure
 
 ROOT = Path(__file__).parents[1]
@@ -209,6 +209,22 @@ def test_without_a_file_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     assert "There is no my_agent.py beside this notebook yet" in capsys.readouterr().out
     with pytest.raises(ValueError, match="from 2 to 5"):
         check_agent(7)
+
+
+@pytest.mark.parametrize(
+    "separate, alike, symptom",
+    [
+        (0.9, [0.95, 90], "a policy that is random on purpose is not learned"),
+        (0.3, [0.95, 90], "not learned here either"),
+        (0.3, [0.95, 3], "the actions are not drawn from the policy"),
+    ],
+)
+def test_what_fails_above_is_not_said_again_as_another_fault(separate, alike, symptom):
+    numbers = {"reward": [0.9], "observation": [0.9, 0.9], "delayed": [0.9, 0.9], "discount": [0.9]}
+    numbers |= {"separate": [separate], "alike": alike}
+    found = understood([{"probe": k, "numbers": [v] * 3} for k, v in numbers.items()], 2)
+    assert found[-1].symptom == symptom and not found[-1].ok
+    assert ("“separate”" in found[-1].do) == (symptom == "not learned here either")
 
 
 def agent(body):

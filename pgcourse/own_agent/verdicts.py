@@ -1,10 +1,11 @@
 """What a learner's agent became, in words: expected, what came, which mistake does that, what to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 SEEDS = (0, 1, 2)
+RANDOM_ON_PURPOSE = "a policy that is random on purpose is not learned"
 SECONDS = 120  # for one world, all of its seeds; a few are enough on a quiet machine
 
 
@@ -73,7 +74,7 @@ def verdict(name, m, stage):
         )
         good = 0.2 < m[0] < 0.9 and m[1] > 20
         symptom, do = (
-            "a policy that is random on purpose is not learned",
+            RANDOM_ON_PURPOSE,
             "Is what is returned the probabilities, and not the best action? Is the learning rate small enough?",
         )
         if m[1] <= 20:
@@ -184,4 +185,13 @@ def understood(rows, stage):
             break
         middle = [float(np.median(column)) for column in zip(*row["numbers"], strict=True)]
         found.append(verdict(name, middle, stage))
-    return found
+    return [after_others(f, found) for f in found]
+
+
+def after_others(finding, found):
+    """This world asks for all that the ones above do: what fails there is not a fault of its own here."""
+    failed = [f.probe for f in found[: found.index(finding)] if not f.ok]
+    if finding.symptom != RANDOM_ON_PURPOSE or not failed:
+        return finding
+    do = f"First mend what is said of “{failed[0]}”; this world asks for that, too."
+    return replace(finding, symptom="not learned here either", do=do)
