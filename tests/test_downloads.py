@@ -390,6 +390,47 @@ def test_a_class_list_settles_names(room, tmp_path):
     assert found.strangers == ["nobody"]
 
 
+def test_a_name_in_another_case_is_the_student_the_class_has(room, tmp_path):
+    collect(
+        room, OTHER, folder_of(tmp_path / "d", [f"Jane Doe/{OTHER}.ipynb", f"WU/{OTHER}.ipynb"])
+    )
+    found = collect(
+        room,
+        L,
+        folder_of(tmp_path / "e", [f"jane doe/{L}.ipynb", f"Wu/{L}.ipynb", f"lee/{L}.ipynb"]),
+    )
+    assert sorted(found.students) == ["Jane_Doe", "WU", "lee"]
+    # where a class has both they are two, and a class list has the last word
+    (room / "submitted" / "wu" / OTHER).mkdir(parents=True)
+    found = collect(room, L, folder_of(tmp_path / "f", [f"Wu/{L}.ipynb", f"wu/{L}.ipynb"]))
+    assert sorted(found.students) == ["Wu", "wu"]
+    found = collect(room, L, folder_of(tmp_path / "h", [f"LEE/{L}.ipynb", f"lee/{L}.ipynb"]))
+    assert sorted(found.students) == ["LEE", "lee"]
+    listed = tmp_path / "list.csv"
+    listed.write_text("username,email\njane_doe,jd@x.org\n")
+    found = collect(room, L, folder_of(tmp_path / "g", [f"jane doe/{L}.ipynb"]), str(listed))
+    assert sorted(found.students) == ["jane_doe"]
+
+
+def test_moodles_group_before_a_name_is_no_part_of_it_where_a_class_list_says_so(room, tmp_path):
+    listed = tmp_path / "list.csv"
+    listed.write_text(
+        "username,first name,last name\njdoe,Jane,Doe\nanne,Anne-Marie,Roe\nmarie,Marie,Roe\n"
+    )
+    names = [
+        "Group A-Jane Doe_1",
+        "B-2-Anne-Marie Roe_2",
+        "Marie Roe_3",
+        "C-Who Else_4",
+        "Lou-Marie Roe_5",
+    ]
+    folder = folder_of(tmp_path / "d", [f"{n}_assignsubmission_file/{L}.ipynb" for n in names])
+    found = collect(room, L, folder, str(listed))
+    # Lou-Marie is not on the list, and not the Marie who is there herself
+    assert sorted(found.students) == ["C-Who_Else", "Lou-Marie_Roe", "anne", "jdoe", "marie"]
+    assert found.strangers == ["C-Who_Else", "Lou-Marie_Roe"] and not found.older
+
+
 def test_what_is_no_class_list_is_said(tmp_path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ClassError, match="expected a CSV file.*username"):

@@ -1,7 +1,7 @@
 """What a learning platform hands out, in order: whose file each one is, of which attempt, from when.
 
-    found = survey("downloads.zip", "05_ppo", roster=None)      looks only
-    keep(found, classroom, "05_ppo")                            copies into submitted/<student>/<lesson>/
+    collect(Classroom("my-class"), "05_ppo", "downloads.zip")     copies into submitted/<student>/<lesson>/
+    collect(…, look_only=True)                                    only looks
 
 Moodle, Canvas, Blackboard, Brightspace, Google Classroom, Gradescope, Sakai, ILIAS and Teams each have their own way
 to write who handed in what; a folder for each student, and names before or after the lesson's, are known too.
@@ -46,21 +46,29 @@ class Survey:
         return len(self.students)
 
 
-def survey(items, unusable, about, lesson, lessons=(), roster=None, numbers=None):
+def survey(items, unusable, about, lesson, lessons=(), roster=None, numbers=None, students=()):
     """Whose file each one is.
 
-    lessons : all lessons' names: another lesson's notebook is called so
-    roster  : a class list; it settles names
-    numbers : {"smith/11": name}, what the class knows from lessons before
+    lessons  : all lessons' names: another lesson's notebook is called so
+    roster   : a class list; it settles names
+    numbers  : {"smith/11": name}, what the class knows from lessons before
+    students : the names that the class has already: jane_doe is its Jane_Doe
     returns : Survey
     """
     found = Survey(unusable=list(unusable), numbers=dict(numbers or {}))
     read_names(items, lesson, about)
     works, rest = {}, []
+    # two that differ by case alone, in the class or here, are two
+    cases = Counter(name.casefold() for name in students)
+    cases |= Counter(name.casefold() for name in {safe(i.who) for i in items})
+    spelled = {x.casefold(): x for x in students if cases[x.casefold()] == 1}
+    listed = {roster.find(i.who, i.number) for i in items} if roster else set()
     people = Counter(who for who, _ in {(safe(i.who).casefold(), i.number) for i in items})
     for item in items:
         reason = unfit(item, lesson, lessons)
-        name = name_in_class(item, people, roster, found) if item.who else ""
+        name = name_in_class(item, people, roster, listed, found) if item.who else ""
+        if not (roster and name in roster.ids):
+            name = spelled.get(name.casefold(), name)
         if not name and not reason:
             found.unusable.append((item, "no student's name in the file's name"))
         elif reason:
@@ -121,9 +129,14 @@ def is_script(item):
     return item.inside.suffix.lower() == ".py"
 
 
-def name_in_class(item, people, roster, found):
-    """The one name that a student has in the class: the list's; else the platform's, with its number for namesakes."""
+def name_in_class(item, people, roster, listed, found):
+    """The one name that a student has in the class: the list's; else the platform's, with its number for namesakes.
+
+    listed : those whom the list knows by what the platform wrote as it is
+    """
     if roster and (identity := roster.find(item.who, item.number)):
+        return identity
+    if roster and (identity := roster.find(*item.others)) not in listed | {""}:
         return identity
     name = safe(item.who) or (f"student_{item.number}" if item.number else "")
     known = f"{name}/{item.number}"
@@ -152,7 +165,9 @@ def collect(room, lesson, source, roster=None, look_only=False):
     known = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
     lessons = [path.name for path in (room.root / "source").glob("*")]
     with opened(source) as (items, unusable, about):
-        found = survey(items, unusable, about, lesson, lessons, roster, known)
+        found = survey(
+            items, unusable, about, lesson, lessons, roster, known, set(room.students("*"))
+        )
         if not found.students and not found.unusable:
             raise ClassError(f"{source} holds no notebook.")
         if not look_only:

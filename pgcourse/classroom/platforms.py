@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -15,7 +15,8 @@ class Item:
     """A file of the download.
 
     path   : where it lies now; inside: its name in the download
-    who    : the student's name as the platform writes it, ""; number: the platform's number for them
+    who    : the student's name as the platform writes it, ""; others: what else it may be, if a class list knows that
+    number : the platform's number for them
     lasts  : whether that number is the same in every assignment
     when   : when it was handed in, or None; late: the platform says so
     """
@@ -23,6 +24,7 @@ class Item:
     path: Path
     inside: PurePosixPath
     who: str = ""
+    others: list = field(default_factory=list)
     number: str = ""
     lasts: bool = False
     when: datetime | None = None
@@ -76,6 +78,8 @@ def read_names(items, lesson, about):
                 item.when = time_of(m["when"])
             elif m := MOODLE.fullmatch(part):
                 item.who, item.number = m["who"], m["number"]
+                # with groups it is "Group A-Jane Doe", and a name may have hyphens, too
+                item.others = [item.who[i + 1 :] for i, c in enumerate(item.who) if c == "-"]
             elif m := BRIGHTSPACE.fullmatch(part):
                 item.who, item.number, item.when = m["who"], m["number"], time_of(m["when"])
             elif folder and (m := EXCHANGE.fullmatch(part)):
