@@ -84,15 +84,22 @@ def test_what_is_reached_is_measured_for_every_setting_that_is_kept(root):
 
 def test_the_table_counts_who_solved():
     returns = (199.0, 201.0, 210.0, 250.0, 270.0)
-    rows = [{"seed": i, "steps": 4e5, "cpu": 60.0 + i, "return": x} for i, x in enumerate(returns)]
+    firsts = (3e5, 2e5, None, 1e5, None)
+    rows = [
+        {"seed": i, "first": first, "steps": 4e5, "cpu": 60.0 + i, "return": x}
+        for i, (first, x) in enumerate(zip(firsts, returns, strict=True))
+    ]
     line = reached.markdown({"ppo LunarLander-v3": rows}).splitlines()[-1]
-    assert "| 400k | 62.0 | 210.0 (201.0 to 250.0) | 4 of 5 |" in line
+    assert "| 300k | 3 of 5 | 400k | 62.0 | 210.0 (201.0 to 250.0) | 4 of 5 |" in line
+    rows[0]["first"] = None
+    assert "| – | 2 of 5 |" in reached.markdown({"ppo LunarLander-v3": rows})
 
 
 def test_a_row_is_the_policy_at_the_end_of_its_steps(monkeypatch):
     monkeypatch.setitem(ppo.Config.TUNED, "CartPole-v1", {"total_steps": 1_000})
+    monkeypatch.setattr(reached, "until_solved", lambda train, config: {"steps": 7})
     row = reached.reach("ppo", "CartPole-v1", seed=3)
-    assert row["steps"] >= 1_000 and row["cpu"] > 0
+    assert row["steps"] >= 1_000 and row["cpu"] > 0 and row["first"] == 7
     result = ppo.train(ppo.Config.tuned("CartPole-v1", seed=3), progress=False)
     assert row["return"] == evaluate(result.policy, "CartPole-v1", 100, seed=10_003).mean()
 

@@ -1,9 +1,10 @@
-"""What each algorithm reaches with the settings kept for a task, when it has used up its steps.
+"""What each algorithm reaches with the settings kept for a task: when first, and when it has used up its steps.
 
 python -m pgcourse.bench.reached        bench/reached.json and bench/reached.md
 """
 
 import json
+import math
 import resource
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pgcourse.bench.rows import our_config
-from pgcourse.bench.solve import THRESHOLD
+from pgcourse.bench.solve import THRESHOLD, until_solved
 from pgcourse.envs import make_vector
 from pgcourse.rollout import evaluate
 
@@ -41,35 +42,46 @@ def cpu_seconds():
 
 
 def reach(algo, env, seed):
-    """Train to the end of the preset's steps: what that took, and the mean of 100 fresh deterministic episodes."""
+    """Train until the task is solved, and again to the end of the preset's steps.
+
+    returns : dict of seed, first (the step at which it was solved, None), and of the whole training: steps, cpu
+              (seconds), return (the mean of 100 fresh deterministic episodes)
+    """
     module, config = our_config("tuned", algo, env, seed)
     began = cpu_seconds()
     result = module.train(config, progress=False)
     cpu = cpu_seconds() - began
     steps = int(result.history["steps"][-1])
     mean = evaluate(result.policy, env, 100, seed=10_000 + seed).mean()
-    return {"seed": seed, "steps": steps, "cpu": cpu, "return": float(mean)}
+    first = until_solved(module.train, config)["steps"]
+    return {"seed": seed, "first": first, "steps": steps, "cpu": cpu, "return": float(mean)}
 
 
 def markdown(found):
     lines = [
         "# What each algorithm reaches",
         "",
-        "The settings that are kept for each task (`Config.tuned`), trained to the end of their steps, and then the",
-        "mean return of 100 fresh episodes without exploration: median and quartiles over seeds. Solved: that mean",
-        "reaches the figure in brackets. CPU seconds of training, one torch thread (A3C: all its processes together),",
-        "median. Most of these settings were chosen to solve the task soonest, and when they first do is in `results.md`;",
-        "who then goes on with the same large steps may lose it again.",
+        "The settings that are kept for each task (`Config.tuned`). Solved: the mean return of 100 fresh episodes without",
+        "exploration reaches the figure in brackets. First the step at which a seed solved it (median over seeds), looked",
+        "at every few hundred or thousand steps. Then the training to the end of its steps: CPU seconds on one torch thread",
+        "(A3C: all its processes together; median), the mean return (median and quartiles over seeds), and the seeds that",
+        "solve the task then. Most of these settings were chosen to solve the task soonest; who goes on with the same",
+        "large steps may lose it again.",
         "",
-        "| algorithm | task | steps | CPU s | return: median (quartiles) | seeds that solved it |",
-        "|---|---|---|---|---|---|",
+        "| algorithm | task | first solved at | seeds | steps in all | CPU s | return at the end: median (quartiles) | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for (algo, env), rows in ((key.split(), rows) for key, rows in found.items()):
         steps, cpu = (np.median([row[key] for row in rows]) for key in ("steps", "cpu"))
         returns = [row["return"] for row in rows]
         low, middle, high = np.percentile(returns, (25, 50, 75))
         solved = sum(ret >= THRESHOLD[env] for ret in returns)
-        cells = [algo, f"{env} ({THRESHOLD[env]:g})", f"{steps / 1000:.0f}k", f"{cpu:.1f}"]
+        # a seed that did not solve it counts as infinitely slow
+        first = [row["first"] or math.inf for row in rows]
+        at = np.median(first) / 1000
+        cells = [algo, f"{env} ({THRESHOLD[env]:g})", f"{at:.0f}k" if at < math.inf else "–"]
+        cells += [f"{sum(x < math.inf for x in first)} of {len(rows)}"]
+        cells += [f"{steps / 1000:.0f}k", f"{cpu:.1f}"]
         cells += [f"{middle:.1f} ({low:.1f} to {high:.1f})", f"{solved} of {len(rows)}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
