@@ -128,6 +128,8 @@ class Browser:
         self.driver = webdriver.Chrome(chosen, service)
         self.driver.set_script_timeout(PATIENCE)
         self.driver.set_page_load_timeout(PATIENCE)
+        # a page that is looked at: some versions' headless ones have no focus, and JupyterLab then no current notebook
+        self.driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
 
     def picture(self, name):
         ARTIFACTS.mkdir(exist_ok=True)
