@@ -590,6 +590,11 @@ def test_the_card_waits_for_no_name_and_is_completed():
     assert hurried.hurried and hurried.pitfall is None and hurried.score == 3
     named = judge(two_mistakes, exercise, "0")
     assert named.pitfall == "no reset, and no bootstrap" and named.score == 3
+    # two are said where neither can be left out
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "idle", lambda *args: True)
+        patch.setattr(core, "KNOWN", {})
+        assert judge(two_mistakes, exercise, "0").pitfall != named.pitfall
 
 
 def test_the_card_of_a_slow_exercise_keeps_its_time(monkeypatch):
