@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import re
+from functools import wraps
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -119,6 +120,21 @@ def kind_of(verdict):
     return "partly" if verdict["score"] else "nothing"
 
 
+def in_our_style(plot):
+    """A picture that is the same whatever style the machine or a notebook has set."""
+
+    @wraps(plot)
+    def drawn(*args):
+        from matplotlib import rc_context, rcdefaults
+
+        with rc_context():
+            rcdefaults()
+            return plot(*args)
+
+    return drawn
+
+
+@in_our_style
 def distribution_plot(kinds):
     """How each exercise came out: a bar of all who were graded."""
     figure, ax = new_figure(height=0.9 + 0.28 * len(kinds))
@@ -140,6 +156,7 @@ def distribution_plot(kinds):
     )
 
 
+@in_our_style
 def over_time_plot(report):
     """The class's shares of the points, lesson by lesson: median, quartiles, the rest."""
     figure, ax = new_figure(height=2.6)
