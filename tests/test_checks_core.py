@@ -569,6 +569,27 @@ def test_a_function_that_draws_random_numbers_is_seen_alike_each_time():
     assert seen[0]["out"] == seen[1]["out"] and len(seen[0]["state"]) == 3
 
 
+def test_settings_are_put_back_after_each_call_or_after_all_of_them():
+    def changes(x):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        random.random()
+        return x + 1
+
+    args, before = {"x": torch.zeros(1)}, drivers.settings()
+    with drivers.steady():
+        seen = [observe("call", changes, args) for _ in range(2)]
+        with drivers.steady():
+            np.random.rand()
+    assert [len(s["state"]) for s in seen] == [3, 3]
+    assert not drivers.changed(before)
+    observe("call", changes, args)
+    assert not drivers.changed(before)
+    with pytest.raises(KeyError), drivers.steady():
+        torch.rand(1), {}["x"]
+    assert not drivers.changed(before)
+
+
 def test_nonsense_digits_are_not_shown():
     assert showing.number(2.196e15, 4) == ">1e+14" and showing.number(-1e300, 4) == "<-1e+14"
     assert showing.number(-1.298e12, 4) == "-1.298e+12" and showing.number(math.inf, 4) == "inf"

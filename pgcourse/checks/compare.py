@@ -38,6 +38,8 @@ def close(a, b):
         if not b.dtype.is_floating_point:
             return torch.equal(a.to(b.dtype), b)
         rtol, atol = tolerance(b if b.dtype != torch.float64 else a)
+        if b.numel() <= FEW and a.dtype in EXACT and b.dtype in EXACT:
+            return close_numbers(a.flatten().tolist(), b.flatten().tolist(), rtol, atol)
         finite = b[b.isfinite()]
         scale = max(1.0, finite.abs().max().item()) if len(finite) else 1.0
         return torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol * scale, equal_nan=True)
@@ -50,6 +52,23 @@ def close(a, b):
     if type(b) in (int, float) and type(a) in (int, float):
         return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-5) or (math.isnan(a) and math.isnan(b))
     return type(a) is type(b) and a == b
+
+
+FEW, EXACT = (
+    64,
+    (torch.float32, torch.float64),
+)  # for few numbers a loop is ten times as fast as torch
+
+
+def close_numbers(a, b, rtol, atol):
+    """As torch.allclose of both in 64 bits, with atol times the largest finite number of b, if that is above 1."""
+    bound = atol * max(1.0, max((abs(y) for y in b if abs(y) < math.inf), default=1.0))
+    for x, y in zip(a, b, strict=True):
+        if x != y and (x == x or y == y):
+            off = abs(x - y)
+            if not (off < math.inf and off <= bound + rtol * abs(y)):
+                return False
+    return True
 
 
 def nearly(a, b):

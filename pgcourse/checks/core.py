@@ -345,10 +345,11 @@ def judged(
         def observe(seed):
             return exercise.observe(fn, seed)
 
-        seen = observe(seed)
-        verdict = exercise.verdict(seed, seen, observe, until)
-        if not verdict.passed:
-            verdict = carried(fn, exercise, seed, verdict, until)
+        with drivers.steady():
+            seen = observe(seed)
+            verdict = exercise.verdict(seed, seen, observe, until)
+            if not verdict.passed:
+                verdict = carried(fn, exercise, seed, verdict, until)
         return verdict, seen, seed
     finally:
         torch.set_num_threads(threads)

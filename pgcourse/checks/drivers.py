@@ -18,6 +18,7 @@ import time
 import traceback
 import types
 import warnings
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -79,12 +80,22 @@ def gradients(out, wanted):
     """d(sum of w * out)/dx for each tensor x in `wanted`, with fixed unequal weights w; None = not connected."""
     if not wanted or not torch.is_tensor(out) or not out.requires_grad:
         return dict.fromkeys(wanted)
-    weights = 1 + 0.5 * torch.cos(torch.arange(out.numel(), dtype=torch.float64)).reshape(out.shape)
     with torch.enable_grad():  # whatever mode the function left behind
-        total = (weights.to(out.dtype) * out).sum()
+        total = (weights(out.shape, out.dtype) * out).sum()
     live = {name: x for name, x in wanted.items() if x.requires_grad}  # it may have been taken away
     found = torch.autograd.grad(total, list(live.values()), allow_unused=True) if live else ()
     return dict.fromkeys(wanted) | dict(zip(live, found, strict=True))
+
+
+def weights(shape, dtype):
+    """Unequal numbers, the same ones whenever they are asked for; those that are few are kept."""
+    return (few_weights if math.prod(shape) <= 1_000 else few_weights.__wrapped__)(shape, dtype)
+
+
+@lru_cache
+def few_weights(shape, dtype):
+    numbers = torch.arange(math.prod(shape), dtype=torch.float64)
+    return (1 + 0.5 * torch.cos(numbers)).reshape(shape).to(dtype)
 
 
 # --- what is written down ---
@@ -109,7 +120,14 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
     """
     seen = dict(out=None, grads={}, error=None, timeout=False, modified=[], state=[], printed="")
     seen["random"] = False
-    given, before = copy_plain(args), settings()
+    with steady():
+        observe_into(seen, driver_name, fn, args, grad, seconds)
+    return seen
+
+
+def observe_into(seen, driver_name, fn, args, grad, seconds):
+    """The work of `observe`, where the global state is put back later."""
+    given, before = copy_plain(args), STARTS | {name: SETTINGS[name][0]() for name in MODES}
     put(STARTS)
     printed = Capped()
     started = time.perf_counter()
@@ -134,9 +152,8 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
         or (name in grad and torch.is_tensor(x) and not x.requires_grad)
         or (torch.is_tensor(x) and x.is_leaf and x.grad is not None)
     ]
-    seen["state"] = changed(before | STARTS)
-    put(before)
-    return seen
+    seen["state"] = changed(before)
+    put({name: before[name] for name in MODES})
 
 
 class NotAnAnswer(TypeError):
@@ -193,8 +210,11 @@ def same_plain(a, b):
             torch.is_tensor(b)
             and a.shape == b.shape
             and a.dtype == b.dtype
-            and torch.equal(a.isnan(), b.isnan())
-            and torch.equal(a[~a.isnan()], b[~b.isnan()])
+            and (
+                torch.equal(a, b)
+                or torch.equal(a.isnan(), b.isnan())
+                and torch.equal(a[~a.isnan()], b[~b.isnan()])
+            )
         )
     if isinstance(a, dict):
         return (
@@ -212,10 +232,12 @@ RANDOM_STATES = {
     "numpy's global random state": (np.random.get_state, np.random.set_state),
     "Python's global random state": (random.getstate, random.setstate),
 }
-SETTINGS = RANDOM_STATES | {
+MODES = {
     "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
     "torch's gradient mode": (torch.is_grad_enabled, torch.set_grad_enabled),
 }
+SETTINGS = RANDOM_STATES | MODES
+HELD = []  # what the settings were outside, while somebody is `steady`
 
 
 START = torch.Generator().manual_seed(0).get_state()
@@ -229,6 +251,19 @@ STARTS = {
 def settings():
     """The global state that a function must leave alone."""
     return {name: get() for name, (get, _) in SETTINGS.items()}
+
+
+@contextlib.contextmanager
+def steady():
+    """Whatever is done within, the settings are afterwards what they were. One within another costs nothing."""
+    if HELD:
+        yield
+        return
+    HELD.append(settings())
+    try:
+        yield
+    finally:
+        put(HELD.pop())
 
 
 def changed(before):

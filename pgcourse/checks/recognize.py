@@ -35,12 +35,8 @@ def best(search, earned):
 
     Candidates leave other random states and warnings, which are not the learner's.
     """
-    before = drivers.settings()
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return looked_for(search, earned)
-    finally:
-        drivers.put(before)
+    with drivers.steady(), warnings.catch_warnings(action="ignore"):
+        return looked_for(search, earned)
 
 
 def looked_for(search, earned):

@@ -77,14 +77,13 @@ def locate(fn, exercise, seed, seen, seconds=budget.LINE):
         return None
     if any(names_in(s.fn.__code__) & EFFECTS for s in sources):
         return None
-    threads, before = torch.get_num_threads(), drivers.settings()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     silent = warnings.catch_warnings(action="ignore")
     try:
-        with silent, contextlib.redirect_stdout(drivers.Capped()):
+        with drivers.steady(), silent, contextlib.redirect_stdout(drivers.Capped()):
             proven = Search(sources, exercise, seed, seen, started + seconds).run()
     finally:
-        drivers.put(before)
         torch.set_num_threads(threads)
     return located(proven, sources[0]) if proven else None
 
