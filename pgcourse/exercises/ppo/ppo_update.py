@@ -8,7 +8,10 @@ from pgcourse.checks.edits import edit, symptom, telltale
 from pgcourse.checks.make_inputs import masks
 from pgcourse.exercises.ppo.rollouts import (
     agent,
+    better_actions_more_often,
+    fallen_far,
     just_beyond_the_limit,
+    large,
     moved_both_ways,
     padding_far_away,
     slowly_drifting,
@@ -124,6 +127,9 @@ EXERCISE = Exercise(
              "epochs on frozen data"),
         Case("parameters that hold old gradients", lambda g: agent(g, 3, 3) | dict(left_over=True),
              "epochs on frozen data"),
+        Case("a total below zero", better_actions_more_often, "epochs on frozen data"),
+        Case("large numbers", lambda g: large(g, value_clip=50.0), "epochs on frozen data"),
+        Case("what it returns for large numbers", fallen_far, "log"),
     ],
     mistakes=[
         telltale("actions resampled",
