@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from pgcourse.checks import get, lesson_exercises
-from pgcourse.checks.cells import STUB, Cell, Unreadable, read_cells
+from pgcourse.checks.cells import STUB, Cell, Unreadable, clean, read_cells
 from pgcourse.checks.own import own, unreadable
 from pgcourse.checks.statements import Namespace
 from pgcourse.checks.submission import match
@@ -846,6 +846,30 @@ def test_parts_of_a_split_cell_are_run_in_order(parts, kept):
     (answer,) = [s["source"] for s in mine if s["kind"] == "answer"]
     assert answer == [text for text in parts if text and text.startswith("def softmax")][-1]
     assert set(checks) == set(FULL)
+
+
+@pytest.mark.parametrize(
+    "change, kind",
+    [
+        (lambda text: text, "given"),
+        (lambda text: f"# a comment\n\n{text}  # as scripts have them\n# the next text", "given"),
+        (lambda text: text.encode("ascii", "replace").decode(), "given"),
+        (lambda text: clean(text.encode().decode("latin-1")), "given"),
+        (lambda text: f"{text}\nmine = 1", "own"),
+        (lambda text: text.replace("(", "(0 * ", 1), "own"),
+    ],
+)
+def test_given_code_is_known_whatever_a_form_or_an_encoding_did_to_it(change, kind):
+    """It is run as the lesson has it; what is not known is run as a helper of the student's, training and plots and all."""
+    given = max(
+        (c for c in SOURCE_CELLS if c.kind == "code" and not c.grade_id and "π" in c.source),
+        key=lambda c: len(c.source),
+    )
+    cells = [Cell("code", change(given.source)) if c is given else c for c in SOURCE_CELLS]
+    steps, _ = match(cells, SOURCE_CELLS).steps()
+    theirs = [s["kind"] for s in steps if s["source"] == change(given.source)]
+    assert theirs in (([kind],) if kind == "own" or change(given.source) == given.source else ([],))
+    assert [s["kind"] for s in steps if s["source"] == given.source] == ["given"]
 
 
 # -------------------------------------------------------------------------- given to be mended

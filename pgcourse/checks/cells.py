@@ -3,11 +3,13 @@
 The one reader of all that judges a notebook: a lesson's first cell, `own`, `pgcourse progress`, `pgcourse grade`.
 """
 
+import ast
 import json
 import os
 import re
 import stat
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 MOST_BYTES = 100 * 2**20  # of a notebook file (outputs included)
@@ -250,6 +252,19 @@ def stub(solved):
 def given(cell):
     """What a learner gets in place of a solved cell: a function to be mended, or a stub."""
     return cell.to_mend or stub(cell.source)
+
+
+@lru_cache(maxsize=1_000)
+def code_alone(text):
+    """Code without what a script's form or a wrong encoding changes: comments, spaces, characters beyond ASCII.
+
+    returns : str; "" where it is no Python
+    """
+    try:
+        text = ast.unparse(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    return "".join(c for c in text if c.isascii() and c != "?")
 
 
 def plain(text):

@@ -6,7 +6,7 @@ nothing; the checks and the given cells come from the source, the solved noteboo
 
 from dataclasses import dataclass, replace
 
-from pgcourse.checks.cells import Cell, Unreadable, given, plain, stub
+from pgcourse.checks.cells import Cell, Unreadable, code_alone, given, plain, stub
 from pgcourse.checks.statements import functions
 
 
@@ -142,6 +142,11 @@ def match(cells, source):
     for i, cell in enumerate(cells):
         if i not in place:
             place[i] = others.get((cell.kind, plain(cell.source)))
+    changed = [i for i, c in enumerate(cells) if place[i] is None and c.kind == "code"]
+    if changed:
+        alone = {code_alone(c.source): c for c in reversed(source) if c.kind == "code"}
+        free = {code: c for code, c in alone.items() if code and not c.grade_id}
+        place |= {i: free.get(code_alone(cells[i].source)) for i in changed}
     cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
     return Submission(put_back(cells, source), notes)
 
@@ -173,11 +178,11 @@ def answer_among(own, cells, name, released):
 
 
 def in_place(cells, place):
-    """[(cell, source cell)]: a check's text is the source's; a solution is code, whatever it says."""
+    """[(cell, source cell)]: a check's text is the source's, and that of given code; a solution is code, whatever it says."""
     result = []
     for i, source in sorted(place.items()):
         cell = cells[i]
-        if is_check(source):
+        if is_check(source) or source is not None and not source.grade_id and source.kind == "code":
             cell = Cell("code", source.source)
         elif source is not None and source.grade_id:
             cell = Cell(source.kind, cell.source)
