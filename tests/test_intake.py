@@ -872,6 +872,32 @@ def test_given_code_is_known_whatever_a_form_or_an_encoding_did_to_it(change, ki
     assert [s["kind"] for s in steps if s["source"] == given.source] == ["given"]
 
 
+def test_given_code_that_was_cut_or_joined_is_put_back_whole():
+    """As Colab's scripts have it; where the lesson's cell is there as well, a copy is the student's own."""
+    code = [c for c in SOURCE_CELLS if c.kind == "code" and not c.grade_id]
+    given = max((c for c in code if "\n\n" in c.source), key=lambda c: len(c.source))
+    i = SOURCE_CELLS.index(given)
+    parts = [Cell("code", part) for part in given.source.split("\n\n")]
+    text = Cell("code", '"""A text, as it comes between."""\n' + parts[0].source)
+    for cells in (
+        [*SOURCE_CELLS[:i], *parts, *SOURCE_CELLS[i + 1 :]],
+        [*SOURCE_CELLS[:i], text, *parts[1:], *SOURCE_CELLS[i + 1 :]],
+    ):
+        steps, _ = match(cells, SOURCE_CELLS).steps()
+        assert [s["kind"] for s in steps if s["source"] == given.source] == ["given"]
+        assert not [s for s in steps if s["kind"] == "own"]
+    mine = Cell("code", f"{parts[0].source}\nmine = 1")
+    for cells in (
+        [*SOURCE_CELLS[:i], mine, *parts[1:], *SOURCE_CELLS[i + 1 :]],
+        [*SOURCE_CELLS[: i + 1], mine, *SOURCE_CELLS[i + 1 :]],
+    ):
+        steps, _ = match(cells, SOURCE_CELLS).steps()
+        assert [s["source"] for s in steps if s["kind"] == "own"] == [mine.source]
+    cells = [*SOURCE_CELLS[: i + 1], parts[0], *SOURCE_CELLS[i + 1 :]]
+    steps, _ = match(cells, SOURCE_CELLS).steps()
+    assert [s["source"] for s in steps if s["kind"] == "own"] == [parts[0].source]
+
+
 # -------------------------------------------------------------------------- given to be mended
 
 MEND = """

@@ -256,15 +256,20 @@ def given(cell):
 
 @lru_cache(maxsize=1_000)
 def code_alone(text):
-    """Code without what a script's form or a wrong encoding changes: comments, spaces, characters beyond ASCII.
+    """Statements without what a script's form or a wrong encoding changes: comments, spaces, characters beyond ASCII.
 
-    returns : str; "" where it is no Python
+    returns : a tuple of texts, empty where it is no Python; what is a text and nothing else does not count
     """
     try:
-        text = ast.unparse(ast.parse(text))
+        statements = ast.parse(text).body
+        texts = [ast.unparse(s) for s in statements if not is_text(s)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    return "".join(c for c in text if c.isascii() and c != "?")
+        return ()
+    return tuple("".join(c for c in text if c.isascii() and c != "?") for text in texts)
+
+
+def is_text(statement):
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def plain(text):

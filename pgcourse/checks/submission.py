@@ -144,9 +144,15 @@ def match(cells, source):
             place[i] = others.get((cell.kind, plain(cell.source)))
     changed = [i for i, c in enumerate(cells) if place[i] is None and c.kind == "code"]
     if changed:
-        alone = {code_alone(c.source): c for c in reversed(source) if c.kind == "code"}
-        free = {code: c for code, c in alone.items() if code and not c.grade_id}
-        place |= {i: free.get(code_alone(cells[i].source)) for i in changed}
+        free = [c for c in source if c.kind == "code" and not c.grade_id]
+        alone = {code_alone(c.source): c for c in reversed(free)} | {(): None}
+        place |= {i: alone.get(code_alone(cells[i].source)) for i in changed}
+        # what is left of given cells that were cut in parts or joined: they are put back whole
+        there = {id(c) for c in place.values()}
+        lost = {x for c in free if id(c) not in there for x in code_alone(c.source)}
+        lost |= {x for c in known.values() if is_check(c) for x in code_alone(c.source)}
+        parts = {i: code_alone(cells[i].source) for i in changed if place[i] is None}
+        copies |= {i for i, found in parts.items() if found and lost.issuperset(found)}
     cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
     return Submission(put_back(cells, source), notes)
 

@@ -66,9 +66,9 @@ def large(g, size=100.0, fallen=None, **config):
     args = agent(g, 4, 3, **config)
     rollout = args["rollout"]
     rollout["obs"] *= 300.0
-    for net, size in (("actor", size), ("critic", 300.0)):
+    for net, scale in (("actor", size), ("critic", 300.0)):
         (w1, b1), (w2, b2) = args[net]
-        args[net] = [(w1 / 300.0, b1), (size * w2, size * b2)]
+        args[net] = [(w1 / 300.0, b1), (scale * w2, scale * b2)]
     for act in range(3):  # of the three actions the least probable one
         chosen = torch.full_like(rollout["act"], act)
         logp, val = said(args["actor"], args["critic"], rollout["obs"], chosen)
