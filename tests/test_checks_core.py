@@ -96,6 +96,19 @@ def test_two_mistakes_do_not_hide_each_other():
     assert verdict.pitfall == "gradient into the returns"
 
 
+def test_what_is_so_in_one_part_is_said_of_that_part():
+    """The return counts between -1 and 1; in the part where all are larger it looks as if it were ignored."""
+
+    def clipped(theta, action, ret, lr):
+        hot = torch.nn.functional.one_hot(torch.as_tensor(action), len(theta)).to(theta.dtype)
+        return theta + lr * max(-1.0, min(1.0, float(ret))) * (hot - torch.softmax(theta, 0))
+
+    message = judge(clipped, "score_step").message
+    assert message.startswith(
+        "In “the worked example” it does what this mistake does, and elsewhere"
+    )
+
+
 def test_taking_requires_grad_away_is_a_change():
     def detaches_in_place(logp, ret):
         same_shape(logp=logp, ret=ret)

@@ -215,3 +215,43 @@ def test_a_time_limit_raises_while_its_block_runs_and_never_after():
             continue
     with pytest.raises(drivers.TimeLimit):
         drivers.within(0.05, lambda: [x for x in iter(int, 1)])
+
+
+ZEROS_PUSHED = """
+def a3c_push_gradients(local, shared, optimizer):
+    for p, q in zip(local.parameters(), shared.parameters()):
+        g = p.grad if p.grad is not None else torch.zeros_like(p)
+        q.grad = g.detach().clone()
+    optimizer.step(){more}
+"""
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        ("\n    for p in local.parameters():\n        p.grad = None", "After line 5: "),
+        ("\n    optimizer.zero_grad()", "After line 5 and line 7: "),
+    ],
+    ids=["one change", "one of two changes"],
+)
+def test_what_is_put_in_stands_where_the_words_say(more, says):
+    """At the end of a block it comes after a line: before it, it would be overwritten."""
+    text = ZEROS_PUSHED.format(more=more)
+    where = located(text, "a3c_push_gradients")
+    assert says in where.says
+    lines = text.split("\n")
+    for a, b, new in reversed(where.spans):
+        lines[a:b] = new
+    assert judge(made("\n".join(lines), "a3c_push_gradients"), "a3c_push_gradients").passed
+
+
+def test_two_changes_that_look_like_one_are_not_counted():
+    text = """
+def action_values(mdp, pi):
+    q = torch.zeros_like(mdp.R)
+    for _ in range(20):
+        q = mdp.R + mdp.gamma * (mdp.P @ (pi * q).sum(1))
+    return q
+"""
+    where = located(text, "action_values")
+    assert "Line 4: with the change below, every case comes out right." in where.says

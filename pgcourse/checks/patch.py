@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import itertools
 import textwrap
 
 from pgcourse.checks.operators.trees import text
@@ -12,33 +13,27 @@ def changed(source, edits):
 
     The learner's own spelling stays outside of what is changed. Lines count from 1 in `source.lines`.
     """
-    lines = list(source.lines)
-    spots = [spot(lines, e) for e in edits]
-    if any(s is None for s in spots) or overlap(spots):
-        return whole(source, edits)
-    for (a, b), new in sorted(spots, reverse=True):
-        lines[a:b] = new
-    if not same(lines, edits[-1].tree):
-        return whole(source, edits)
-    return [(a + 1, source.lines[a:b], tuple(new)) for (a, b), new in sorted(spots)]
+    for spots in itertools.product(*(ways(source.lines, e) for e in edits)):
+        lines = list(source.lines)
+        for (a, b), new in sorted(spots, reverse=True):
+            lines[a:b] = new
+        if not overlap(spots) and same(lines, edits[-1].tree):
+            return [(a + 1, source.lines[a:b], tuple(new)) for (a, b), new in sorted(spots)]
+    return whole(source, edits)
 
 
-def spot(lines, edit):
-    """((from, to), lines that come): indices of the lines that an edit changes; None if it cannot be said."""
+def ways(lines, edit):
+    """[((from, to), lines that come)]: the indices of the lines that an edit changes, as far as one edit can say."""
     if isinstance(edit.new, list):
         return statements(lines, edit)
     old = edit.old
     if not hasattr(old, "end_col_offset") or not hasattr(old, "lineno"):
-        return None
+        return []
     a, b = old.lineno - 1, old.end_lineno
     before = lines[a].encode()[: old.col_offset].decode()
     after = lines[b - 1].encode()[old.end_col_offset :].decode()
     inside = ast.unparse(edit.new)
-    for new in (inside, f"({inside})"):
-        made = (before + new + after).split("\n")
-        if same([*lines[:a], *made, *lines[b:]], edit.tree):
-            return (a, b), made
-    return None
+    return [((a, b), (before + new + after).split("\n")) for new in (inside, f"({inside})")]
 
 
 def statements(lines, edit):
@@ -48,11 +43,9 @@ def statements(lines, edit):
         a = b = edit.line - 1
     indent = lines[a][: len(lines[a]) - len(lines[a].lstrip())]
     new = textwrap.indent(text(edit.new), indent).split("\n") if edit.new else []
-    for at in (a, b) if edit.old else (a, a + 1):
-        where = (a, b) if edit.old else (at, at)
-        if same([*lines[: where[0]], *new, *lines[where[1] :]], edit.tree):
-            return trimmed(lines, where, new)
-    return None
+    if edit.old:
+        return [trimmed(lines, (a, b), new)]
+    return [((at, at), new) for at in (a, a + 1)]
 
 
 def trimmed(lines, where, new):

@@ -319,7 +319,7 @@ def in_one_part(search, earned):
             says = least.says
             rest = [i for i in search.failing if i in search.ran and i not in cases]
             if any(contradicts(seen[i], search.known(i, least.wrong)) for i in rest):
-                says += f" That explains “{part}”; elsewhere it is off in another way."
+                says = f"In “{part}” it does what this mistake does, and elsewhere something else: {says}"
             return least if least.near else Found(least.name, says, least.why, least.wrong), cases
     return None
 

@@ -113,7 +113,7 @@ def located(proven, asked):
             "\n".join([*(f"- {x}" for x in before), *(f"+ {x}" for x in after)])
             for _, before, after in spans
         ),
-        sentence(source, asked, edits, lines, others),
+        sentence(source, asked, edits, spans, others),
         tuple(source.first + line - 1 for line in lines),
         source.place,
         ()
@@ -134,14 +134,18 @@ def by_hand(text, spans, of=""):
         first[0] + 1,
         "\n".join(lines[a].strip() for a in first),
         "\n".join("\n".join(part) for part in change),
-        words({a + 1: a == b for a, b, _ in spans}, f" of `{of}`" if of else "", len(spans)),
+        words(dict(place(lines, *span) for span in spans), f" of `{of}`" if of else "", len(spans)),
         tuple(a + 1 for a in first),
     )
 
 
-def sentence(source, asked, edits, lines, others):
+def sentence(source, asked, edits, spans, others):
     """Where the change is, and that it is known by running."""
-    places = {source.first + e.line - 1: put_in(e) for e in sorted(edits, key=lambda e: e.line)}
+    if any(a is None for a, _, _ in spans):
+        found = [(e.line, "at " * put_in(e)) for e in sorted(edits, key=lambda e: e.line)]
+    else:
+        found = [place(source.lines, a - 1, a - 1 + len(b), new) for a, b, new in spans]
+    places = {source.first + line - 1: word for line, word in found}
     of = f" of `{source.name}`" if source is not asked else ""
     of += f", {source.place}" if source.place != asked.place else ""
     says = words(places, of, len(edits))
@@ -151,14 +155,28 @@ def sentence(source, asked, edits, lines, others):
     return says
 
 
+def place(lines, a, b, new):
+    """(number of a line from 1, "before ", "after " or ""): where lines a to b of a text (from 0) become the new ones."""
+    if a < b:
+        return a + 1, ""
+    behind = a == len(lines) or a and indent(new[0]) > indent(lines[a])  # the end of a block
+    return (a, "after ") if behind else (a + 1, "before ")
+
+
+def indent(line):
+    return len(line) - len(line.lstrip())
+
+
 def words(places, of, changes):
-    """places: {number of a line: whether something is put in before it}"""
+    """places: {number of a line: "", or "before ", "after " or "at " where something is put in}"""
     if any(places.values()) or len(places) == 1:
-        where = " and ".join(f"{'before ' * new}line {n}" for n, new in places.items())
+        where = " and ".join(f"{word}line {n}" for n, word in places.items())
     else:
         where = "lines " + " and ".join(map(str, places))
-    how = "one change" if changes == 1 else "two changes"
-    return f"{where[0].upper()}{where[1:]}{of}: with {how} there, every case comes out right."
+    how = "one change there"
+    if changes > 1:  # two in one line may look like one
+        how = "two changes there" if len(places) > 1 else "the change below"
+    return f"{where[0].upper()}{where[1:]}{of}: with {how}, every case comes out right."
 
 
 def put_in(edit):

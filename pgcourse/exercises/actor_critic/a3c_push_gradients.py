@@ -87,6 +87,8 @@ EXERCISE = Exercise(
         Case("the worker's own weights and gradients", lambda g: asynchronous(g, "worker", 2, 2), "the worker"),
         Case("where the gradients are stored", lambda g: asynchronous(g, "memory", 2), "memory"),
         Case("gradients in the thousands", large_push, "push after push"),
+        Case("how many gradients, the first and the last not reached",
+             lambda g: asynchronous(g, "reached", 1, unreached=[(0, 0), (0, 3)]), "push after push"),
     ],
     mistakes=[
         mistake("copied only once",

@@ -22,12 +22,17 @@ def score_table(times=1.0, rarer=1.0):
     return dict(logp=rarer * logp, adv=times * adv)
 
 
+def adding_up_to_0():
+    return dict(logp=tensor(-0.5, -1.0, -2.0), adv=tensor(1.0, 1.0, -2.0))
+
+
 def score_cases(part):
     """What the symptoms are read from."""
     return [
         *halves(part, score_table),
         Case("advantages reversed and doubled", lambda g: score_table(times=-2.0), part),
         Case("log-probabilities doubled", lambda g: score_table(rarer=2.0), part),
+        Case("advantages that add up to 0", lambda g: adding_up_to_0(), part),
     ]
 
 

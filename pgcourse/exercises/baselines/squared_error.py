@@ -56,14 +56,14 @@ def squared_error_mistakes(y, them, leaks=""):
 
     return [
         mistake("sign", f"It is negative: minimizing it drives the values AWAY from the {them}.", edit("return", "return -")),
-        mistake("sum for mean", "It sums the squared errors; average them: the step would grow with the batch.", mean(".sum()")),
+        mistake("sum for mean", "It sums over the batch; average: the step would grow with the batch.", mean(".sum()")),
         mistake("summed over time",
                 "It sums over time and averages over environments: long rollouts take bigger steps.", mean(".sum(0).mean()")),
         mistake("summed over environments",
                 "It sums over the environments (or divides by the number of steps alone): more of them, bigger steps.",
                 mean(".sum() / len(val)")),
         mistake("absolute error",
-                f"It averages the absolute error: its minimum is the median of the {them}, a value is their mean.",
+                f"It takes the absolute error in place of the squared one: its minimum is the median of the {them}, a value is their mean.",
                 of_error("{e}.abs()")),
         mistake("error not squared",
                 "It averages the error without squaring it: unbounded below, it just pushes all values down.", of_error("{e}")),

@@ -87,6 +87,7 @@ EXERCISE = Exercise(
         Case("episodes that end, no discount", with_pi(episodic_mdp, 4, 2, 1.0), "episodes that end"),
         Case("episodes that end", with_pi(episodic_mdp, 3, 3, 0.9), "episodes that end"),
         Case("rewards in the thousands", lambda g: times(1e4, two_states(pi=HAND_PI), "R"), "values"),
+        Case("a discount factor of 0", with_pi(random_mdp, 3, 2, 0.0), "values"),
     ],
     mistakes=[
         mistake("optimal values",

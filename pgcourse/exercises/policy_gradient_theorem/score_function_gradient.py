@@ -122,7 +122,7 @@ EXERCISE = Exercise(
                 result(f"{TOTAL} / (len(returns) + {{n=1}})")),
         mistake("divided by a power of N", "It divides by N to the power {p:.3g}; a mean divides by N.",
                 result(f"{TOTAL} / len(returns) ** {{p=0.5}}")),
-        mistake("divided by the returns", "It divides by the sum of the returns: an average over samples divides by N.",
+        mistake("divided by the returns", "It divides by the sum of the returns, or of their sizes: an average over samples divides by N.",
                 result(f"{TOTAL} / returns.sum()"), also=(result(f"{TOTAL} / returns.abs().sum()"),)),
         mistake("last sample", "Only the last sample counts.", result("returns[-1] * scores[-1]"),
                 also=(result("returns[-1] * scores[-1] / len(returns)"),)),

@@ -61,7 +61,7 @@ EXERCISE = Exercise(
                 result("math.ceil(math.sqrt(variance) / error) ** 2"),
                 also=(result("math.ceil(float(variance) / error) ** 2"), quotient("math.ceil(variance) / error**2"),
                       result("math.ceil(variance) // error**2"))),
-        mistake("one too many", "It adds one although the result is rounded up: a whole number needs no more.",
+        mistake("one too many", "Where the quotient is a whole number, it gives one more than that: round up, and add nothing.",
                 result(f"math.floor({QUOTIENT}) + 1"), also=(result(f"math.ceil({QUOTIENT}) + 1"), result(f"round({QUOTIENT} + 0.5)"))),
         mistake("one too few", "It is one less than needed.", result(f"math.ceil({QUOTIENT}) - 1")),
         mistake("rounded to the nearest",
