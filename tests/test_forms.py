@@ -130,7 +130,9 @@ def test_one_mistake_is_not_said_to_be_two(fn, exercise, says):
     """Seen: a factor of 0 taken for two mistakes, a nan or a shortcut of the reference for a second one."""
     message = judge(fn, exercise).message
     assert (
-        message.startswith(says) and "And:" not in message and "elsewhere something else" not in message
+        message.startswith(says)
+        and "And:" not in message
+        and "elsewhere something else" not in message
     )
 
 
