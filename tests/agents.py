@@ -1,6 +1,6 @@
 """Whole agents, right and wrong, and what the check makes of each on five seeds of its own.
 
-    python -m tests.agents --record        (all of them: six minutes of one core)
+    python -m tests.agents --record        (all of them: some minutes of one core)
 
 With --record the verdicts go to tests/agents.json, with a fingerprint of the agent, the worlds and the verdicts;
 tests/test_own_agent.py fails when they are stale or not what they should be, and tries each on one seed.

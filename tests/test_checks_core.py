@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgcourse.checks import CheckFailed, check, core, drivers, get, judge, pairs, showing
+from pgcourse.checks import CheckFailed, check, compare, core, drivers, get, judge, pairs, showing
 from pgcourse.checks import verdict as cards
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.drivers import PRINT_LIMIT, observe
@@ -580,6 +580,27 @@ def test_a_function_that_draws_random_numbers_is_seen_alike_each_time():
         seen.append(observe("call", draws, args))
         assert not drivers.changed(before)
     assert seen[0]["out"] == seen[1]["out"] and len(seen[0]["state"]) == 3
+
+
+def test_few_numbers_are_compared_as_torch_does(monkeypatch):
+    """Near the tolerance, with nan and infinities in either, in 32 and 64 bits."""
+    g = torch.Generator().manual_seed(0)
+    odd, agreed = [math.nan, math.inf, -math.inf, 0.0], []
+    for k in range(2_000):
+        dtype = (torch.float32, torch.float64)[k % 2]
+        b = 10 ** (6 * torch.rand(3, generator=g) - 3).to(dtype)
+        a = b + (3 * torch.rand(3, generator=g) - 1.5) * 10.0 ** -(4 + k % 4) * b.max()
+        for x in (a, b):
+            if torch.rand(1, generator=g) < 0.3:
+                x[int(3 * torch.rand(1, generator=g))] = odd[int(4 * torch.rand(1, generator=g))]
+        found = []
+        for few in (compare.FEW, 0):
+            monkeypatch.setattr(compare, "FEW", few)
+            found.append(compare.close(a, b))
+        monkeypatch.setattr(compare, "FEW", 64)
+        assert found[0] == found[1], (a, b)
+        agreed.append(found[0])
+    assert 300 < sum(agreed) < 1_700
 
 
 def test_settings_are_put_back_after_each_call_or_after_all_of_them():

@@ -53,7 +53,7 @@ def survey(items, unusable, about, lesson, lessons=(), roster=None, numbers=None
     roster   : a class list; it settles names
     numbers  : {"smith/11": name}, what the class knows from lessons before
     students : the names that the class has already: jane_doe is its Jane_Doe
-    returns : Survey
+    returns  : Survey
     """
     found = Survey(unusable=list(unusable), numbers=dict(numbers or {}))
     read_names(items, lesson, about)
