@@ -137,6 +137,7 @@ def test_a_worker_that_dies_is_replaced(worker):
     assert tried(worker, "import ctypes; ctypes.string_at(0)") == "cell killed"
     assert tried(worker, "x = 1") is None
     worker.process.kill()
+    worker.process.wait()  # from then on nobody of it answers; while it dies it might still say yes
     assert tried(worker, "x = 1") is None
 
 
