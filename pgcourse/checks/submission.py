@@ -135,6 +135,16 @@ def match(cells, source):
         notes.append(f"cells were missing: {', '.join(missing)}")
     if unlabeled:
         notes.append(f"cells had lost their label: {', '.join(unlabeled)}")
+    copies |= find_given(cells, source, place)
+    cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
+    return Submission(put_back(cells, source), notes)
+
+
+def find_given(cells, source, place):
+    """Give the cells without a label their place. returns: numbers of those that are parts of given cells
+
+    place : {number of a submitted cell: its source cell}; that of the student's own code becomes None
+    """
     others = {}
     for cell in source:
         if not cell.grade_id:
@@ -143,18 +153,17 @@ def match(cells, source):
         if i not in place:
             place[i] = others.get((cell.kind, plain(cell.source)))
     changed = [i for i, c in enumerate(cells) if place[i] is None and c.kind == "code"]
-    if changed:
-        free = [c for c in source if c.kind == "code" and not c.grade_id]
-        alone = {code_alone(c.source): c for c in reversed(free)} | {(): None}
-        place |= {i: alone.get(code_alone(cells[i].source)) for i in changed}
-        # what is left of given cells that were cut in parts or joined: they are put back whole
-        there = {id(c) for c in place.values()}
-        lost = {x for c in free if id(c) not in there for x in code_alone(c.source)}
-        lost |= {x for c in known.values() if is_check(c) for x in code_alone(c.source)}
-        parts = {i: code_alone(cells[i].source) for i in changed if place[i] is None}
-        copies |= {i for i, found in parts.items() if found and lost.issuperset(found)}
-    cells = in_place(cells, {i: s for i, s in place.items() if i not in copies})
-    return Submission(put_back(cells, source), notes)
+    if not changed:
+        return set()
+    free = [c for c in source if c.kind == "code" and not c.grade_id]
+    alone = {code_alone(c.source): c for c in reversed(free)} | {(): None}
+    place |= {i: alone.get(code_alone(cells[i].source)) for i in changed}
+    # what is left of given cells that were cut in parts or joined: they are put back whole
+    there = {id(c) for c in place.values()}
+    lost = {x for c in free if id(c) not in there for x in code_alone(c.source)}
+    lost |= {x for c in source if c.grade_id and is_check(c) for x in code_alone(c.source)}
+    parts = {i: code_alone(cells[i].source) for i in changed if place[i] is None}
+    return {i for i, found in parts.items() if found and lost.issuperset(found)}
 
 
 def refuse_another_lesson(cells, source):
