@@ -11,6 +11,7 @@ import torch
 
 from pgcourse.checks import LESSONS, all_exercises, judge, lesson_exercises
 from pgcourse.checks.compare import alike
+from pgcourse.checks.edits import OPEN
 from tests import messages
 
 SEEDS = ("0", "a secret", "another")
@@ -65,7 +66,7 @@ def test_pitfall_is_refused_in_its_own_words(exercise, pitfall, wrong):
         assert not verdict.passed
         assert verdict.score < exercise.points
         assert verdict.pitfall == pitfall.name
-        open_number = getattr(pitfall, "holes", None) and "…" in verdict.message
+        open_number = getattr(pitfall, "holes", None) and OPEN in verdict.message
         assert pitfall.says in str(verdict) or open_number
 
 
@@ -76,7 +77,7 @@ def test_numbers_that_nobody_wrote_down_are_solved_and_said(exercise, mistake):
     )
     verdict = judge(other.wrong, exercise)
     assert not verdict.passed and verdict.pitfall == mistake.name, verdict
-    assert other.says in str(verdict) or "…" in verdict.message  # what hardly matters is left open
+    assert other.says in str(verdict) or OPEN in verdict.message  # what hardly matters is left open
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pgcourse.checks import CheckFailed, check, compare, core, drivers, get, judge, pairs, showing
 from pgcourse.checks import verdict as cards
@@ -104,8 +105,8 @@ def test_what_is_so_in_one_part_is_said_of_that_part():
         return theta + lr * max(-1.0, min(1.0, float(ret))) * (hot - torch.softmax(theta, 0))
 
     message = judge(clipped, "score_step").message
-    assert message.startswith(
-        "In “the worked example” it does what this mistake does, and elsewhere"
+    assert message.endswith(
+        "That explains “the worked example”; elsewhere more is off, or it shows in another way."
     )
 
 
@@ -627,6 +628,43 @@ def test_settings_are_put_back_after_each_call_or_after_all_of_them():
 def test_nonsense_digits_are_not_shown():
     assert showing.number(2.196e15, 4) == ">1e+14" and showing.number(-1e300, 4) == "<-1e+14"
     assert showing.number(-1.298e12, 4) == "-1.298e+12" and showing.number(math.inf, 4) == "inf"
+    assert showing.number(-0.0, 4) == "0" and showing.number(-1e-9, 4) == "-1e-09"
+
+
+@pytest.mark.parametrize(
+    "right, wrong, says",
+    [
+        ([0.0, 0.0], [1.0, 2.0], "0 times"),
+        ([3e8, 6e8], [1.0, 2.0], "3e+08 times"),
+        ([0, 2], [0, 3], "times"),
+        ([1, 2], [2, 3], "is off by"),
+    ],
+)
+def test_a_factor_or_offset_is_said_where_it_tells_something(right, wrong, says):
+    assert says not in compare.relation(torch.tensor(right), torch.tensor(wrong))
+    assert "2 times" in compare.relation(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 2.0]))
+
+
+def test_an_allowed_factor_is_no_second_mistake():
+    """Half of the squared error is right, and so a Huber loss is one mistake with and without the half."""
+
+    def huber(q1, q2, target, scale):
+        same_shape(q1=q1, q2=q2, target=target)
+        y = target.detach()
+        return scale * (F.smooth_l1_loss(q1, y) + F.smooth_l1_loss(q2, y))
+
+    for scale in (1, 2):
+        verdict = judge(lambda q1, q2, y, s=scale: huber(q1, q2, y, s), "sac_critic_loss")
+        assert verdict.pitfall == "Huber loss" and "Besides" not in verdict.message
+    verdict = judge(lambda q1, q2, y: huber(q1, q2, y, 3), "sac_critic_loss")
+    assert verdict.pitfall == "Huber loss" and "Besides, it is" in verdict.message
+
+
+def test_a_wrong_dtype_is_shown_by_its_name():
+    def single(theta):
+        return torch.softmax(theta.float(), -1)
+
+    assert "expected dtype: float64\nyours dtype   : float32" in str(judge(single, "softmax"))
 
 
 def test_the_card_waits_for_no_name_and_is_completed():

@@ -9,7 +9,10 @@ import torch
 
 from pgcourse.checks import get, judge
 from pgcourse.checks.forms import forms
+from pgcourse.checks.generic import sentence
+from pgcourse.checks.operators import edits
 from pgcourse.checks.operators.trees import function_tree
+from pgcourse.checks.search import tree_of
 from pgcourse.distributions import token_logp as right_logp
 from pgcourse.estimators import discounted_returns as right_returns
 from pgcourse.tensors import same_shape
@@ -81,6 +84,11 @@ def quotient(theta):
     return z / z.sum(dim=-1, keepdim=True)
 
 
+def over_all_states(theta):
+    z = torch.exp(theta - theta.max(dim=-1, keepdim=True).values)
+    return z / z.sum()
+
+
 def score_step(theta, action, ret, lr):
     theta -= lr * ret * ((torch.arange(len(theta)) == action).to(theta.dtype) - theta.softmax(0))
     return theta
@@ -102,6 +110,7 @@ def score_step(theta, action, ret, lr):
         (first_row_left_out, "discounted_returns", "The last round of a loop is left out."),
         (softmax, "softmax", "Large numbers overflow, or small ones vanish, on the way"),
         (quotient, "softmax", "It divides where it should subtract, in the part with `theta`."),
+        (over_all_states, "softmax", "`sum` goes over more than it should: one number is left"),
         (score_step, "score_step", "Besides: It changes its argument theta in place"),
     ],
 )
@@ -132,7 +141,7 @@ def test_one_mistake_is_not_said_to_be_two(fn, exercise, says):
     assert (
         message.startswith(says)
         and "And:" not in message
-        and "elsewhere something else" not in message
+        and "elsewhere more is off" not in message
     )
 
 
@@ -149,3 +158,12 @@ def test_one_edit_nobody_wrote_down_beside_a_written_mistake():
 
     says = judge(standard_error, "standard_error").message
     assert "It is the variance of the mean" in says and "And: It is off by one" in says
+
+
+@pytest.mark.parametrize("name", ["softmax", "gae", "rlhf_step", "a3c_push_gradients"])
+def test_a_sentence_needs_no_place_that_only_the_reference_has(name):
+    """Of an edit in the middle of the reference is said what it does, or nothing."""
+    spoken = [sentence(e) for e in edits(tree_of(get(name).reference)) if e.tree]
+    assert {"", "It is off by one."} < {*spoken}
+    for says in spoken:
+        assert "an intermediate result" not in says or "radient" in says, says

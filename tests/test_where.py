@@ -255,3 +255,64 @@ def action_values(mdp, pi):
 """
     where = located(text, "action_values")
     assert "Line 4: with the change below, every case comes out right." in where.says
+
+
+def test_a_change_inside_a_change_is_on_its_line():
+    text = """
+def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:
+        logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]
+    r = torch.exp(logp - logp_old.detach())
+    return -(torch.clip(r, 1 - clip, 1 + clip) * adv.detach()).mean()
+"""
+    where = located(text, "ppo_clip_loss")
+    assert where.lines == (7,) and where.says.startswith("Line 7: with the change below")
+
+
+TAKEN_AWAY = [
+    (
+        "bradley_terry_loss",
+        """def bradley_terry_loss(r_chosen, r_rejected):
+    same_shape(r_chosen=r_chosen, r_rejected=r_rejected)
+    return -F.logsigmoid(r_chosen - r_rejected.detach()).mean()
+""",
+        "    return -F.logsigmoid(r_chosen - r_rejected).mean()",
+    ),
+    (
+        "with_baseline",
+        """def with_baseline(ret, val):
+    same_shape(ret=ret, val=val)
+    a = ret - val.detach()
+    a = (a - a.mean()) / (a.std(correction=0) + 1e-8)
+    return a
+""",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize("name, text, comes", TAKEN_AWAY)
+def test_what_is_too_much_is_taken_away_rather_than_rewritten(name, text, comes):
+    """No `.clone()` in place of `.detach()`, no line moved below the `return`."""
+    change = located(text, name).change.split("\n")
+    assert [line[2:] for line in change if line.startswith("+ ")] == [comes] * bool(comes)
+
+
+def test_a_line_that_moves_is_the_one_that_is_shown():
+    text = """
+def reinforce_surrogate_gradient(theta, episodes, gamma):
+    if not episodes:
+        raise ValueError("no episodes")
+    pi = softmax(theta)
+    for S, A, R in episodes:
+        out = torch.zeros_like(theta)
+        G = discounted_returns(R, torch.zeros(len(R), dtype=torch.bool), gamma)
+        for t in range(len(R)):
+            out[S[t], A[t]] += gamma**t * G[t]
+            out[S[t]] -= gamma**t * G[t] * pi[S[t]]
+    return out / len(episodes)
+"""
+    where = located(text, "reinforce_surrogate_gradient")
+    assert (where.lines, where.text) == ((7,), "out = torch.zeros_like(theta)")
+    assert where.says.startswith("Line 7: ")

@@ -208,7 +208,7 @@ class Exercise:
         if unclean and recognize.leaves_alone(search, found):
             says += f" Besides: {unclean[0].says}"
         if name == "no ValueError" and self.guarded(i, seed):
-            says += " The line that was given at the top does that: keep it first."
+            says += " The line given at the top raises it: keep it first."
         if name == "not written" and str(seed) == VISIBLE_SEED:
             says += (
                 " If you have written it already, run its cell (Shift+Enter), then this one again."

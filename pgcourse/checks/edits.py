@@ -124,6 +124,9 @@ class Mistake:
         return tuple(self.functions[1:])
 
 
+OPEN = "(some number)"
+
+
 def left_open(m: Mistake) -> Mistake:
     """The mistake without a word about its numbers, which were not solved."""
     return replace(m, values={name: Unknown(x) for name, x in m.holes.items()})
@@ -133,7 +136,7 @@ class Unknown(float):
     """A number that could be another one: in a sentence it is left open."""
 
     def __format__(self, spec):
-        return "…"
+        return OPEN
 
 
 def mistake(

@@ -1,6 +1,7 @@
 """Mistakes that nobody wrote down: one edit of the reference, or one on top of a written mistake."""
 
 import ast
+import re
 from collections import Counter
 
 from pgcourse.checks.edits import edited_text, fill, left_open, run_text, text_of
@@ -15,10 +16,32 @@ ON_TOP = {  # kinds that say something beside a written mistake
 
 
 NAMES = {"axis": "an axis or a keyword"}  # of kinds that are wider than they are called
+SOMEWHERE = re.compile(
+    r"(,? (in front of|in|on|of|at|over|to)|:) an intermediate result(?=[.,]| is)"
+)
 
 
 def name_of(edit):
     return NAMES.get(edit.kind, edit.kind)
+
+
+def sentence(edit):
+    """What it says to a learner; "" if it needs a place in their text, and names none that they know."""
+    from pgcourse.checks.operators.trees import called
+    from pgcourse.checks.operators.values import REDUCE
+
+    if edit.kind == "a call too many" and called(edit.old) in REDUCE & {called(edit.new)}:
+        return f"`{called(edit.old)}` goes over more than it should: one number is left, where several belong."
+    says = SOMEWHERE.sub("", edit.says)
+    if "an intermediate result" in says and "radient" not in says:
+        return ""
+    if says == edit.says:
+        return says
+    if edit.kind in ("inverted", "a selection left out", "a choice left out"):
+        return ""
+    if edit.kind in ("another operation", "one function for another") and " sign " not in says:
+        return f"{says[:-1]} where another operation belongs."
+    return says
 
 
 def generic(search):
@@ -28,8 +51,8 @@ def generic(search):
 
 def one_of(search, candidates):
     for fn, e in candidates:
-        if search.does(fn) and search.holds(fn):
-            return Found(name_of(e), e.says, "", fn), search.ran
+        if search.does(fn) and search.holds(fn) and sentence(e):
+            return Found(name_of(e), sentence(e), "", fn), search.ran
     return None
 
 
@@ -74,8 +97,8 @@ def on_top(search):
     if search.exercise.slow:
         return None
     for (fn, e), m in edits_on_top(search):
-        if search.does(fn) and search.holds(fn):
-            says = f"{left_open(m).says} And: {e.says}"
+        if search.does(fn) and search.holds(fn) and sentence(e):
+            says = f"{left_open(m).says} And: {sentence(e)}"
             return Found(f"{m.name}, and {name_of(e)}", says, m.why, fn), search.ran
     return None
 

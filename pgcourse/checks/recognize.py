@@ -6,6 +6,7 @@ a factor; a factor on top; an edit that nobody wrote down; two mistakes. Where n
 other forms and an edit on top of a written mistake (`unwritten`); last, one mistake seen in one part.
 """
 
+import math
 import warnings
 from dataclasses import replace
 
@@ -160,18 +161,21 @@ def with_a_factor(search):
             return Fault("wrong sign", "The result is off: the sign is reversed."), search.ran
         says = f"The result is off: it is {c:.4g} times the right one, in every case."
         return Fault("wrong factor", says), search.ran
+    allowed = [c for right in rights[1:] if (c := factor([*of(right)], of(rights[0])))]
     for m in search.exercise.pitfalls:
         for fn in () if m.telltale else m.functions:
             c = factor(given, of(fn))
             if c is not None:
                 known = [*of(fn)]
                 if all(factor(known, of(right)) is None for right in rights):
-                    more = (
-                        "its sign is reversed" if round(c, 3) == -1 else f"it is {c:.4g} times that"
-                    )
                     # One number is proven with the factor; of several, some may not matter here.
-                    m_says = m.says if len(m.holes) < 2 else left_open(m).says
-                    says = f"{m_says} Besides, {more}."
+                    says = m.says if len(m.holes) < 2 else left_open(m).says
+                    if round(c, 3) == -1:
+                        says += " Besides, its sign is reversed."
+                    elif not any(
+                        math.isclose(x, y, rel_tol=1e-3) for x in allowed for y in (c, 1 / c)
+                    ):
+                        says += f" Besides, it is {c:.4g} times that."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
 
@@ -319,7 +323,9 @@ def in_one_part(search, earned):
             says = least.says
             rest = [i for i in search.failing if i in search.ran and i not in cases]
             if any(contradicts(seen[i], search.known(i, least.wrong)) for i in rest):
-                says = f"In “{part}” it does what this mistake does, and elsewhere something else: {says}"
+                says += (
+                    f" That explains “{part}”; elsewhere more is off, or it shows in another way."
+                )
             return least if least.near else Found(least.name, says, least.why, least.wrong), cases
     return None
 

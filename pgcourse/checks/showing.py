@@ -48,7 +48,9 @@ def answer_lines(case, driver, seen, path, out, right, what, at):
         return []
     label = " ".join(filter(None, [what, place(driver, path)]))
     label = f" {label}" if label else ""
-    expects, came = pair(out, right, at)
+    if driver == "whole" and isinstance(out, str):
+        out = Plain(out)
+    expects, came = (kind(right), kind(out)) if what == "dtype" else pair(out, right, at)
     gap = max(len(f"expected{label}"), len(f"yours{label}"))
     lines = [f"{f'expected{label}':<{gap}}: {expects}", f"{f'yours{label}':<{gap}}: {came}"]
     if max(map(len, lines)) > COLUMNS and label:  # the label gets a line of its own
@@ -173,6 +175,7 @@ def entries(texts, brackets, room):
 
 def number(x, digits):
     if isinstance(x, float) and math.isfinite(x):
+        x = x or 0.0  # no minus before a 0
         if abs(x) > HUGE:  # rounding made it, another on each machine
             return f">{HUGE:.0g}" if x > 0 else f"<-{HUGE:.0g}"
         return f"{x:.{digits}g}"

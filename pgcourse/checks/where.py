@@ -5,6 +5,8 @@ The change is proven by running (`checks.search`), not guessed, and leaves the l
 
 import contextlib
 import html
+import math
+import re
 import signal
 import textwrap
 import threading
@@ -19,6 +21,7 @@ from pgcourse.checks.patch import changed
 from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
 
+REWRITTEN = 2  # the cost of one token for another
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -97,15 +100,21 @@ def located(proven, asked):
         names = sum(
             e.kind == "one name for another" for e in c.edits
         )  # of many names one may fit by chance
-        return c.guilt, sum(map(cost, c.edits)) + names, order
+        return c.guilt, sum(map(effort, c.edits)) + names, order
 
     proven = sorted(proven, key=size_of)
     source, edits = proven[0].source, proven[0].edits
     spans = changed(source, edits)
-    lines = sorted({e.line for e in edits})
+    found = found_at(source, edits, spans)
+    lines = [line for line, _ in found]
     as_small = [p for p in proven if size_of(p)[:2] == size_of(proven[0])[:2]]
-    others = {e.line for c in as_small if c.source is source for e in c.edits if not put_in(e)}
-    others = set() if any(map(put_in, edits)) else others - {*lines}
+    told = any(map(put_in, edits))
+    others = {
+        line
+        for c in as_small
+        for e, line in zip(c.edits, lines_of(c.edits), strict=True)
+        if not told and c.source is source and line not in lines and not put_in(e)
+    }
     return Located(
         source.first + lines[0] - 1,
         "\n".join(source.lines[line - 1].strip() for line in lines),
@@ -113,13 +122,42 @@ def located(proven, asked):
             "\n".join([*(f"- {x}" for x in before), *(f"+ {x}" for x in after)])
             for _, before, after in spans
         ),
-        sentence(source, asked, edits, spans, others),
+        sentence(source, asked, found, len(edits), others),
         tuple(source.first + line - 1 for line in lines),
         source.place,
         ()
         if any(a is None for a, _, _ in spans)
         else tuple((at := source.first + a - 2, at + len(b), after) for a, b, after in spans),
     )
+
+
+def effort(edit):
+    """Its cost; what only takes something away is done sooner than anything is rewritten, a line soonest."""
+    going = iter(re.findall(r"\w+|\S", edit.before))
+    taken = all(x in going for x in re.findall(r"\w+|\S", edit.after))
+    return min(cost(edit), REWRITTEN - (0.1 if edit.after else 0.2) if taken else math.inf)
+
+
+def lines_of(edits):
+    """The line of each; of one within what another before it put in, that one's."""
+    at = []
+    for k, e in enumerate(edits):
+        around = (n for n, other in enumerate(edits[:k]) if e.path[: len(other.path)] == other.path)
+        at.append(next((at[n] for n in around), e.line))
+    return at
+
+
+def found_at(source, edits, spans):
+    """[(number of a line of the source, "" or "before ", "after ", "at " where something is put in)], in order."""
+    at = lines_of(edits)
+    if any(a is None for a, _, _ in spans):
+        return sorted({line: "at " * put_in(e) for line, e in zip(at, edits, strict=True)}.items())
+    found = {}
+    for a, before, new in spans:
+        line, word = place(source.lines, a - 1, a - 1 + len(before), new)
+        inside = [x for x in at if a <= x < a + len(before)]
+        found |= dict.fromkeys(inside or [line], word)
+    return sorted(found.items())
 
 
 def by_hand(text, spans, of=""):
@@ -139,16 +177,12 @@ def by_hand(text, spans, of=""):
     )
 
 
-def sentence(source, asked, edits, spans, others):
+def sentence(source, asked, found, changes, others):
     """Where the change is, and that it is known by running."""
-    if any(a is None for a, _, _ in spans):
-        found = [(e.line, "at " * put_in(e)) for e in sorted(edits, key=lambda e: e.line)]
-    else:
-        found = [place(source.lines, a - 1, a - 1 + len(b), new) for a, b, new in spans]
     places = {source.first + line - 1: word for line, word in found}
     of = f" of `{source.name}`" if source is not asked else ""
     of += f", {source.place}" if source.place != asked.place else ""
-    says = words(places, of, len(edits))
+    says = words(places, of, changes)
     if others:
         also = " or ".join(str(source.first + line - 1) for line in sorted(others)[:3])
         says += f" (A change as small in line {also} would do, too.)"
