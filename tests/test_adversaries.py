@@ -19,6 +19,7 @@ from pgcourse.classroom.grade import grade_class
 from pgcourse.classroom.warm import Limits, close_worker
 from tests import adversaries, classes, intruders
 
+pytestmark = pytest.mark.timeout(1200)  # the class is large, and some stall on purpose
 MARKER = str(random.randrange(10**6, 10**7))
 CHEATS = adversaries.CHEATS | intruders.CHEATS
 HONEST = adversaries.HONEST | intruders.HONEST

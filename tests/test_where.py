@@ -289,6 +289,19 @@ TAKEN_AWAY = [
 """,
         None,
     ),
+    (
+        "discounted_returns",
+        """def discounted_returns(rew, ended, gamma, last_val=0.0):
+    same_shape(rew=rew, ended=ended)
+    ret = torch.zeros_like(rew)
+    R = torch.zeros_like(rew[0]) + last_val
+    for i in reversed(range(len(rew))):
+        R = rew[i] + gamma * R * (1 - ended[i].to(rew.dtype))
+        ret[i] = R
+    return (ret - ret.mean()) / (ret.std(correction=0) + 1e-8)
+""",
+        "    return ret",
+    ),
 ]
 
 

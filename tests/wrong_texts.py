@@ -269,6 +269,17 @@ SINGLES = [
         {4},
     ),
     (
+        "polyak_update",
+        """def polyak_update(target, online, tau):
+    with torch.no_grad():
+        for t, o in zip(target.parameters(), online.parameters()):
+            t.data.copy_(tau * t.data + (1 - tau) * o.data)
+        for t, o in zip(target.buffers(), online.buffers()):
+            t.copy_(o)
+""",
+        {4},
+    ),
+    (
         "token_logp",
         """def token_logp(logits, tokens):
     same_shape(a=logits[..., 0], tokens=tokens)

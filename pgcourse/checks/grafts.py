@@ -8,6 +8,7 @@ nowhere is left out: it would not mend their text but replace it.
 
 import ast
 import copy
+import itertools
 
 from pgcourse.checks.operators import Edit
 from pgcourse.checks.operators.trees import (
@@ -144,6 +145,8 @@ def grafts(tree, pieces):
             yield Edit("an expression", "", tree, path, node, piece, node.lineno)
         if not isinstance(node, ast.Constant) or isinstance(node.value, int | float):
             for piece, hole in pieces.holed:
+                if isinstance(node, ast.Constant) and isinstance(piece, ast.UnaryOp):
+                    continue
                 new = put(piece, hole, node)
                 yield Edit("an operation is missing", "", tree, path, node, new, node.lineno)
     stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n)}
@@ -212,3 +215,32 @@ def own_expressions(tree):
         for other in small.values():
             if other is not node and not isinstance(node, ast.Constant):
                 yield Edit("one expression for another", "", tree, path, node, other, node.lineno)
+
+
+def hoisted(tree):
+    """Edits that leave of an expression what lies deeper in it than an operand: x of (x - x.mean()) / x.std()."""
+    nodes, seen = dict(expressions(tree)), set()
+    for inner, x in nodes.items():
+        if isinstance(x, ast.Name | ast.Call | ast.Subscript):
+            dumped = ast.dump(x)
+            around = [path for n in range(len(inner) - 1, 0, -1) if (path := inner[:n]) in nodes]
+            for path in around[1:]:
+                if (path, dumped) not in seen:
+                    seen.add((path, dumped))
+                    node = nodes[path]
+                    yield Edit("a part is left", "", tree, path, node, x, node.lineno)
+
+
+def exchanged(tree):
+    """Edits that exchange two names in the smallest expression that has both: b * x + (1 - b) * y for b * y + (1 - b) * x."""
+    known = {*locals_of(tree), *(x.arg for x in tree.args.args)}
+
+    def names(node):
+        return {n.id: 0 for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in known}
+
+    for path, node in expressions(tree):
+        within = [names(child) for child in ast.iter_child_nodes(node)]
+        for one, other in itertools.combinations(names(node), 2):
+            if not any(one in part and other in part for part in within):
+                new = Renamed({one: other, other: one}, {}).visit(copy.deepcopy(node))
+                yield Edit("two names exchanged", "", tree, path, node, new, node.lineno)

@@ -19,7 +19,15 @@ from dataclasses import dataclass, replace
 from pgcourse.checks import budget, drivers
 from pgcourse.checks.compare import close, close_grad, difference
 from pgcourse.checks.edits import plain_text
-from pgcourse.checks.grafts import Pieces, grafts, own_expressions, read_locals, size
+from pgcourse.checks.grafts import (
+    Pieces,
+    exchanged,
+    grafts,
+    hoisted,
+    own_expressions,
+    read_locals,
+    size,
+)
 from pgcourse.checks.operators import edits
 from pgcourse.checks.operators.trees import function_tree
 from pgcourse.checks.sources import names_in
@@ -37,6 +45,8 @@ from pgcourse.checks.traces import (
 
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
     "the arguments of a call": 0.5,
+    "a part is left": 0.5,
+    "two names exchanged": 0.5,
     "an expression": 1,
     "an operation is missing": 1,
     "a statement is missing": 1,
@@ -185,7 +195,7 @@ class Search:
             taken = dict(zip(argument_names(right), argument_names(tree), strict=False))
             names = same_names(theirs, mine, taken)
             candidates += grafts(tree, Pieces(right, names, self.knows))
-        candidates += own_expressions(tree)
+        candidates += [*own_expressions(tree), *hoisted(tree), *exchanged(tree)]
 
         def guilt(edit):
             """0: at the first value that is wrong, or with no wrong value to go by; 2: at a right value."""

@@ -3,10 +3,10 @@
 The change is proven by running (`checks.search`), not guessed, and leaves the learner's objects alone.
 """
 
+import ast
 import contextlib
 import html
 import math
-import re
 import signal
 import textwrap
 import threading
@@ -21,7 +21,7 @@ from pgcourse.checks.patch import changed
 from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
 
-REWRITTEN = 2  # the cost of one token for another
+TAKEN = 0.9  # what it costs at most to take a part away, less than to put in one token
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -133,9 +133,11 @@ def located(proven, asked):
 
 def effort(edit):
     """Its cost; what only takes something away is done sooner than anything is rewritten, a line soonest."""
-    going = iter(re.findall(r"\w+|\S", edit.before))
-    taken = all(x in going for x in re.findall(r"\w+|\S", edit.after))
-    return min(cost(edit), REWRITTEN - (0.1 if edit.after else 0.2) if taken else math.inf)
+    if edit.new == []:
+        return min(cost(edit), TAKEN - 0.1)
+    old = edit.old if isinstance(edit.old, list) else [edit.old]
+    left = any(x is edit.new for part in old for x in ast.walk(part))
+    return min(cost(edit), TAKEN if left else math.inf)
 
 
 def lines_of(edits):
