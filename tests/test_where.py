@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from pgcourse.checks import core, drivers, get, judge
+from pgcourse.checks.grafts import exchanged
+from pgcourse.checks.operators.trees import function_tree
 from pgcourse.checks.sources import source_of, sources_of
 from pgcourse.checks.where import locate
 from tests.wrong_texts import DOUBLES, SINGLES, SPACE
@@ -310,6 +312,13 @@ def test_what_is_too_much_is_taken_away_rather_than_rewritten(name, text, comes)
     """No `.clone()` in place of `.detach()`, no line moved below the `return`."""
     change = located(text, name).change.split("\n")
     assert [line[2:] for line in change if line.startswith("+ ")] == [comes] * bool(comes)
+
+
+def test_two_names_are_exchanged_where_both_are_and_nowhere_around():
+    tree = function_tree("def f(b, x, y):\n    return 2 + (b * y + (1 - b) * x)\n")
+    after = [e.after for e in exchanged(tree) if e.tree]
+    assert "b * x + (1 - b) * y" in after and "y * b" in after
+    assert not any(text.startswith("2 + ") for text in after)
 
 
 def test_a_line_that_moves_is_the_one_that_is_shown():
