@@ -259,12 +259,12 @@ def gae(
         A_t     = delta_t + gamma * lam * (1 - ended_t) * A_{t+1},   A_T = 0
 
     rew        : float, reward units, [T] or [T, B]
-    val        : float, V(s_t), same shape
+    val        : float, V(s_t), same shape; no gradient flows into it, nor into next_val
     next_val   : float, V(s_{t+1}) of the true next observation, never the reset one, same shape
     terminated : bool, same shape; the MDP ended: nothing to bootstrap
     ended      : bool, same shape; terminated or cut by a time limit: the sum stops here
     gamma, lam : float in [0, 1]
-    returns    : A, same shape, a constant (no gradient)
+    returns    : A, same shape
     raises     : ValueError if the shapes differ
     source     : Schulman et al. 2016, eq. 16, arXiv:1506.02438
     """
@@ -341,10 +341,10 @@ def rlhf_advantages(rew: Tensor, val: Tensor, mask: Tensor, gamma: float, lam: f
         delta_t = r_t + gamma * V_{t+1} - V_t,   V_{t+1} = 0 after the last response token
         A_t     = delta_t + gamma * lam * A_{t+1}
 
-    rew, val   : float, reward and value of each token, [B, T]
+    rew, val   : float, reward and value of each token, [B, T]; no gradient flows into val
     mask       : bool, [B, T]; True on the response, which is one unbroken run in each row
     gamma, lam : float in [0, 1]
-    returns    : A, [B, T], a constant, 0 where mask is False
+    returns    : A, [B, T], 0 where mask is False
     raises     : ValueError if the shapes differ
     source     : Schulman et al. 2016, eq. 16, arXiv:1506.02438; Ziegler et al. 2019, arXiv:1909.08593
     """
