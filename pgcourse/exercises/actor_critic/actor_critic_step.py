@@ -15,6 +15,8 @@ TARGET = 'td_target(batch["rew"], next_val, batch["terminated"], gamma)'
 LOGITS = 'actor(batch["obs"])'
 LOGP = f'categorical_logp({LOGITS}, batch["act"])'
 ADV, ACTOR, CRITIC = "(target - val).detach()", f"actor_loss({LOGP}, adv)", "critic_loss(val, target)"  # fmt: skip
+LATER = 'critic_loss(critic(batch["obs"]), target)'
+LATER_LOSS = edit('"critic_loss": loss_of_critic', f'"critic_loss": {LATER}')
 LOG = '"adv": adv.mean().item()'
 
 
@@ -78,6 +80,12 @@ def error(new):
     return critic(new.replace("{e}", "(val - target)"))
 
 
+def again(name, loss):
+    """Another step, on the loss computed once more."""
+    step = block(name, name)
+    return edit(step, f"{step}\nagain = {loss}\n{step.replace(f'loss_of_{name}', 'again')}")
+
+
 def twice(*args):
     actor_critic_step(*args)
     return actor_critic_step(*args)
@@ -119,6 +127,7 @@ EXERCISE = Exercise(
         Case("the numbers", hand_training("log", [False, True]), "numbers returned"),
         Case("the numbers of large ones", hand_training("log", [False, True], large=True), "numbers returned"),
         Case("the numbers of three steps", lambda g: training(g, "log", steps=3, hidden=(4,)), "numbers returned"),
+        Case("the critic after one step, gamma 0", lambda g: training(g, "critic") | dict(gamma=0.0), "the critic bootstraps"),
     ],
     mistakes=[
         mistake("advantage not detached", "The advantage is live: the actor's loss also pushes the critic.",
@@ -172,7 +181,7 @@ EXERCISE = Exercise(
         mistake("value as advantage",
                 "The actor is weighted with V(s): how good the state is, not how good the action was.", adv("val.detach()")),
         mistake("target as advantage", "The actor is weighted with the target y: the baseline V(s) is not subtracted.",
-                adv("target.detach()")),
+                adv("target.detach()"), also=(weight("target"),)),
         mistake("squared TD error",
                 "The actor is weighted with the squared TD error: that is the critic's loss, without a sign.",
                 weight("adv**2"), also=(adv(f"{ADV} ** 2"),), why=BOTH),
@@ -248,6 +257,14 @@ EXERCISE = Exercise(
         mistake("gradients clipped", "It clips the gradient's norm at {limit:.3g}: the step has another size than the stated one.",
                 edit("critic_opt.step()", "torch.nn.utils.clip_grad_norm_(critic.parameters(), {limit=0.5})\ncritic_opt.step()"),
                 edit("actor_opt.step()", "torch.nn.utils.clip_grad_norm_(actor.parameters(), {limit=0.5})\nactor_opt.step()")),
+        mistake("two steps of the critic", "The critic makes two steps on the batch; one was asked for.", again("critic", LATER)),
+        mistake("two steps of the actor", "The actor makes two steps on the batch; one was asked for.", again("actor", ACTOR)),
+        mistake("critic's loss weighted",
+                "The critic's loss is multiplied by {c:.3g} before its backward pass: its step has another length.",
+                edit("loss_of_critic.backward()", "({c=0.25} * loss_of_critic).backward()")),
+        mistake("critic fitted to the reward", "The critic is fitted to the reward alone; its target y looks one step ahead.",
+                critic('critic_loss(val, batch["rew"])')),
+        mistake("gamma fixed", "It uses gamma = {gamma:.3g}, whatever it is given.", target(TARGET.replace("gamma", "{gamma=0.99}"))),
         mistake("two steps", "Each network makes two steps on the batch.", twice),
         mistake("a step for every row", "It makes a step for every row of the batch; one step on the mean was asked for.", each_row),
         mistake("actor at the next state", "The actor is asked about next_obs; the action was taken in obs.",
@@ -255,9 +272,13 @@ EXERCISE = Exercise(
         mistake("numbers mixed up",
                 "The numbers that are returned are exchanged, negated, or of another kind.",
                 edit('"actor_loss": loss_of_actor', '"actor_loss": loss_of_critic'), edit('"critic_loss": loss_of_critic', '"critic_loss": loss_of_actor'),
-                also=(edit('"actor_loss": loss_of_actor', '"actor_loss": -loss_of_actor'), returned('"adv": adv.abs().mean().item()'),
+                also=(edit('"actor_loss": loss_of_actor', '"actor_loss": -loss_of_actor'),
                       returned('"adv": adv.sum().item()'), returned('"adv": adv[0].item()'), returned('"adv": adv'),
                       edit('"actor_loss": loss_of_actor', '"actor_loss": (loss_of_actor + loss_of_critic)'))),
+        mistake("size of the advantages returned", "`adv` is the mean of the advantages' sizes; their plain mean was asked for.",
+                returned('"adv": adv.abs().mean().item()')),
+        mistake("loss after the step", "A loss is computed once more after the step; that of this step itself was asked for.",
+                LATER_LOSS, also=(edit('"actor_loss": loss_of_actor', f'"actor_loss": {ACTOR}'),)),
         telltale("random numbers",
                  "It draws random numbers: actions sampled anew, or weights shaken. Nothing in this step is random.",
                  edit('batch["act"]', f"torch.multinomial({LOGITS}.softmax(-1), 1).squeeze(-1)"), lambda at: at.random,
