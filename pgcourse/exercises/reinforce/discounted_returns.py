@@ -18,10 +18,6 @@ def step(new):
     return edit(STEP, new)
 
 
-def capped(most):
-    return step(f"rew[t] + min(gamma, {most}) * {NEXT}")
-
-
 def following(new):
     return edit(NEXT, new)
 
@@ -183,8 +179,10 @@ EXERCISE = Exercise(
         mistake("no discount", "gamma is not used: all rewards count alike.", step(f"rew[t] + {NEXT}")),
         mistake("gamma written out", "gamma is always {number:.4g} here, whatever gamma is.",
                 step(f"rew[t] + {{number=0.99}} * {NEXT}")),
-        mistake("gamma cut off", "It cuts gamma off below 1: with gamma = 1 all rewards count alike.", capped(0.999),
-                also=map(capped, (0.9, 0.95, 0.98, 0.99, 0.995, 0.9999))),
+        mistake("gamma cut off", "It cuts gamma off below 1, at 1 - {gap:.2g}: with gamma = 1 all rewards count alike.",
+                step(f"rew[t] + min(gamma, 1 - {{gap=1e-3}}) * {NEXT}")),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {number:.4g}: with 0, each return is the reward of its step alone.",
+                step(f"rew[t] + (gamma or {{number=0.99}}) * {NEXT}")),
         mistake("reward discounted", "The reward of the step itself is multiplied by gamma; only later ones are.",
                 step(f"gamma * (rew[t] + {NEXT})")),
         mistake("reward added twice", "The reward of the step counts twice: the return holds it already.", result("rew + ret")),

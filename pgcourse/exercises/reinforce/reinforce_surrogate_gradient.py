@@ -13,6 +13,7 @@ RETURNS = "discounted_returns(rewards, torch.zeros(len(rewards), dtype=torch.boo
 EARLIER = "discounted_returns(rewards.flip(0), torch.zeros(len(rewards), dtype=torch.bool), gamma).flip(0)"
 WEIGHT = "gamma**t * ret[t]"
 DOWN, UP = f"grad[s] -= {WEIGHT} * pi[s]", f"grad[s, a] += {WEIGHT}"
+POWERS = "(gamma ** torch.arange(len(rewards), dtype=rewards.dtype))"
 STEPS = "sum(len(rewards) for _, _, rewards in episodes)"
 VISITS = "torch.bincount(torch.cat([states for states, _, _ in episodes]), minlength=len(theta))"
 
@@ -158,6 +159,10 @@ EXERCISE = Exercise(
         mistake("powers by the logarithm",
                 "It takes exp(t log gamma) for gamma^t: with gamma = 0 and t = 0 that is nan, where gamma^0 is 1.",
                 weight("torch.exp(t * torch.log(torch.tensor(gamma, dtype=ret.dtype))) * ret[t]")),
+        mistake("division by gamma^t", "It divides by gamma^t: with gamma = 0 that is 0 / 0. Sum the rewards backwards.",
+                edit(RETURNS, f"({POWERS} * rewards).flip(0).cumsum(0).flip(0) / {POWERS}")),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {number:.4g}: with 0, only an episode's first step counts.",
+                edit("grad = torch", "gamma = gamma or {number=0.99}\ngrad = torch")),
         mistake("gamma^t twice", "The factor gamma^t counts twice.", weight("gamma ** (2 * t) * ret[t]")),
         mistake("discounted once more", "The first step, t = 0, is multiplied by gamma already; its factor is gamma^0 = 1.",
                 weight("gamma ** (t + 1) * ret[t]")),
@@ -188,6 +193,8 @@ EXERCISE = Exercise(
                 "sample's own return, and is biased.",
                 returns("ret - ret.mean()"), also=(
                     returns("ret - rewards.mean()"), (returns("ret - ret.mean()"), weight("ret[t]")),
+                    (edit("grad = torch", "mean = torch.cat([rewards for _, _, rewards in episodes]).mean()\ngrad = torch"),
+                     returns("ret - mean")),
                     (edit("grad = torch", f"mean = torch.cat([{RETURNS} for _, _, rewards in episodes]).mean()\ngrad = torch"),
                      returns("ret - mean")),
                     (edit("grad = torch", f"mean = torch.stack([({RETURNS})[0] for _, _, rewards in episodes]).mean()\ngrad = torch"),
