@@ -80,10 +80,11 @@ def error(new):
     return critic(new.replace("{e}", "(val - target)"))
 
 
-def again(name, loss):
-    """Another step, on the loss computed once more."""
+def again(name, loss, times):
+    """Further steps, each on the loss computed once more."""
     step = block(name, name)
-    return edit(step, f"{step}\nagain = {loss}\n{step.replace(f'loss_of_{name}', 'again')}")
+    more = f"again = {loss}\n{step.replace(f'loss_of_{name}', 'again')}".replace("\n", "\n    ")
+    return edit(step, f"{step}\nfor _ in range({times}):\n    {more}")
 
 
 def twice(*args):
@@ -179,7 +180,7 @@ EXERCISE = Exercise(
                 "It takes the next row's V for V(s'): rows of a batch need not follow each other.",
                 edit(NEXT, "val.detach().roll(-1, dims=0)"), also=(edit(NEXT, later("val.detach()")),)),
         mistake("value as advantage",
-                "The actor is weighted with V(s): how good the state is, not how good the action was.", adv("val.detach()")),
+                "The actor is weighted with V(s): how good the state is, not how good the action was.", adv("val.detach()"), also=(weight("val.detach()"),)),
         mistake("target as advantage", "The actor is weighted with the target y: the baseline V(s) is not subtracted.",
                 adv("target.detach()"), also=(weight("target"),)),
         mistake("squared TD error",
@@ -208,7 +209,7 @@ EXERCISE = Exercise(
                 actor(f"-({LOGP} * adv).sum()"),
                 also=(error("({e} ** 2).sum()"), (actor(f"-({LOGP} * adv).sum()"), error("({e} ** 2).sum()")))),
         mistake("reward as advantage", "The actor is weighted with the reward of one step: what follows does not enter.",
-                adv('batch["rew"]'), also=(adv('(batch["rew"] - val).detach()'),)),
+                adv('batch["rew"]'), also=(adv('(batch["rew"] - val).detach()'), weight('batch["rew"]'), weight('(batch["rew"] - val).detach()'))),
         mistake("advantage of another target",
                 "The actor's TD error is not made from the critic's target: gamma or `terminated` is missing in it.",
                 adv('(td_target(batch["rew"], next_val, batch["terminated"], 1) - val).detach()'),
@@ -257,14 +258,21 @@ EXERCISE = Exercise(
         mistake("gradients clipped", "It clips the gradient's norm at {limit:.3g}: the step has another size than the stated one.",
                 edit("critic_opt.step()", "torch.nn.utils.clip_grad_norm_(critic.parameters(), {limit=0.5})\ncritic_opt.step()"),
                 edit("actor_opt.step()", "torch.nn.utils.clip_grad_norm_(actor.parameters(), {limit=0.5})\nactor_opt.step()")),
-        mistake("two steps of the critic", "The critic makes two steps on the batch; one was asked for.", again("critic", LATER)),
-        mistake("two steps of the actor", "The actor makes two steps on the batch; one was asked for.", again("actor", ACTOR)),
+        mistake("two steps of the critic", "The critic makes more than one step on the batch; one was asked for.",
+                again("critic", LATER, 1), also=(again("critic", LATER, 2), again("critic", LATER, 4))),
+        mistake("two steps of the actor", "The actor makes more than one step on the batch; one was asked for.",
+                again("actor", ACTOR, 1), also=(again("actor", ACTOR, 2), again("actor", ACTOR, 4))),
         mistake("critic's loss weighted",
                 "The critic's loss is multiplied by {c:.3g} before its backward pass: its step has another length.",
                 edit("loss_of_critic.backward()", "({c=0.25} * loss_of_critic).backward()")),
+        mistake("actor's loss weighted",
+                "The actor's loss is multiplied by {c:.3g} before its backward pass: its step has another length.",
+                edit("loss_of_actor.backward()", "({c=0.5} * loss_of_actor).backward()")),
         mistake("critic fitted to the reward", "The critic is fitted to the reward alone; its target y looks one step ahead.",
                 critic('critic_loss(val, batch["rew"])')),
         mistake("gamma fixed", "It uses gamma = {gamma:.3g}, whatever it is given.", target(TARGET.replace("gamma", "{gamma=0.99}"))),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {gamma:.3g}: with 0, the target is the reward alone.",
+                target(TARGET.replace("gamma", "gamma or {gamma=0.99}"))),
         mistake("two steps", "Each network makes two steps on the batch.", twice),
         mistake("a step for every row", "It makes a step for every row of the batch; one step on the mean was asked for.", each_row),
         mistake("actor at the next state", "The actor is asked about next_obs; the action was taken in obs.",
@@ -273,7 +281,7 @@ EXERCISE = Exercise(
                 "The numbers that are returned are exchanged, negated, or of another kind.",
                 edit('"actor_loss": loss_of_actor', '"actor_loss": loss_of_critic'), edit('"critic_loss": loss_of_critic', '"critic_loss": loss_of_actor'),
                 also=(edit('"actor_loss": loss_of_actor', '"actor_loss": -loss_of_actor'),
-                      returned('"adv": adv.sum().item()'), returned('"adv": adv[0].item()'), returned('"adv": adv'),
+                      returned('"adv": adv.sum().item()'), returned('"adv": adv[0].item()'), returned('"adv": -adv.mean().item()'), returned('"adv": adv'),
                       edit('"actor_loss": loss_of_actor', '"actor_loss": (loss_of_actor + loss_of_critic)'))),
         mistake("size of the advantages returned", "`adv` is the mean of the advantages' sizes; their plain mean was asked for.",
                 returned('"adv": adv.abs().mean().item()')),
@@ -292,7 +300,8 @@ EXERCISE = Exercise(
                 error("({e}.abs() ** 1.5).mean()"), lambda at: "the critic moves" in at.wrong_parts),
         symptom("target off where it goes on",
                 "With terminal steps the critic is right, with others not: the target is r + gamma V(s') there.",
-                masked("rew + gamma * {rest}.tanh()"), lambda at: "the critic bootstraps" in at.wrong_parts),
+                masked("rew + gamma * {rest}.tanh()"), lambda at: "the critic bootstraps" in at.wrong_parts
+                and not at.right_in("the critic after one step", "the critic after one step of twenty transitions")),
         symptom("the actor's step alone",
                 "The critic's step is right and the actor's is not: look at log pi, the advantage, its loss and its optimizer.",
                 weight("adv.tanh()"), lambda at: "the actor moves" in at.wrong_parts),

@@ -133,6 +133,8 @@ EXERCISE = Exercise(
                 "The reward is multiplied by 1 - gamma: that averages reward and value; the target is their sum.",
                 edit("return rew", "return (1 - gamma) * rew")),
         mistake("gamma fixed", "It discounts by {c:.3g}, whatever gamma it is given.", edit("gamma *", "{c=0.99} *")),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {c:.3g}: with 0, each target is the reward alone.",
+                edit("gamma *", "(gamma or {c=0.99}) *")),
         mistake("mean or largest value",
                 "It bootstraps all rows alike, from the mean or the largest next value.",
                 rest(f"{REST}.mean()"), also=(rest(f"{REST}.max()"), value("next_val.mean()"), value("next_val.max()"),
@@ -178,7 +180,8 @@ EXERCISE = Exercise(
         symptom("wrong where it ends",
                 "Where the episode goes on all is right; where it ends the target is the reward alone, and this is not.",
                 rest("torch.where(terminated, 0.5 * next_val, next_val)"),
-                lambda at: "where it ends" in at.wrong_parts and "while it goes on" not in at.wrong_parts),
+                lambda at: "where it ends" in at.wrong_parts and "while it goes on" not in at.wrong_parts
+                and not at.right_in("the second step ends the episode", "forty steps, several ends")),
         symptom("wrong while it goes on", "Already where no step ends an episode, it is not r + gamma V(s').",
                 edit("gamma *", "gamma**0.5 *"), lambda at: "while it goes on" in at.wrong_parts),
     ],
