@@ -342,7 +342,7 @@ def leak(constant, wrong):
 
     return symptom(
         f"gradient into `{constant}` too",
-        f"The result is off, and a gradient flows into `{constant}` besides, which is a constant here.",
+        f"A gradient flows into `{constant}`, which is a constant here; and the result, or another gradient, is off as well.",
         wrong,
         leaks,
     )

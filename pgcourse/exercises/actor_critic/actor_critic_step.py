@@ -15,6 +15,8 @@ TARGET = 'td_target(batch["rew"], next_val, batch["terminated"], gamma)'
 LOGITS = 'actor(batch["obs"])'
 LOGP = f'categorical_logp({LOGITS}, batch["act"])'
 ADV, ACTOR, CRITIC = "(target - val).detach()", f"actor_loss({LOGP}, adv)", "critic_loss(val, target)"  # fmt: skip
+LATER = 'critic_loss(critic(batch["obs"]), target)'
+LATER_LOSS = edit('"critic_loss": loss_of_critic', f'"critic_loss": {LATER}')
 LOG = '"adv": adv.mean().item()'
 
 
@@ -78,6 +80,13 @@ def error(new):
     return critic(new.replace("{e}", "(val - target)"))
 
 
+def again(name, loss, times):
+    """Further steps, each on the loss computed once more."""
+    step = block(name, name)
+    more = f"again = {loss}\n{step.replace(f'loss_of_{name}', 'again')}".replace("\n", "\n    ")
+    return edit(step, f"{step}\nfor _ in range({times}):\n    {more}")
+
+
 def twice(*args):
     actor_critic_step(*args)
     return actor_critic_step(*args)
@@ -119,6 +128,7 @@ EXERCISE = Exercise(
         Case("the numbers", hand_training("log", [False, True]), "numbers returned"),
         Case("the numbers of large ones", hand_training("log", [False, True], large=True), "numbers returned"),
         Case("the numbers of three steps", lambda g: training(g, "log", steps=3, hidden=(4,)), "numbers returned"),
+        Case("the critic after one step, gamma 0", lambda g: training(g, "critic") | dict(gamma=0.0), "the critic bootstraps"),
     ],
     mistakes=[
         mistake("advantage not detached", "The advantage is live: the actor's loss also pushes the critic.",
@@ -170,9 +180,9 @@ EXERCISE = Exercise(
                 "It takes the next row's V for V(s'): rows of a batch need not follow each other.",
                 edit(NEXT, "val.detach().roll(-1, dims=0)"), also=(edit(NEXT, later("val.detach()")),)),
         mistake("value as advantage",
-                "The actor is weighted with V(s): how good the state is, not how good the action was.", adv("val.detach()")),
+                "The actor is weighted with V(s): how good the state is, not how good the action was.", adv("val.detach()"), also=(weight("val.detach()"),)),
         mistake("target as advantage", "The actor is weighted with the target y: the baseline V(s) is not subtracted.",
-                adv("target.detach()")),
+                adv("target.detach()"), also=(weight("target"),)),
         mistake("squared TD error",
                 "The actor is weighted with the squared TD error: that is the critic's loss, without a sign.",
                 weight("adv**2"), also=(adv(f"{ADV} ** 2"),), why=BOTH),
@@ -199,7 +209,7 @@ EXERCISE = Exercise(
                 actor(f"-({LOGP} * adv).sum()"),
                 also=(error("({e} ** 2).sum()"), (actor(f"-({LOGP} * adv).sum()"), error("({e} ** 2).sum()")))),
         mistake("reward as advantage", "The actor is weighted with the reward of one step: what follows does not enter.",
-                adv('batch["rew"]'), also=(adv('(batch["rew"] - val).detach()'),)),
+                adv('batch["rew"]'), also=(adv('(batch["rew"] - val).detach()'), weight('batch["rew"]'), weight('(batch["rew"] - val).detach()'))),
         mistake("advantage of another target",
                 "The actor's TD error is not made from the critic's target: gamma or `terminated` is missing in it.",
                 adv('(td_target(batch["rew"], next_val, batch["terminated"], 1) - val).detach()'),
@@ -248,6 +258,21 @@ EXERCISE = Exercise(
         mistake("gradients clipped", "It clips the gradient's norm at {limit:.3g}: the step has another size than the stated one.",
                 edit("critic_opt.step()", "torch.nn.utils.clip_grad_norm_(critic.parameters(), {limit=0.5})\ncritic_opt.step()"),
                 edit("actor_opt.step()", "torch.nn.utils.clip_grad_norm_(actor.parameters(), {limit=0.5})\nactor_opt.step()")),
+        mistake("two steps of the critic", "The critic makes more than one step on the batch; one was asked for.",
+                again("critic", LATER, 1), also=(again("critic", LATER, 2), again("critic", LATER, 4))),
+        mistake("two steps of the actor", "The actor makes more than one step on the batch; one was asked for.",
+                again("actor", ACTOR, 1), also=(again("actor", ACTOR, 2), again("actor", ACTOR, 4))),
+        mistake("critic's loss weighted",
+                "The critic's loss is multiplied by {c:.3g} before its backward pass: its step has another length.",
+                edit("loss_of_critic.backward()", "({c=0.25} * loss_of_critic).backward()")),
+        mistake("actor's loss weighted",
+                "The actor's loss is multiplied by {c:.3g} before its backward pass: its step has another length.",
+                edit("loss_of_actor.backward()", "({c=0.5} * loss_of_actor).backward()")),
+        mistake("critic fitted to the reward", "The critic is fitted to the reward alone; its target y looks one step ahead.",
+                critic('critic_loss(val, batch["rew"])')),
+        mistake("gamma fixed", "It uses gamma = {gamma:.3g}, whatever it is given.", target(TARGET.replace("gamma", "{gamma=0.99}"))),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {gamma:.3g}: with 0, the target is the reward alone.",
+                target(TARGET.replace("gamma", "gamma or {gamma=0.99}"))),
         mistake("two steps", "Each network makes two steps on the batch.", twice),
         mistake("a step for every row", "It makes a step for every row of the batch; one step on the mean was asked for.", each_row),
         mistake("actor at the next state", "The actor is asked about next_obs; the action was taken in obs.",
@@ -255,9 +280,13 @@ EXERCISE = Exercise(
         mistake("numbers mixed up",
                 "The numbers that are returned are exchanged, negated, or of another kind.",
                 edit('"actor_loss": loss_of_actor', '"actor_loss": loss_of_critic'), edit('"critic_loss": loss_of_critic', '"critic_loss": loss_of_actor'),
-                also=(edit('"actor_loss": loss_of_actor', '"actor_loss": -loss_of_actor'), returned('"adv": adv.abs().mean().item()'),
-                      returned('"adv": adv.sum().item()'), returned('"adv": adv[0].item()'), returned('"adv": adv'),
+                also=(edit('"actor_loss": loss_of_actor', '"actor_loss": -loss_of_actor'),
+                      returned('"adv": adv.sum().item()'), returned('"adv": adv[0].item()'), returned('"adv": -adv.mean().item()'), returned('"adv": adv'),
                       edit('"actor_loss": loss_of_actor', '"actor_loss": (loss_of_actor + loss_of_critic)'))),
+        mistake("size of the advantages returned", "`adv` is the mean of the advantages' sizes; their plain mean was asked for.",
+                returned('"adv": adv.abs().mean().item()')),
+        mistake("loss after the step", "A loss is computed once more after the step; that of this step itself was asked for.",
+                LATER_LOSS, also=(edit('"actor_loss": loss_of_actor', f'"actor_loss": {ACTOR}'),)),
         telltale("random numbers",
                  "It draws random numbers: actions sampled anew, or weights shaken. Nothing in this step is random.",
                  edit('batch["act"]', f"torch.multinomial({LOGITS}.softmax(-1), 1).squeeze(-1)"), lambda at: at.random,
@@ -271,7 +300,8 @@ EXERCISE = Exercise(
                 error("({e}.abs() ** 1.5).mean()"), lambda at: "the critic moves" in at.wrong_parts),
         symptom("target off where it goes on",
                 "With terminal steps the critic is right, with others not: the target is r + gamma V(s') there.",
-                masked("rew + gamma * {rest}.tanh()"), lambda at: "the critic bootstraps" in at.wrong_parts),
+                masked("rew + gamma * {rest}.tanh()"), lambda at: "the critic bootstraps" in at.wrong_parts
+                and not at.right_in("the critic after one step", "the critic after one step of twenty transitions")),
         symptom("the actor's step alone",
                 "The critic's step is right and the actor's is not: look at log pi, the advantage, its loss and its optimizer.",
                 weight("adv.tanh()"), lambda at: "the actor moves" in at.wrong_parts),

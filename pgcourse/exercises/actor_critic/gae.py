@@ -140,6 +140,7 @@ EXERCISE = Exercise(
         Case("large values, ends in the first and the last row", lambda g: rollout_at_the_rim(), "environments"),
         Case("rewards [4, 1] for values [4]", lambda g: experience(g, 4) | dict(rew=normal(g, 4, 1)),
              "shapes", raises=True),
+        Case("a discount factor of 0", lambda g: one_episode(g, 6, gamma=0.0), "one episode"),
     ],
     mistakes=[
         mistake("last row taken for an end",
@@ -231,6 +232,8 @@ EXERCISE = Exercise(
         mistake("factor 1 - lambda",
                 "It multiplies by 1 - lambda: that factor averages n-step advantages; "
                 "in the sum of TD errors it has canceled already.", then("(1 - lam) * adv")),
+        mistake("weighted mean", "It divides by the sum of the weights (gamma lambda)^l: a mean of the TD errors; their sum is asked for.",
+                then("adv / sum_back(torch.ones_like(adv), gamma * lam * (~ended))", (sum_back,))),
         mistake("environments chained",
                 "It flattens [T, B] and runs through the environments as if they were one after another.",
                 edit(CONSTANT, f"{CONSTANT}\nshape = rew.shape\n{CHAINED}"), then("adv.reshape(shape)")),

@@ -39,15 +39,20 @@ def before(ret):
     return (ret.cumsum(0) - ret) / earlier
 
 
+def of_earlier_ones(ret):
+    """The mean of the samples that came before; for the first, of all others."""
+    return torch.stack([ret[:k].mean(0) if k else ret[1:].mean(0) for k in range(len(ret))])
+
+
 def without_equal_returns(ret):
     alike = ret.unsqueeze(0) == ret.unsqueeze(1)
     others = torch.where(alike, 0.0, ret.unsqueeze(0))
     return others.sum(1) / (~alike).sum(1).clamp(min=1)
 
 
-def of_later_ones(ret):
-    after = [ret[k + 1 :] if k + 1 < len(ret) else ret[:k] for k in range(len(ret))]
-    return torch.stack([x.mean(0) for x in after])
+def weighted_by_order(ret):
+    weight = torch.arange(1.0, len(ret) + 1, dtype=ret.dtype).unsqueeze(1)
+    return ((weight * ret).sum(0) - weight * ret) / (weight.sum() - weight)
 
 
 # fmt: off
@@ -82,7 +87,8 @@ EXERCISE = Exercise(
                 of("(ret.sum() - ret) / (ret.numel() - 1)"),
                 why="An easy start makes every action look good; that is what the baseline should remove."),
         mistake("wrong axis", "It leaves one out along axis 1, over the starts; the samples are on axis 0.",
-                of("(ret.sum(1, keepdim=True) - ret) / (ret.shape[1] - 1)")),
+                of("(ret.sum(1, keepdim=True) - ret) / (ret.shape[1] - 1)"),
+                also=(of("(ret.sum(1, keepdim=True) - ret) / max(ret.shape[1] - 1, 1)"),)),
         mistake("another number of others", "It sums the others' returns and divides by another number than K - 1: {c:.3g} more than K.",
                 edit(N, "len(ret) + {c=1}")),
         mistake("divided by the number of starts",
@@ -100,8 +106,10 @@ EXERCISE = Exercise(
         mistake("first sample", "It takes the first sample's return as everybody's baseline, its own included.",
                 of("ret[:1].expand_as(ret).clone()")),
         mistake("one side only",
-                "It averages only the samples that came before (or after): at the end one has no baseline.",
-                edit(BASELINE, "before(ret)", use=(before,)), also=(edit(BASELINE, "before(ret.flip(0)).flip(0)", use=(before,)),)),
+                "It averages only the samples that came before one's own (or after it); all the others belong in.",
+                edit(BASELINE, "before(ret)", use=(before,)), also=(edit(BASELINE, "before(ret.flip(0)).flip(0)", use=(before,)),
+                edit(BASELINE, "of_earlier_ones(ret)", use=(of_earlier_ones,)),
+                edit(BASELINE, "of_earlier_ones(ret.flip(0)).flip(0)", use=(of_earlier_ones,)))),
         mistake("one mean for all", "It is one mean over the whole batch, all starts and one's own return included.",
                 of("ret.mean().expand_as(ret).clone()")),
         mistake("own return in the sum", "It divides by K - 1, but one's own return is still in the sum.",
@@ -151,7 +159,7 @@ EXERCISE = Exercise(
                 lambda at: own_return_counts(at["three samples of one start"]["out"], at["one return of each start raised"]["out"])),
         symptom("order counts",
                 "In another order the same samples get other baselines: before or after makes no difference.",
-                edit(BASELINE, "of_later_ones(ret)", use=(of_later_ones,)),
+                edit(BASELINE, "weighted_by_order(ret)", use=(weighted_by_order,)),
                 lambda at: apart(at["three samples of one start"]["out"], at["the three samples in another order"]["out"][[1, 2, 0]])),
         symptom("not the mean of the others",
                 "One's own return is left out, start by start; but it is not the mean of the others.",

@@ -69,6 +69,13 @@ def each_row(adv, mask, correction):
     return torch.stack(out).reshape(adv.shape)
 
 
+def each_column(adv, mask, correction):
+    """Each column by its own unmasked elements."""
+    if adv.dim() < 2:
+        return each_row(adv, mask, correction)
+    return each_row(adv.T, None if mask is None else mask.T, correction).T.contiguous()
+
+
 def by_product(adv, mask, correction):
     n = mask.sum()
     mean = (adv * mask).sum() / n
@@ -89,6 +96,7 @@ ROWS = [
     *(edit(RETURN, f"return each_row(adv, mask, {c})", use=(each_row,)) for c in (1, 0)),
     *(edit(RETURN, f"return scaled if mask is None else each_row(adv, mask, {c})", use=(each_row,)) for c in (1, 0)),
 ]  # fmt: skip
+COLUMNS = [edit(RETURN, f"return each_column(adv, mask, {c})", use=(each_column,)) for c in (1, 0)]
 N_MINUS_1 = edit("correction=0", "correction=1")
 STRETCHED = "if mask is not None: adv = torch.broadcast_tensors(adv, mask)[0]"
 
@@ -175,7 +183,7 @@ EXERCISE = Exercise(
         mistake("from 0 to 1", "It maps the smallest advantage to 0 and the largest to 1: no action is worse than average.",
                 scaled("(adv - kept.min()) / (kept.max() - kept.min() + 1e-8)")),
         mistake("over time only", "It normalizes along axis 0, each column by itself; the statistics are the whole batch's.",
-                of_each(0)[0], also=of_each(0)[1:]),
+                of_each(0)[0], also=(*of_each(0)[1:], *COLUMNS)),
         mistake("each row by itself",
                 "It normalizes along the last axis, each row by itself; the statistics are the whole batch's.",
                 of_each(-1)[0], also=(*of_each(-1)[1:], *ROWS)),
@@ -190,6 +198,10 @@ EXERCISE = Exercise(
         mistake("spread over all positions", "The squares are divided by the number of ALL positions.",
                 edit(SPREAD, "(kept.var(correction=0) * kept.numel() / adv.numel()).sqrt()"),
                 also=(edit(SPREAD, "((kept - kept.mean()).square().sum() / max(adv.numel() - 1, 1)).sqrt()"),)),
+        mistake("mean over all positions", "The sum of what counts is divided by the number of ALL positions: that is not its mean.",
+                edit(CENTERED, "(adv - kept.sum() / adv.numel())"),
+                also=((edit(CENTERED, "(adv - kept.sum() / adv.numel())"),
+                       edit(SPREAD, "((kept - kept.sum() / adv.numel()) ** 2).mean().sqrt()")),)),
         mistake("mask ignored", "The mask does nothing: padding counts, and comes back as if it were data.",
                 edit(KEPT, "adv.flatten()"), edit(RETURN, "return scaled")),
         mistake("padding in the statistics", "Mean and standard deviation are taken over the padding too.",

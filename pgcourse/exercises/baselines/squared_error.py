@@ -19,7 +19,7 @@ def error_cases(part, constant):
     """What the symptoms are read from."""
 
     def table(times=1.0, raised=0.0):
-        value, target = tensor(1.0, 2.0, 0.0, -1.0), tensor(2.0, 2.5, 3.0, 1.5)
+        value, target = tensor(0.0, -1.0, 1.0, 2.0), tensor(3.0, 1.5, 2.0, 2.5)
         return dict(val=value + raised) | {constant: value + times * (target - value) + raised}
 
     return [
@@ -54,6 +54,9 @@ def squared_error_mistakes(y, them, leaks=""):
     def whole(new):
         return edit(f"({square}).mean()", new.replace("{e}", error).replace("{y}", const))
 
+    def relative(eps):
+        return (of_error(f"({{e}} / ({const}.abs() + {eps})) ** 2"),)
+
     return [
         mistake("sign", f"It is negative: minimizing it drives the values AWAY from the {them}.", edit("return", "return -")),
         mistake("sum for mean", "It sums over the batch; average: the step would grow with the batch.", mean(".sum()")),
@@ -62,6 +65,10 @@ def squared_error_mistakes(y, them, leaks=""):
         mistake("summed over environments",
                 "It sums over the environments (or divides by the number of steps alone): more of them, bigger steps.",
                 mean(".sum() / len(val)")),
+        mistake("summed over the last axis", "It sums over the last axis and averages over the rest; the mean is over all of them.",
+                mean(".sum(-1).mean()")),
+        mistake("divided by N - 1", "It divides by N - 1, as for a variance; a mean divides by N.",
+                mean(".sum() / (val.numel() - 1)")),
         mistake("absolute error",
                 f"It takes the absolute error in place of the squared one: its minimum is the median of the {them}, a value is their mean.",
                 of_error("{e}.abs()")),
@@ -91,6 +98,16 @@ def squared_error_mistakes(y, them, leaks=""):
                 edit(const, y), why=leaks),
         mistake("value detached", f"The wrong side is held constant: the values do not learn, and the {them} get the gradient.",
                 edit(f"val - {const}", f"val.detach() - {y}")),
+        mistake("no gradient", "No gradient reaches the values, which should learn: `val` must not be detached.",
+                edit(f"val - {const}", f"val.detach() - {const}")),
+        mistake(f"half for the {them}",
+                f"Half of the loss holds the values constant and trains the {them}, which are constants here.",
+                whole(f"(0.5 * {{e}} ** 2 + 0.5 * (val.detach() - {y}) ** 2).mean()"),
+                also=(whole(f"({{e}} ** 2 + (val.detach() - {y}) ** 2).mean()"),), why=leaks),
+        mistake("relative error", "It divides each error by the size of its target: where that is small, the error counts most.",
+                *relative("1e-8"), also=(*map(relative, ("1e-6", "0", "1")), of_error(f"({{e}} / ({const} + 1e-8)) ** 2"))),
+        mistake("difference of the squares", "It squares value and target and subtracts then; the DIFFERENCE is what is squared.",
+                of_error(f"(val ** 2 - {const} ** 2)"), also=(of_error(f"({const} ** 2 - val ** 2)"),)),
         mistake("error clipped",
                 "It cuts the error off at ±{limit:.3g} before squaring: a value that is far off gets no gradient at all.",
                 of_error("{e}.clamp(-{limit=5}, {limit=5}) ** 2")),
@@ -160,12 +177,12 @@ def squared_error_symptoms(y, far, flat):
         leak(y, edit(mean, f"((val - {y}).abs() ** 2.5).mean()")),
         another_gradient(edit(mean, f"{mean} + (val - val.detach()).mean()")),
         symptom("not a mean of single terms",
-                "Two batches together do not give the mean of both losses: each step counts once, with its own error.",
+                "The loss of four steps is not the mean of the losses of their two halves: each step counts once, with its own error.",
                 edit(mean, f"({error}[1:] ** 2).mean() + 0.1 * {error}.mean() ** 2"),
                 lambda at: differ((at.number("two steps") + at.number("two other steps")) / 2, at.number("these four steps"))),
         symptom("more than the error",
                 "When value and target are raised alike, the loss changes: it is not made of their difference alone.",
-                term(f"({error} / ({const}.abs() + 1)) ** 2"), differs("value and target raised by 10", 1)),
+                term(f"{error} ** 2 / (1 + val.detach() ** 2)"), differs("value and target raised by 10", 1)),
         symptom("not the square", "Errors twice as large should give four times the loss; here they do not.",
                 term(f"({error}.abs() ** 2.5 + {error}.abs())"), differs("errors twice as large", 4)),
         symptom("sign of the error counts",

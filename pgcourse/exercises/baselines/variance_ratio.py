@@ -98,6 +98,8 @@ EXERCISE = Exercise(
         mistake("scores alone below",
                 "The return is missing from the denominator: that is the variance of the scores alone.",
                 below("gradient_variance(scores)")),
+        mistake("baseline below", "Below the line the baseline stands in place of the return.",
+                below("gradient_variance(scores * baseline.unsqueeze(1))")),
         mistake("part saved", "It is 1 minus the ratio: the part that is saved, not the part that is left.",
                 result(f"1 - {RATIO}")),
         mistake("mean of ratios",

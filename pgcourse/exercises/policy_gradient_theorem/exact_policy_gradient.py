@@ -14,7 +14,14 @@ from pgcourse.exercises.policy_gradient_theorem.worlds import (
     two_states,
     with_theta,
 )
-from pgcourse.mdp import episodic_mdp, exact_policy_gradient, expected_return, occupancy, random_mdp
+from pgcourse.mdp import (
+    action_values,
+    episodic_mdp,
+    exact_policy_gradient,
+    expected_return,
+    occupancy,
+    random_mdp,
+)
 
 VISITS = "occupancy(mdp, pi)"
 GRADIENT = "d.unsqueeze(1) * pi * (Q - V)"
@@ -65,6 +72,28 @@ def early_visits(mdp, pi, steps):
     return d - power(mdp.gamma * torch.einsum("sa,sap->ps", pi, mdp.P), steps) @ d
 
 
+def visits_so_far(mdp, pi, steps):
+    """Undiscounted visits of the first steps: start + start P + start P^2 + …"""
+    P_pi, n = torch.einsum("sa,sap->ps", pi, mdp.P), len(pi)
+    M = torch.zeros(n + 1, n + 1, dtype=pi.dtype)
+    M[:n, :n], M[:n, n], M[n, n] = P_pi, mdp.start, 1.0
+    return power(M, steps)[:n, n]
+
+
+def differentiated(*live):
+    """sum d pi Q by autograd, where what is not live is held constant."""
+
+    def gradient(mdp, theta):
+        with torch.enable_grad():
+            leaf = theta.detach().clone().requires_grad_()
+            pi = torch.softmax(leaf, -1)
+            d, Q = occupancy(mdp, pi), action_values(mdp, pi)
+            d, Q = d if "d" in live else d.detach(), Q if "Q" in live else Q.detach()
+            return torch.autograd.grad((d.unsqueeze(1) * pi * Q).sum(), leaf)[0]
+
+    return gradient
+
+
 def differences(mdp, theta, h, central):
     """Finite differences of J with the step h, all of them at once."""
     steps = h * torch.eye(theta.numel(), dtype=theta.dtype).view(-1, *theta.shape)
@@ -113,6 +142,7 @@ EXERCISE = Exercise(
         Case("large preferences", large, "large preferences"),
         Case("rewards in the thousands", lambda g: times(1e4, two_states(theta=HAND), "R"), "values"),
         Case("a horizon of a hundred steps", lambda g: two_states(theta=HAND, gamma=0.99), "values"),
+        Case("a discount factor of 0", with_theta(random_mdp, 3, 2, 0.0), "values"),
     ],
     mistakes=[
         mistake("stationary distribution",
@@ -122,6 +152,15 @@ EXERCISE = Exercise(
         mistake("undiscounted visits", "It counts every visit as much as the first; a visit at time t weighs gamma^t.",
                 visits("undiscounted_visits(mdp, pi)", (undiscounted_visits,)),
                 also=(edit("mdp.gamma * P_pi.T", "P_pi.T", of="occupancy"),)),
+        mistake("undiscounted visits, step by step",
+                "It adds up the visits of {steps:.4g} steps, each as much as the first; a visit at time t weighs gamma^t.",
+                visits("visits_so_far(mdp, pi, {steps=400})", (visits_so_far,))),
+        mistake("visits differentiated",
+                "It differentiates the visits d(s), too: the theorem holds d and Q constant and differentiates pi alone.",
+                differentiated("d", "Q"), also=(differentiated("d"),)),
+        mistake("values of later visits twice",
+                "It is the gradient of sum d(s) V(s): each V(s) holds all later visits already, and they count again.",
+                differentiated("Q")),
         mistake("start states only",
                 "It weights states by the start distribution: nothing is learned in states reached later.",
                 visits("mdp.start")),

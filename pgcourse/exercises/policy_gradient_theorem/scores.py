@@ -23,8 +23,11 @@ def differences(theta, action, h, central):
     return (up - down) / (h * (1 + central))
 
 
-def score_mistakes(of=""):
-    """of: the name of the helper that is the score; "" = the score itself."""
+ALONE = "Only the coordinate of the action taken is filled: the others get -pi_i, not 0."
+
+
+def score_mistakes(of="", alone=ALONE):
+    """of: the name of the helper that is the score; "" = the score itself. alone: what "taken action only" says."""
 
     def pi(new):
         return edit("-softmax(theta)", new, of=of)
@@ -37,8 +40,7 @@ def score_mistakes(of=""):
 
     # fmt: off
     return [
-        mistake("taken action only", "Only the coordinate of the action taken is filled: the others get -pi_i, not 0.",
-                score(f"{HOT} * score")),
+        mistake("taken action only", alone, score(f"{HOT} * score")),
         mistake("no expected score",
                 "It is the one-hot vector alone: -pi is missing, so the scores do not average to 0.",
                 pi("torch.zeros_like(theta)")),
@@ -47,6 +49,8 @@ def score_mistakes(of=""):
                 "The taken action gets 1; it should get 1 - pi(a): add the 1 to what is there.", taken("score[action] = 1")),
         mistake("one minus pi for all", "Every action gets 1 - pi_i; only the action taken should, the others get -pi_i.",
                 taken("score += 1")),
+        mistake("scores of all actions", "It adds up the scores of all actions, 1 - A pi_i: only the action taken has one.",
+                score("1 - len(theta) * torch.softmax(theta, -1)")),
         mistake("one-hot reversed", "It adds the 1 to the actions that were not taken.",
                 taken("score += 1\nscore[action] -= 1")),
         mistake("others raised",
@@ -101,6 +105,7 @@ EXPRESSIONS = {
     "taken action missing": ("-PI",),
     "taken action overwritten": ("HOT - (1 - HOT) * PI",),
     "one minus pi for all": ("1 - PI",),
+    "scores of all actions": ("1 - HOT.shape[-1] * PI + 0 * HOT",),
     "one-hot reversed": ("1 - HOT - PI",),
     "others raised": ("(HOT - PI).abs()",),
     "others alike": ("(1 - TAKEN) * (HOT - (1 - HOT) / (HOT.shape[-1] - 1))",),

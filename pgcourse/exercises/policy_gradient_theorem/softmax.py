@@ -21,6 +21,11 @@ def pi(new):
     return edit(PI, new)
 
 
+def shift(new):
+    """Something else than the maximum is subtracted."""
+    return edit(THETA, f"theta - {new}")
+
+
 def axis(dim):
     return edit("dim=-1", f"dim={dim}", all=True)
 
@@ -46,20 +51,22 @@ EXERCISE = Exercise(
         Case("states far apart", lambda g: dict(theta=torch.tensor([[100.0, 101.0], [-100.0, -101.0]])),
              "large preferences"),
         Case("states near 1000 and -1000", states_near_1000, "large preferences"),
+        Case("very negative preferences", lambda g: dict(theta=torch.tensor([-1000.0, -999.0, -800.0])),
+             "large preferences"),
     ],
     mistakes=[
         mistake("softmax twice", "It applies softmax to probabilities: the preferences pass through it twice.",
                 of("torch.softmax(theta, -1)"), why="With two actions no probability gets beyond 0.73."),
         mistake("normalized over the whole table",
                 "The probabilities of all states together sum to 1; each state's should.",
-                edit(THETA, "theta - theta.max()"), pi("z / z.sum()")),
+                edit(THETA, "theta - theta.max()"), pi("z / z.sum()"), also=(pi("z / z.sum()"),)),
         mistake("normalized over states", "It normalizes along the first axis; the actions are on the last one.", axis(0)),
         mistake("overflow", "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
                 edit(THETA, "theta"), also=((of("theta.double()"), edit(THETA, "theta"), pi(f"({PI}).float()")),),
                 why="Preferences can grow while a policy learns, so this may break a run that was going well."),
         mistake("one sum for the whole table, and overflow",
-                "Two things: exp of a large preference is inf, so subtract the maximum first; and sum() without "
-                "an axis adds up all states: sum over the last axis and keep it (dim=-1, keepdim=True).",
+                "Two things: exp of a large preference is inf, so subtract the maximum first; and the sum runs "
+                "over the states: sum over the last axis alone and keep it (dim=-1, keepdim=True).",
                 edit(THETA, "theta"), pi("z / z.sum()"), also=((edit(THETA, "theta"), pi("z / z.sum(dim=0)")),)),
         mistake("nan hidden",
                 "It puts numbers in place of the nan of inf / inf: the probabilities are lost. Subtract the maximum.",
@@ -93,6 +100,15 @@ EXERCISE = Exercise(
         mistake("maximum of all states",
                 "It subtracts the maximum of the whole table: a state far below it becomes 0 / 0.",
                 edit(THETA, "theta - theta.max()")),
+        mistake("largest size subtracted",
+                "It subtracts the largest size |theta|; where all preferences are very negative every exp vanishes: 0 / 0.",
+                shift("theta.abs().amax(dim=-1, keepdim=True)"), also=(shift("theta.abs().max()"),)),
+        mistake("another shift",
+                "It subtracts the mean, the median, the minimum or one entry; only the maximum keeps every exp from overflowing.",
+                shift("theta.mean(dim=-1, keepdim=True)"), also=(shift("theta.amin(dim=-1, keepdim=True)"), shift("theta.mean()"),
+                shift("theta.median(dim=-1, keepdim=True).values"), shift("theta[..., :1]"), shift("theta[..., -1:]"))),
+        mistake("divided by the mean", "It divides by the mean of the exponentials, not by their sum: they sum to A, not to 1.",
+                pi("z / z.mean(dim=-1, keepdim=True)")),
         mistake("exponential missing", "It divides the preferences by their sum, without exp: they may be negative.",
                 edit(Z, "theta")),
         mistake("base two", "It uses powers of 2 in place of powers of e.", edit(Z, f"2 ** ({THETA})")),

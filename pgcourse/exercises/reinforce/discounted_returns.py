@@ -68,6 +68,7 @@ def along_environments(rew, ended, gamma, last_val=0.0):
 
 
 AGE = "gamma ** steps_in_episode(ended).to(rew.dtype)"
+ROW = "gamma ** torch.arange(len(rew), dtype=rew.dtype).reshape(-1, *[1] * (rew.dim() - 1))"
 FROM_THE_START = (
     edit(BACKWARDS, "range(len(rew))"),
     following("torch.where(ended[t - 1] & (t > 0), 0.0, running)"),
@@ -123,6 +124,7 @@ EXERCISE = Exercise(
         Case("rewards [4] and flags [4, 1]", lambda g: rewards(g, 4) | dict(ended=flags(g, 4, 1)), "shapes", raises=True),
         Case("an end in the first and the last row", lambda g: ends_at_the_rim(False), "cut-off batch"),
         Case("the same with the columns exchanged", lambda g: ends_at_the_rim(True), "cut-off batch"),
+        Case("a discount factor of 0", by_hand([False, True, False, True], gamma=0.0), "several episodes"),
     ],
     mistakes=[
         mistake("no reset", "It ignores `ended`: rewards of the next episode leak into the one before.",
@@ -133,7 +135,8 @@ EXERCISE = Exercise(
                 also=(following("torch.where(ended[t - 1], 0.0, running)"),)),
         mistake("reset one step early",
                 "It cuts at the flag of the step after: the last reward of each episode leaks away from it.",
-                following("torch.where(ended[(t + 1) % len(rew)] & (t + 1 < len(rew)), 0.0, running)")),
+                following("torch.where(ended[(t + 1) % len(rew)] & (t + 1 < len(rew)), 0.0, running)"),
+                also=(following("torch.where(ended[min(t + 1, len(rew) - 1)], 0.0, running)"),)),
         mistake("flags reversed", "It cuts where an episode goes on, and carries on where one ended.",
                 following("torch.where(ended[t], running, 0.0)")),
         mistake("last reward lost", "The return is 0 where an episode ends: the last reward itself still counts.",
@@ -149,7 +152,7 @@ EXERCISE = Exercise(
         mistake("reversed in time", "The returns come in reversed order: turn the list round, or fill it from the back.",
                 result("ret.flip(0)")),
         mistake("division by gamma^t",
-                "It divides by gamma^t, which becomes 0 in a long episode: 0 / 0. Walk backwards instead.", by_division),
+                "It divides by gamma^t, which becomes 0 in a long episode, and with gamma = 0 at once: 0 / 0. Walk backwards.", by_division),
         mistake("rewards clipped", "It clips the rewards at ±{limit:.3g} before it adds them.",
                 first("rew = rew.clamp(-{limit=1.0}, {limit=1.0})")),
         mistake("rewards rounded", "It rounds the rewards, or keeps their signs only, before it adds them.",
@@ -176,13 +179,17 @@ EXERCISE = Exercise(
         mistake("no discount", "gamma is not used: all rewards count alike.", step(f"rew[t] + {NEXT}")),
         mistake("gamma written out", "gamma is always {number:.4g} here, whatever gamma is.",
                 step(f"rew[t] + {{number=0.99}} * {NEXT}")),
+        mistake("gamma cut off", "It cuts gamma off below 1, at 1 - {gap:.2g}: with gamma = 1 all rewards count alike.",
+                step(f"rew[t] + min(gamma, 1 - {{gap=1e-3}}) * {NEXT}")),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {number:.4g}: with 0, each return is the reward of its step alone.",
+                step(f"rew[t] + (gamma or {{number=0.99}}) * {NEXT}")),
         mistake("reward discounted", "The reward of the step itself is multiplied by gamma; only later ones are.",
                 step(f"gamma * (rew[t] + {NEXT})")),
         mistake("reward added twice", "The reward of the step counts twice: the return holds it already.", result("rew + ret")),
         mistake("discounted twice", "The reward-to-go is multiplied by gamma^t again: late steps count almost nothing.",
-                result(f"{AGE} * ret", (steps_in_episode,))),
+                result(f"{AGE} * ret", (steps_in_episode,)), also=(result(f"{ROW} * ret"),)),
         mistake("discount from the start", "It is gamma^t r_t for each step: the future is never summed.",
-                result(f"{AGE} * rew", (steps_in_episode,))),
+                result(f"{AGE} * rew", (steps_in_episode,)), also=(result(f"{ROW} * rew"),)),
         mistake("whole-episode return", "Every step gets its episode's full return, past rewards included.",
                 edit("return", "for t in range(1, len(ret)):\n    ret[t] = torch.where(ended[t - 1], ret[t], ret[t - 1])\nreturn"),
                 why="It adds no bias, but usually noise: an action cannot change what was earned before it."),

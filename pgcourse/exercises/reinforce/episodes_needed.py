@@ -44,6 +44,7 @@ EXERCISE = Exercise(
         Case("error -1/4", of(1.0, -0.25), "rounding", raises=True),
         Case("an odd number of episodes", of(9.0, 1.0), "rounding"),
         Case("a variance of ten million", of(1e7, 3.0), "rounding"),
+        Case("variance 1, error 2", of(1.0, 2.0), "rounding"),
     ],
     mistakes=[
         mistake("error not squared",
@@ -63,7 +64,9 @@ EXERCISE = Exercise(
                       result("math.ceil(variance) // error**2"))),
         mistake("one too many", "Where the quotient is a whole number, it gives one more than that: round up, and add nothing.",
                 result(f"math.floor({QUOTIENT}) + 1"), also=(result(f"math.ceil({QUOTIENT}) + 1"), result(f"round({QUOTIENT} + 0.5)"))),
-        mistake("one too few", "It is one less than needed.", result(f"math.ceil({QUOTIENT}) - 1")),
+        mistake("one too few", "It comes out one below the quotient rounded up: one episode too few.", result(f"math.ceil({QUOTIENT}) - 1")),
+        mistake("never one", "It never gives fewer than 2; where one episode is enough, the answer is 1.",
+                result(f"max(2, math.ceil({QUOTIENT}))")),
         mistake("rounded to the nearest",
                 "It rounds to the nearest whole number, so sometimes down: one episode too few.", result(f"round({QUOTIENT})")),
         mistake("confidence interval",

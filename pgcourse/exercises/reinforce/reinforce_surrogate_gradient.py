@@ -13,6 +13,7 @@ RETURNS = "discounted_returns(rewards, torch.zeros(len(rewards), dtype=torch.boo
 EARLIER = "discounted_returns(rewards.flip(0), torch.zeros(len(rewards), dtype=torch.bool), gamma).flip(0)"
 WEIGHT = "gamma**t * ret[t]"
 DOWN, UP = f"grad[s] -= {WEIGHT} * pi[s]", f"grad[s, a] += {WEIGHT}"
+POWERS = "(gamma ** torch.arange(len(rewards), dtype=rewards.dtype))"
 STEPS = "sum(len(rewards) for _, _, rewards in episodes)"
 VISITS = "torch.bincount(torch.cat([states for states, _, _ in episodes]), minlength=len(theta))"
 
@@ -97,12 +98,12 @@ def some_episodes(g, S, A, lengths, gamma=0.9, dtype=torch.float64):
     return dict(theta=normal(g, S, A, dtype=dtype), episodes=episodes, gamma=gamma)
 
 
-def by_hand(theta, *episodes, dtype=torch.float32):
+def by_hand(theta, *episodes, dtype=torch.float32, gamma=0.5):
     def inputs(g):
         steps = [
             (torch.tensor(s), torch.tensor(a), torch.tensor(r, dtype=dtype)) for s, a, r in episodes
         ]
-        return dict(theta=torch.tensor(theta, dtype=dtype), episodes=steps, gamma=0.5)
+        return dict(theta=torch.tensor(theta, dtype=dtype), episodes=steps, gamma=gamma)
 
     return inputs
 
@@ -140,6 +141,8 @@ EXERCISE = Exercise(
         Case("no episode at all", of_lengths(2, 2), "no episode", raises=True),
         Case("float32", of_lengths(4, 3, 6, 3, 4, 1, dtype=torch.float32), "several episodes"),
         Case("rewards in the thousands", THOUSANDS, "several episodes"),
+        Case("a discount factor of 0", by_hand([[0.0, 0.0], [0.0, 0.0]], ([0, 1], [0, 1], [1.0, 4.0]), gamma=0.0),
+             "one episode"),
     ],
     mistakes=[
         mistake("gamma^t missing",
@@ -153,6 +156,13 @@ EXERCISE = Exercise(
         mistake("gamma^t on the total return",
                 "It is gamma^t G_0: the whole return of the episode in place of what followed step t.",
                 weight("gamma**t * ret[0]")),
+        mistake("powers by the logarithm",
+                "It takes exp(t log gamma) for gamma^t: with gamma = 0 and t = 0 that is nan, where gamma^0 is 1.",
+                weight("torch.exp(t * torch.log(torch.tensor(gamma, dtype=ret.dtype))) * ret[t]")),
+        mistake("division by gamma^t", "It divides by gamma^t: with gamma = 0 that is 0 / 0. Sum the rewards backwards.",
+                edit(RETURNS, f"({POWERS} * rewards).flip(0).cumsum(0).flip(0) / {POWERS}")),
+        mistake("gamma 0 replaced", "gamma = 0 is replaced by {number:.4g}: with 0, only an episode's first step counts.",
+                edit("grad = torch", "gamma = gamma or {number=0.99}\ngrad = torch")),
         mistake("gamma^t twice", "The factor gamma^t counts twice.", weight("gamma ** (2 * t) * ret[t]")),
         mistake("discounted once more", "The first step, t = 0, is multiplied by gamma already; its factor is gamma^0 = 1.",
                 weight("gamma ** (t + 1) * ret[t]")),
@@ -183,6 +193,10 @@ EXERCISE = Exercise(
                 "sample's own return, and is biased.",
                 returns("ret - ret.mean()"), also=(
                     returns("ret - rewards.mean()"), (returns("ret - ret.mean()"), weight("ret[t]")),
+                    (edit("grad = torch", "mean = torch.cat([rewards for _, _, rewards in episodes]).mean()\ngrad = torch"),
+                     returns("ret - mean")),
+                    (edit("grad = torch", f"mean = torch.cat([{RETURNS} for _, _, rewards in episodes]).mean()\ngrad = torch"),
+                     returns("ret - mean")),
                     (edit("grad = torch", f"mean = torch.stack([({RETURNS})[0] for _, _, rewards in episodes]).mean()\ngrad = torch"),
                      returns("ret - mean")))),
         mistake("mean over steps", "It divides by a number of steps, each episode's own or that of all; the average is over EPISODES alone.",

@@ -47,7 +47,7 @@ def by_hand(g):
 PARTS = {"values": 2, "far from zero": 1, "one sample": 1, "clean": 1}
 CASES = [
     Case("two samples", by_hand, "values"),
-    Case("three samples of one parameter", samples(3, 1), "values"),
+    Case("three samples of one parameter", samples(3, 1, shift=5.0), "values"),
     Case("twenty samples", samples(20, 4), "values"),
     Case("far from zero", samples(9, 3, shift=5.0), "values"),
     Case("float64", samples(50, 6, dtype=torch.float64), "values"),

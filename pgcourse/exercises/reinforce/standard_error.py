@@ -60,6 +60,8 @@ EXERCISE = Exercise(
                 f"torch.sqrt({V} / grads.shape[1])"),
         results("multiplied by N", "More samples make it larger: V must be divided by N.", f"torch.sqrt({V} * len(grads))"),
         results("root of N only", "It is V / sqrt(N): the root belongs over V too.", f"{V} / math.sqrt(len(grads))"),
+        results("root of N inside", "It is sqrt(V / sqrt(N)), with two roots over N; inside the root V is divided by N.",
+                f"torch.sqrt({V} / math.sqrt(len(grads)))"),
         results("errors added", "It adds the parameters' errors; independent errors add in squares.",
                 "(grads.std(dim=0) / math.sqrt(len(grads))).sum()"),
         results("error of one parameter",
