@@ -125,8 +125,15 @@ def train_actor_critic(fn, args, grad):
             raise NotAnAnswer(
                 f"expected a dict of numbers to be returned; got {type(log).__name__}"
             )
-    out = {"actor": actor.values(), "critic": critic.values(), "log": logs}
-    return out[args["keep"]], {}
+    if args["keep"] == "log":
+        return [*map(with_graph, logs)], {}
+    return {"actor": actor, "critic": critic}[args["keep"]].values(), {}
+
+
+def with_graph(log):
+    """What a function reports, and which of it still carries the graph: kept, it keeps its whole batch alive."""
+    live = sorted(k for k, x in log.items() if torch.is_tensor(x) and x.requires_grad)
+    return {**log, "numbers that carry the graph": live}
 
 
 @driver
@@ -325,8 +332,7 @@ def update_policy(fn, args, grad):
     if log is not None and not isinstance(log, dict):
         raise NotAnAnswer(f"expected a dict of numbers; got {type(log).__name__}")
     if args["keep"] == "log":
-        live = [k for k, x in (log or {}).items() if torch.is_tensor(x) and x.requires_grad]
-        return log and {**log, "numbers that carry the graph": sorted(live)}, {}
+        return log and with_graph(log), {}
     networks = {"actor's weights": policy.actor, "critic's weights": policy.critic}
     weights = {name: nn.utils.parameters_to_vector(x.parameters()) for name, x in networks.items()}
     moved = not torch.equal(start, nn.utils.parameters_to_vector(policy.parameters()))

@@ -291,6 +291,10 @@ EXERCISE = Exercise(
                  "It draws random numbers: actions sampled anew, or weights shaken. Nothing in this step is random.",
                  edit('batch["act"]', f"torch.multinomial({LOGITS}.softmax(-1), 1).squeeze(-1)"), lambda at: at.random,
                  why="The batch holds the actions that were taken, and the gradient says where to go."),
+        telltale("the graph kept",
+                 "A number that it returns still carries its graph, and with it all of the batch: return a float, as item() does.",
+                 edit("loss_of_actor.item()", "loss_of_actor"),
+                 lambda at: bool(at["the numbers"]["out"][0]["numbers that carry the graph"])),
         symptom("both steps off",
                 "One step moves actor and critic elsewhere: look at what both share, the values, the target, "
                 "the gradients and their optimizers.", together(f"{ZERO}\n(0.9 * (loss_of_actor + loss_of_critic)).backward()\n{STEP}"),
