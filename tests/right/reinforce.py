@@ -253,7 +253,7 @@ def needed_numpy(variance, error):
 
 def needed_torch(variance, error):
     positive(error)
-    return torch.ceil(torch.as_tensor(variance, dtype=torch.float64) / error**2).int().item()
+    return torch.ceil(torch.as_tensor(variance, dtype=torch.float64) / error**2).long().item()
 
 
 def needed_floor_of_negative(variance, error):

@@ -45,6 +45,7 @@ EXERCISE = Exercise(
         Case("an odd number of episodes", of(9.0, 1.0), "rounding"),
         Case("a variance of ten million", of(1e7, 3.0), "rounding"),
         Case("variance 1, error 2", of(1.0, 2.0), "rounding"),
+        Case("a variance of four million, error 1/1024", of(2.0**22, 2.0**-10), "rounding"),
     ],
     mistakes=[
         mistake("error not squared",
@@ -67,6 +68,9 @@ EXERCISE = Exercise(
         mistake("one too few", "It comes out one below the quotient rounded up: one episode too few.", result(f"math.ceil({QUOTIENT}) - 1")),
         mistake("never one", "It never gives fewer than 2; where one episode is enough, the answer is 1.",
                 result(f"max(2, math.ceil({QUOTIENT}))")),
+        mistake("counted in 32 bits", "It counts in 32 bits: more than two thousand million episodes do not fit.",
+                result(f"torch.tensor({QUOTIENT}, dtype=torch.float64).ceil().int().item()"),
+                also=(result(f"min(math.ceil({QUOTIENT}), 2**31 - 1)"),)),
         mistake("rounded to the nearest",
                 "It rounds to the nearest whole number, so sometimes down: one episode too few.", result(f"round({QUOTIENT})")),
         mistake("confidence interval",
