@@ -122,7 +122,8 @@ def nothing_left(search):
     wrong = [i for i in search.ran if search.tells_apart(i)]
     found = [(vector(search.seen[i] | {"grads": {}}), vector(search.expected[i])) for i in wrong]
     if len(found) < 2 or any(
-        a is None or b is None or a.abs().max() > 1e-6 * b.abs().max() for a, b in found
+        a is None or b is None or a.abs().max() > 1e-6 * b.abs().max().clamp(max=1.0)
+        for a, b in found
     ):
         return None
     says = (

@@ -159,7 +159,7 @@ def mask_mistakes(by, infinite=True):
             "divided by all positions",
             "It leaves the padding out of the sum but divides by the number of all positions.",
             *positions[0],
-            why="The more padding a batch holds, the smaller its loss.",
+            why="The more padding a batch holds, the smaller the result.",
             also=positions[1:],
         ),
         mistake(

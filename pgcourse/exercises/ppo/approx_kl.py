@@ -23,6 +23,7 @@ from pgcourse.exercises.ppo.inputs import (
     far_apart,
     four_steps,
     log_probs,
+    one_axis_summed,
     padded,
     rare,
 )
@@ -40,6 +41,14 @@ def four_small_steps():
     """Changes by 1 %: the KL is 0.00005."""
     logp = four_steps()["logp"]
     return dict(logp=logp, logp_old=logp - 0.01 * torch.tensor([1.0, -1.0, 1.0, -1.0]))
+
+
+LARGER = (
+    "every action became more probable",
+    "ten times rarer",
+    "a policy far away",
+    "an enormous step",
+)
 
 
 def exchanged(args):
@@ -165,6 +174,12 @@ EXERCISE = Exercise(
         mistake("log ratio limited",
                 "The log ratio is clamped at ±{limit:.3g}: the KL of a policy that is far away looks small.",
                 edit("return", "log_rho = log_rho.clamp(-{limit=10}, {limit=10})\nreturn")),
+        mistake("log ratio limited below",
+                "The log ratio is held at {least:.3g} or more: the KL of actions that have almost died out looks small.",
+                edit("return", "log_rho = log_rho.clamp(min={least=-10})\nreturn")),
+        mistake("log ratio limited above",
+                "The log ratio is held at {most:.3g} or less: the KL of actions that became common looks small.",
+                edit("return", "log_rho = log_rho.clamp(max={most=10})\nreturn")),
         mistake("small number inside the log",
                 "The {eps:.1g} added inside the log spoils the term of actions that became rare; "
                 "log rho is logp - logp_old.",
@@ -200,6 +215,7 @@ EXERCISE = Exercise(
                 *selected("-logp_old.exp() * log_rho"), also=(whole("-(logp_old.exp() * log_rho).sum()"),
                                                               whole("-(logp_old.exp() * log_rho).sum() / len(logp)"))),
         *sum_mistakes(BY),
+        one_axis_summed(BY),
         *mask_mistakes(BY),
         nan_hidden(BROKEN, term(f"{K3}.nan_to_num()")),
         mistake("an offset", "{offset:.3g} is added to it: an unchanged policy has a KL of 0.",
@@ -223,7 +239,7 @@ EXERCISE = Exercise(
                 "Where every action changed by 1 % it is right, for greater changes it is not: "
                 "an approximation, or something is cut off.",
                 term("log_rho ** 2 / 2 + log_rho ** 3 / 6 + log_rho ** 4 / 24"),
-                lambda at: abs(at.number("four small steps") - 5e-5) < 1e-6),
+                lambda at: abs(at.number("four small steps") - 5e-5) < 1e-6 and not at.right_in(*LARGER)),
         symptom("first order in the step",
                 "Where every action changed by 1 %, the KL is 0.00005; this is ten times as much or more.",
                 term("(-2 * log_rho).clamp(min=0).tanh()"), lambda at: at.number("four small steps") > 5e-4),

@@ -82,6 +82,8 @@ EXERCISE = Exercise(
              lambda g: dict(logits=normal(g, 4, 3), mask=torch.ones(4, 1, dtype=torch.bool)), "shapes",
              raises=True),
         Case("actions of e^-12", lambda g: dict(logits=12 * torch.eye(3, dtype=F64)), "large logits", ("logits",)),
+        Case("logits far below 0", lambda g: dict(logits=torch.tensor([[-300.0, -301.0], [-310.0, -300.0]])),
+             "large logits"),
     ],
     mistakes=[
         mistake("sign", "It is negative: adding it to the objective makes the policy less random.",
@@ -123,7 +125,7 @@ EXERCISE = Exercise(
                 each("-torch.log((logp.exp() ** 2).sum(-1))")),
         mistake("Tsallis entropy", "It is (1 - sum pi^q) / (q - 1) with q = {q:.3g}: another measure of randomness.",
                 each("(1 - (logp.exp() ** {q=1.5}).sum(-1)) / ({q=1.5} - 1)")),
-        mistake("greedy action only", "It is -log pi of the most probable action alone.", each("-logp.max(-1).values")),
+        mistake("greedy action only", "It is -log pi of the most probable action alone.", each("-logp.max(-1).values"), also=(each("-logp.amax(-1)"),)),
         mistake("perplexity", "It is exp(entropy), the number of actions it feels like.", each(f"(-{SUM}).exp()")),
         mistake("distance to uniform", "It is log A - entropy, the KL to the uniform policy: it falls as the entropy rises.",
                 each(f"{LOG_A} + {SUM}")),

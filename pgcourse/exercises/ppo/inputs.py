@@ -59,6 +59,31 @@ def four_steps():
     )
 
 
+# --- sums along one axis of [B, T], the padding as 0 ---
+
+
+def sums_of_rows(x, mask):
+    if x.dim() < 2:
+        return x.mean() if mask is None else x[mask].mean()
+    return x.sum(-1).mean()
+
+
+def sums_of_columns(x, mask):
+    if x.dim() < 2:
+        return x.mean() if mask is None else x[mask].mean()
+    return x.sum(0).mean()
+
+
+def one_axis_summed(by):
+    return mistake(
+        "one axis summed",
+        "It sums along one axis of [B, T] and averages over the other: too large by the number of steps in a row "
+        "(or a column).",
+        *by(sums_of_rows, clean=True),
+        also=(by(sums_of_columns, clean=True),),
+    )
+
+
 # --- mistakes in the ratio: of `probability_ratio` itself, and of the loss that calls it ---
 
 DIFFERENCE, RATIO = "logp - logp_old.detach()", "torch.exp(logp - logp_old.detach())"
@@ -93,10 +118,16 @@ def ratio_mistakes(of=""):
             (of_the_sequence_if_any, "mean", -1), (of_the_sequence_if_any, "mean", 0),
         )
     ]  # fmt: skip
+    divided = [
+        (ratio(f"({RATIO} / {RATIO}{constant}.{total}())"),)
+        for total in ("mean", "sum")
+        for constant in (".detach()", "")
+    ]
     # fmt: off
     return [
         mistake("upside down", "The ratio is old over new, exp(logp_old - logp): it says the opposite of what changed.",
                 log_ratio("logp_old.detach() - logp"),
+                also=(log_ratio("logp_old - logp"), ratio("torch.exp(logp_old.detach()) / torch.exp(logp)")),
                 why="With this ratio the loss makes good actions rarer."),
         mistake("exp missing", "It is the difference of the log-probabilities: that is log rho; take its exp.",
                 ratio("(logp - logp_old.detach())")),
@@ -143,6 +174,12 @@ def ratio_mistakes(of=""):
                 ratio("torch.expm1(logp - logp_old.detach())")),
         mistake("difference of probabilities", "It subtracts the probabilities; the ratio is their quotient.",
                 ratio("(torch.exp(logp) - torch.exp(logp_old.detach()))")),
+        mistake("1 + difference of probabilities",
+                "It is 1 + the difference of the probabilities; the ratio is their quotient.",
+                ratio("(1 + torch.exp(logp) - torch.exp(logp_old.detach()))")),
+        mistake("divided by the batch",
+                "The ratios are divided by their mean or sum: each one then depends on the actions of other states.",
+                *divided[0], also=divided[1:]),
         mistake("sigmoid", "It is the sigmoid of the log ratio, between 0 and 1; an unchanged policy has ratio 1.",
                 ratio("torch.sigmoid(logp - logp_old.detach())")),
         mistake("softmax over the batch",

@@ -4,7 +4,7 @@ import math
 
 from pgcourse.checks.compare import close
 from pgcourse.checks.core import Case, Exercise
-from pgcourse.checks.edits import edit, symptom, telltale
+from pgcourse.checks.edits import edit, mistake, symptom, telltale
 from pgcourse.checks.make_inputs import masks
 from pgcourse.exercises.ppo.rollouts import (
     agent,
@@ -17,7 +17,15 @@ from pgcourse.exercises.ppo.rollouts import (
     slowly_drifting,
     third_column_far_away,
 )
-from pgcourse.exercises.ppo.update_mistakes import HALF, MISTAKES, UNBIASED, adv, total
+from pgcourse.exercises.ppo.update_mistakes import (
+    HALF,
+    MISTAKES,
+    NO_SHORTCUT,
+    UNBIASED,
+    adv,
+    at_first,
+    total,
+)
 from pgcourse.ppo import ppo_update
 
 LOGGED = {
@@ -148,6 +156,14 @@ EXERCISE = Exercise(
                  lambda at: any(isinstance(s["out"], dict) and s["out"].get("steps taken by") == "another optimizer"
                                 for s in at.seen.values())),
         *MISTAKES,
+        mistake("old policy moves with each step",
+                "After each step the old log-probabilities of its columns are replaced by newer ones; the old policy "
+                "is the one that collected the data.",
+                at_first('data["logp"] = data["logp"].clone()'), NO_SHORTCUT,
+                edit("optimizer.step()", 'optimizer.step()\ndata["logp"][:, columns] = logp.detach()'),
+                why="The window moves along with the policy: nothing limits the whole update."),
+        mistake("every step on all columns", "Each step uses all columns; it is for those of its minibatch alone.",
+                edit("len(columns) == adv.shape[1]", "True")),
         symptom("both steps off",
                 "Already one step on fresh data moves actor and critic elsewhere: "
                 "look at what both share, the total, its gradient and the optimizer's step.",

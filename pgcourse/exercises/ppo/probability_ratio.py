@@ -62,6 +62,12 @@ EXERCISE = Exercise(
         Case("logp [3] and logp_old [3, 1]",
              lambda g: dict(logp=-normal(g, 3).abs(), logp_old=-normal(g, 3, 1).abs()), "shapes",
              raises=True),
+        Case("log-probabilities of -800, in float64",
+             lambda g: dict(logp=torch.tensor([-800.0, -810.0], dtype=F64), logp_old=torch.tensor([-825.0, -810.5], dtype=F64)),
+             "rare actions", ("logp",)),
+        Case("a ratio of e^-300, in float64",
+             lambda g: dict(logp=torch.tensor([-1100.0, -800.0], dtype=F64), logp_old=torch.tensor([-800.0, -800.5], dtype=F64)),
+             "rare actions", ("logp",)),
     ],
     mistakes=[
         *ratio_mistakes(),
@@ -86,6 +92,12 @@ EXERCISE = Exercise(
             "ratio limited above",
             "The ratio is cut off at {most:.3g}: an action that became more probable than that has no gradient.",
             edit(RATIO, f"{RATIO}.clamp(max={{most=10}})"),
+        ),
+        mistake(
+            "ratio limited far above",
+            "The ratio is cut off at {most:.3g}, by a clamp of it or of its log: an action that became more probable than "
+            "that has no gradient.",
+            edit(RATIO, f"{RATIO}.clamp(max={{most=1e8}})"),
         ),
         nan_hidden(BROKEN, edit(RATIO, f"{RATIO}.nan_to_num()")),
         symptom(

@@ -295,8 +295,8 @@ MISTAKES = [
     mistake("value loss summed", "The value loss is a sum over the steps; it should be their mean.",
             edit(V, '((val - batch["ret"])[slice(None) if mask is None else mask] ** 2).sum()')),
     mistake("value not clipped",
-            "config.value_clip limits nothing: the value loss does without it, or measures the moves "
-            "from the critic's values of now; rollout['val'] holds those from which they count.",
+            "config.value_clip never acts: the value loss has no clip, or takes the critic's values of now "
+            "for rollout['val'].",
             edit("config.value_clip", "math.inf"), also=(edit('val, batch["val"],', "val, val.detach(),"),)),
     mistake("one clip for ratio and value",
             "The value loss uses config.clip, which is for the ratio; its own is config.value_clip.",

@@ -36,6 +36,8 @@ EXERCISE = Exercise(
         Case("six clear votes", lambda g: pair_scores(g, 6, scale=300), "clear votes", BOTH),
         Case("a column against a row", lambda g: dict(r_chosen=normal(g, 4, 1), r_rejected=normal(g, 4)), "shapes", raises=True),
         Case("one rejected answer for all", lambda g: dict(r_chosen=normal(g, 4), r_rejected=normal(g, 1)), "shapes", raises=True),
+        Case("three clear pairs", lambda g: dict(r_chosen=torch.tensor([20.0, 9.0, 30.0]), r_rejected=torch.tensor([0.0, -12.0, 3.0])), "clear votes", BOTH),
+        Case("three wrong pairs", lambda g: dict(r_chosen=torch.tensor([0.0, -12.0, 3.0]), r_rejected=torch.tensor([20.0, 9.0, 30.0])), "clear votes", BOTH),
     ],
     mistakes=[
         mistake("no guard", "A [B, 1] against a [B] becomes a [B, B] table: every answer against every other.", GUARD),

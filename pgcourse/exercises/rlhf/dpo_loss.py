@@ -65,6 +65,10 @@ EXERCISE = Exercise(
         *(Case(f"a column in the place of {' and '.join(names)}",
                lambda g, names=names: columns(sentence_logps(g, 3), names), "shapes", raises=True)
           for names in (("logp_chosen",), ("ref_rejected",), ("ref_chosen", "ref_rejected"), ("logp_chosen", "ref_chosen"))),
+        Case("one clear pair", lambda g: by_hand([-4.0], [-46.0], [-5.0], [-7.0], 0.5), "far from the reference", LOGPS),
+        Case("one wrong pair", lambda g: by_hand([-46.0], [-4.0], [-7.0], [-5.0], 0.5), "far from the reference", LOGPS),
+        Case("a clear, a wrong and a doubtful pair",
+             lambda g: by_hand([-4.0, -46.0, -5.0], [-46.0, -4.0, -5.5], [-5.0, -7.0, -5.0], [-7.0, -5.0, -6.0], 0.5), "far from the reference", LOGPS),
     ],
     mistakes=[
         mistake("no guard", "A [B, 1] against [B] becomes a [B, B] table of pairs that nobody voted on.", GUARD),
@@ -115,6 +119,8 @@ EXERCISE = Exercise(
                 loss("-(F.logsigmoid(m) + {weight=0.2} * logp_chosen).mean()")),
         mistake("squared margin", "It is a squared loss on the margin (IPO's); DPO's is the log of a sigmoid.",
                 loss("((m - {target=0.5}) ** 2).mean()")),
+        mistake("IPO", "It is IPO's loss, a square of the margin less 1 / (2 beta); DPO's is minus the log of a sigmoid.",
+                loss("((margin - 1 / (2 * beta)) ** 2).mean()")),
         mistake("reference not frozen", "A gradient flows into the reference's log-probabilities: they are constants.",
                 edit(".detach()", "", all=True), also=(edit("ref_chosen.detach()", "ref_chosen"), edit("ref_rejected.detach()", "ref_rejected"))),
         mistake("only the chosen learns", "No gradient reaches the rejected answer.", edit("(logp_rejected -", "(logp_rejected.detach() -")),

@@ -128,6 +128,7 @@ EXERCISE = Exercise(
         *(Case(f"one row of {name} for all", lambda g, name=name: one_row(answer_rewards(g, 3, 4), name), "shapes", raises=True)
           for name in ("logp", "logp_ref", "mask")),
         Case("far from the reference, answers at both rims", far_from_the_reference, "values", SHAPED),
+        Case("answers that fill their rows", lambda g: hand_rewards(g) | dict(mask=torch.ones(2, 4, dtype=torch.bool)), "values", SHAPED),
     ],
     mistakes=[
         mistake("no guard",
@@ -164,7 +165,9 @@ EXERCISE = Exercise(
         mistake("price scaled", "The price is {c:.3g} times beta per nat; it is beta.", edit("-beta", "-{c=2} * beta")),
         mistake("beta squared", "beta counts twice; the price is beta per nat.", edit("-beta", "-(beta**2)")),
         mistake("KL averaged", "Each token is charged a mean over tokens; it should pay for its own difference.",
-                gap(f"{ALL_KL} / {LENGTH}"), also=(gap(f"({GAP})[mask].mean()"), gap(f"({GAP}) / {LENGTH}"))),
+                gap(f"{ALL_KL} / {LENGTH}"), also=(gap(f"({GAP})[mask].mean()"),)),
+        mistake("price per length", "Each token's price is divided by the answer's length; a token pays for its difference in full.",
+                gap(f"({GAP}) / {LENGTH}")),
         mistake("mask shifted", "The prices are one place off: log-probabilities, mask and rewards line up token by token.",
                 *mask_moved("early"), also=(mask_moved("late"), mask_moved("early", f"({LAST} - 1).clamp(min=0)"))),
         mistake("charged twice", "The whole KL is taken from the score AND from each token.",

@@ -51,6 +51,8 @@ def carried(new):
     return edit("gamma * lam", new, of="gae")
 
 
+BEFORE = "torch.cat([torch.zeros_like(val[:, :1]), val[:, :-1]], dim=1)"
+ALL_GO_ON = edit("last.T, last.T", "torch.zeros_like(last).T, last.T")
 NEVER = "torch.zeros_like(mask)"
 FORWARD = edit("reversed(range(len(delta)))", "range(len(delta))", of="gae")
 SHORT = edit("reversed(range(len(delta)))", "reversed(range(len(delta) - 1))", of="gae")
@@ -133,7 +135,8 @@ EXERCISE = Exercise(
         mistake("no look ahead", "The error delta is reward minus value: gamma times the value AFTER the token is missing.",
                 next_val("torch.zeros_like(val)")),
         mistake("next value is the previous one", "V_{t+1} is taken from the column before; it stands in the column after.",
-                next_val("torch.cat([torch.zeros_like(val[:, :1]), val[:, :-1]], dim=1)"), also=(next_val("val.roll(1, dims=1)"),)),
+                next_val(BEFORE), also=(next_val("val.roll(1, dims=1)"), (next_val(BEFORE), ALL_GO_ON),
+                                        (next_val("val.roll(1, dims=1)"), ALL_GO_ON))),
         mistake("next value is the value", "V_{t+1} is val[:, t] itself; it stands one column later.", next_val("val")),
         mistake("row wraps round", "torch.roll brings the first column to the end: the last token looks ahead to the prompt.",
                 selected(REW, "val"), next_val("val.roll(-1, dims=1)"), last("~mask.roll(-1, dims=1)")),
@@ -141,6 +144,9 @@ EXERCISE = Exercise(
                 SHORT, also=((UNCUT, SHORT),)),
         mistake("answers strung together",
                 "The masked tokens of all rows are one long episode: an answer's end runs on into the next answer.", strung_together),
+        mistake("last token left out", "The answer's last token gets 0: it is an action like the others, and the score is paid there.",
+                result("torch.where(mask & goes_on, adv, 0.0)"),
+                also=((edit("last = ", "mask = mask & goes_on\nlast = ")),)),
         mistake("returns", "It adds the value back: that is the critic's target, not the advantage.",
                 result("torch.where(mask, adv + val.detach(), 0.0)")),
         mistake("lambda = 0", "Only the one-step error delta: the score never reaches the tokens before the last.",
@@ -148,9 +154,14 @@ EXERCISE = Exercise(
                 why="The score is paid at the end; without the sum over later deltas only the end learns from it."),
         mistake("lambda = 1", "lam is not used: it sums all later deltas in full.", edit("gamma, lam).T", "gamma, 1.0).T")),
         mistake("gamma ignored", "gamma is not used.", edit("gamma, lam).T", "1.0, lam).T")),
+        mistake("later deltas by lam alone", "Later deltas are discounted by lam alone; for each step it is gamma * lam.", carried("lam")),
+        mistake("gamma and lam exchanged", "gamma and lam have changed places: a delta's look ahead is discounted by gamma.",
+                edit("gamma, lam).T", "lam, gamma).T")),
+        mistake("look ahead not discounted", "The next value is not discounted; delta is r + gamma V' - V.", edit("rew + gamma *", "rew +", of="gae")),
+        mistake("look ahead by both", "The next value is discounted by gamma * lam; in delta it is gamma alone.",
+                edit("rew + gamma", "rew + gamma * lam", of="gae")),
         mistake("wrong discount", "The sum over later deltas is discounted by gamma * lam, a delta's look ahead by gamma.",
-                carried("lam"), also=(edit("rew + gamma", "rew + lam", of="gae"), edit("rew + gamma", "rew + gamma * lam", of="gae"), edit("rew + gamma *", "rew +", of="gae"),
-                                      carried("(gamma + lam - 1)"))),
+                carried("(gamma + lam - 1)")),
         mistake("lam of its own", "lam is {lam:.3g}, whatever is passed.", edit("gamma, lam).T", "gamma, {lam=0.9}).T")),
         mistake("gamma of its own", "gamma is {gamma:.3g}, whatever is passed.", edit("gamma, lam).T", "{gamma=0.9}, lam).T")),
         mistake("a discount of its own", "The sum over later deltas is discounted by {carry:.3g}, whatever gamma and lam are.", carried("{carry=0.9}")),

@@ -1,5 +1,7 @@
 """Each answer against the mean of the other answers to its prompt."""
 
+import torch
+
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake
 from pgcourse.checks.make_inputs import times
@@ -36,6 +38,10 @@ def over(spread):
     )
 
 
+def columns(*prompts):
+    return dict(score=torch.tensor(prompts).T.contiguous())
+
+
 SPREADS = ("score.std(0)", f"(score - {BASELINE}).std()", f"(score - {BASELINE}).std(correction=0)")
 
 # fmt: off
@@ -49,6 +55,8 @@ EXERCISE = Exercise(
         Case("float64", lambda g: group_scores(g, 4, 2, F64), "values"),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
         Case("scores in the thousands", lambda g: times(1e4, hand_scores(g), "score"), "values"),
+        Case("four answers to two prompts", lambda g: columns([1.0, 8.0, 3.0, 6.0], [0.0, 2.0, -5.0, 4.0]), "values"),
+        Case("five answers to two prompts", lambda g: columns([-7.0, 2.0, 30.0, -1.0, 0.0], [3.0, 1.0, 2.0, 9.0, 4.0]), "values"),
     ],
     mistakes=[
         mistake("no guard", "With one answer there is no other to compare with: keep the check that raises.",
@@ -71,7 +79,16 @@ EXERCISE = Exercise(
         mistake("worst of all", "It subtracts the worst of all scores: no answer is ever discouraged.", against("score.min(0).values")),
         mistake("median of the others", "It subtracts the median of the other scores; the baseline is their mean.",
                 against(OTHERS.format("median", ".values"))),
-        mistake("also scaled", "It divides by a standard deviation too: RLOO subtracts, and that is all.",
+        mistake("median of all", "It subtracts the group's median, the own score included; the baseline is the mean of the OTHERS.",
+                against("score.median(0).values"), also=(against("score.quantile(0.5, 0)"),)),
+        mistake("worst of the others", "It subtracts the WORST other score: almost every advantage is positive.",
+                against(OTHERS.format("min", ".values"))),
+        mistake("previous answers only", "The baseline is the mean of the answers BEFORE it; all the others belong to it.",
+                against("torch.cat([torch.zeros_like(score[:1]), score.cumsum(0)[:-1]]) / torch.arange(len(score)).clamp(min=1)[:, None]"),
+                also=(against("score.cumsum(0) / torch.arange(1, len(score) + 1)[:, None]"),)),
+        mistake("scores clamped", "It clamps the scores at ±{limit:.3g} first: beyond, all answers are alike.",
+                result("((s := score.clamp(-{limit=10}, {limit=10})) - leave_one_out_baseline(s)).detach()")),
+        mistake("also scaled", "It divides by a standard deviation too: RLOO only subtracts.",
                 over("score.std(0, correction=0)")[0], also=(over("score.std(0, correction=0)")[1], *(e for s in SPREADS for e in over(s)))),
         mistake("sign", "It is the baseline minus the score.", result(f"({BASELINE} - score).detach()")),
         mistake("baseline only", "It returns the baseline; the advantage is score minus it.", result(f"{BASELINE}.detach()")),

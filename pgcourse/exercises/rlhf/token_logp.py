@@ -1,5 +1,7 @@
 """Log-probability of each token given the tokens before it."""
 
+import torch
+
 from pgcourse.checks.core import Case, Exercise
 from pgcourse.checks.edits import edit, mistake
 from pgcourse.distributions import token_logp
@@ -46,6 +48,9 @@ EXERCISE = Exercise(
         Case("one token more than logits", lambda g: one_longer(text_logits(g, 2, 4, 5), "tokens"), "shapes", raises=True),
         Case("one text and the logits of three",
              lambda g: text_logits(g, 3, 4, 5) | dict(tokens=text_logits(g, 1, 4, 5)["tokens"]), "shapes", raises=True),
+        Case("a token of e^-2000",
+             lambda g: dict(logits=torch.tensor([[[2000.0, 0.0], [0.0, 300.0], [1.0, 2.0]]]), tokens=torch.tensor([[0, 1, 0]])),
+             "extreme logits"),
     ],
     mistakes=[
         mistake("no guard", "It cuts logits and tokens to fit each other in silence; keep the shape check.",
@@ -73,7 +78,10 @@ EXERCISE = Exercise(
         mistake("raw logits", "It gathers logits as they are: without log_softmax they are no log-probabilities.", table(SEEN)),
         mistake("probability", "It returns probabilities; their logarithm is wanted.", table(f"{SEEN}.softmax(-1)")),
         mistake("normalized over time", "The softmax runs along the text; the probabilities of the VOCABULARY should sum to 1.",
-                over(1)[0], also=(over(1)[1], *over(1, 2))),
+                over(1)[0], also=(over(1)[1],)),
+        mistake("one softmax for the text",
+                "One softmax spans all places of a text; each place needs its own, over the vocabulary alone.",
+                over(1, 2)[1], also=(over(1, 2)[0],)),
         mistake("normalized over the batch",
                 "All texts share one softmax; each text and place needs its own, over the vocabulary alone.",
                 over(0, 1, 2)[0], also=(over(0, 1, 2)[1], over(0)[0], over(0, 2)[0])),

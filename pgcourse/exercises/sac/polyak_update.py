@@ -112,6 +112,7 @@ LERP, COPY, FOR = (
 SLOW, FAST = "*target.parameters(), *target.buffers()", "*online.parameters(), *online.buffers()"
 FLOATS, PARAMETER = "old.is_floating_point()", "isinstance(old, torch.nn.Parameter)"
 ALIAS = "old.data = new.data"
+ANEW = "old.data = (1 - tau) * old.data + tau * new.data"
 REPLACED = """for m in target.modules():
     for name, x in [*m.named_parameters(recurse=False)]:
         setattr(m, name, torch.nn.Parameter(x.clone(), x.requires_grad))"""
@@ -173,6 +174,7 @@ EXERCISE = Exercise(
         Case("a target that may have gradients",
              lambda g: following(g, taus=(0.3,), frozen=False, keep="apart"), "apart"),
         Case("buffers", lambda g: following(g, taus=(0.1, 0.1), buffers=True, keep="buffers"), "buffers"),
+        Case("two networks after a copy, tau = 1", lambda g: following(g, taus=(1.0,), keep="apart"), "apart"),
     ],
     mistakes=[
         mistake("tau swapped", "tau and 1 - tau are swapped: the target is replaced almost at once.",
@@ -187,7 +189,10 @@ EXERCISE = Exercise(
         mistake("shared memory", "It assigns the online network's storage: from then on the two ARE one network.",
                 step(ALIAS), copied(ALIAS),
                 also=(step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {LERP}"), (*NO_BUFFERS, step(ALIAS)),
-                      (*NO_BUFFERS, step(f"new.lerp_(old, 1 - tau)\n{ALIAS}"))),
+                      (*NO_BUFFERS, step(f"new.lerp_(old, 1 - tau)\n{ALIAS}")),
+                      (edit(FLOATS, PARAMETER), step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {ANEW}")),
+                      step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {ANEW}"),
+                      (*NO_BUFFERS, step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {ANEW}"))),
                 why="Every later optimizer step then moves the target too."),
         mistake("first call copies",
                 "Its first call copies the online network whatever tau says; every call takes a step of tau.",

@@ -138,6 +138,8 @@ EXERCISE = Exercise(
                 loss(f"-{EACH}.mean()")),
         mistake("value sign", "min Q is added: a loss is minimized, so the value is minimized too.",
                 edit("logp - torch", "logp + torch")),
+        mistake("larger critic added", "It adds the larger critic, which descent then lowers; the smaller one is subtracted.",
+                loss("(alpha * logp + torch.maximum(q1, q2)).mean()")),
         mistake("entropy sign", "-alpha * log pi in a LOSS: descent makes the policy as predictable as it can.",
                 price(f"-{PRICE}"), why="The objective has -alpha log pi, so the loss has + alpha log pi."),
         mistake("no entropy", "alpha * log pi is missing: nothing keeps the policy from collapsing to one action.",
