@@ -379,8 +379,8 @@ def grpo_advantages(score: Tensor) -> Tensor:
     returns : A, [K, N], a constant; 0 for a prompt whose answers all score the same
     raises  : ValueError if K < 2
     source  : Shao et al. 2024, sec. 4.1.2, arXiv:2402.03300
-    note    : the std over K or over K-1 answers are both fine; so is the bare formula, although for
-              equal scores it may scale up a rounding error
+    note    : the std over K or over K-1 answers are both fine, and up to 1e-4 in place of 1e-8; so is
+              the bare formula, although for equal scores it may scale up a rounding error
     """
     if len(score) < 2:
         raise ValueError(f"expected at least 2 answers along axis 0; got {list(score.shape)}.")

@@ -12,6 +12,7 @@ import numbers
 import operator
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -118,8 +119,7 @@ def observe(driver_name, fn, args, grad=(), seconds=5.0):
               printed  : the first characters that were printed
               seconds  : float, wall time
     """
-    seen = dict(out=None, grads={}, error=None, timeout=False, modified=[], state=[], printed="")
-    seen["random"] = False
+    seen = dict(out=None, grads={}, error=None, timeout=False, random=False, modified=[], state=[])
     with steady():
         observe_into(seen, driver_name, fn, args, grad, seconds)
     return seen
@@ -172,16 +172,14 @@ class Capped(io.StringIO):
 
 def describe_error(e):
     """The exception as plain data; `line` is the innermost line of the student's own code."""
-    here = os.path.dirname(__file__)
-    frames = [f for f in traceback.extract_tb(e.__traceback__) if not is_driver(f.filename, here)]
+    path = re.escape(os.path.dirname(__file__) + os.sep) + r"\w*drivers\.py"
+    frames = [
+        f for f in traceback.extract_tb(e.__traceback__) if not re.fullmatch(path, f.filename)
+    ]
     own = [f for f in frames if "site-packages" not in f.filename] or frames
     line = f"line {own[-1].lineno}: {own[-1].line}" if own and own[-1].line else ""
     text = "".join(traceback.format_list(frames[-20:])) + f"{type(e).__name__}: {e}"
     return dict(type=type(e).__name__, message=str(e)[:500], line=line, traceback=text[-6_000:])
-
-
-def is_driver(path, here):
-    return os.path.dirname(path) == here and path.endswith("drivers.py")
 
 
 def copy_plain(x):
@@ -268,8 +266,7 @@ def steady():
 
 def changed(before):
     """Names of the settings that differ from `before`."""
-    now = settings()
-    return [name for name in SETTINGS if repr_exact(now[name]) != repr_exact(before[name])]
+    return [k for k, now in settings().items() if repr_exact(now) != repr_exact(before[k])]
 
 
 def put(values):

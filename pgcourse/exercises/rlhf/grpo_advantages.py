@@ -75,6 +75,7 @@ EXERCISE = Exercise(
              lambda g: dict(score=integers(g, 99, 1, 3).repeat(8, 1).float()), "equal scores"),
         Case("one answer", lambda g: group_scores(g, 1, 9), "shapes", raises=True),
         Case("scores in the thousands", lambda g: times(1e4, hand_scores(g), "score"), "values"),
+        Case("scores of a hundred and more", lambda g: times(10, hand_scores(g), "score"), "values"),
         Case("scores close to each other", close_scores, "values"),
         Case("one right answer of eight", lambda g: one_right_answer(8), "values"),
         Case("one right answer of 32", lambda g: one_right_answer(32), "values"),
