@@ -104,7 +104,7 @@ EXERCISE = Exercise(
                 "It subtracts the largest size |theta|; where all preferences are very negative every exp vanishes: 0 / 0.",
                 shift("theta.abs().amax(dim=-1, keepdim=True)"), also=(shift("theta.abs().max()"),)),
         mistake("another shift",
-                "It subtracts the mean, the median, the minimum or one entry; only the maximum keeps every exp from overflowing.",
+                "It subtracts something else than the maximum (a mean, a minimum, one entry): only the maximum keeps every exp small.",
                 shift("theta.mean(dim=-1, keepdim=True)"), also=(shift("theta.amin(dim=-1, keepdim=True)"), shift("theta.mean()"),
                 shift("theta.median(dim=-1, keepdim=True).values"), shift("theta[..., :1]"), shift("theta[..., -1:]"))),
         mistake("divided by the mean", "It divides by the mean of the exponentials, not by their sum: they sum to A, not to 1.",
