@@ -84,11 +84,6 @@ def quotient(theta):
     return z / z.sum(dim=-1, keepdim=True)
 
 
-def over_all_states(theta):
-    z = torch.exp(theta - theta.max(dim=-1, keepdim=True).values)
-    return z / z.sum()
-
-
 def score_step(theta, action, ret, lr):
     theta -= lr * ret * ((torch.arange(len(theta)) == action).to(theta.dtype) - theta.softmax(0))
     return theta
@@ -110,7 +105,6 @@ def score_step(theta, action, ret, lr):
         (first_row_left_out, "discounted_returns", "The last round of a loop is left out."),
         (softmax, "softmax", "Large numbers overflow, or small ones vanish, on the way"),
         (quotient, "softmax", "It divides where it should subtract, in the part with `theta`."),
-        (over_all_states, "softmax", "`sum` goes over more than it should: one number is left"),
         (score_step, "score_step", "Besides: It changes its argument theta in place"),
     ],
 )
@@ -167,3 +161,11 @@ def test_a_sentence_needs_no_place_that_only_the_reference_has(name):
     assert {"", "It is off by one."} < {*spoken}
     for says in spoken:
         assert "an intermediate result" not in says or "radient" in says, says
+
+
+def test_a_sum_without_its_axis_is_not_called_a_second_sum():
+    tree = function_tree("def f(x):\n    return x / x.sum(dim=-1, keepdim=True)\n")
+    said = {e.after: sentence(e) for e in edits(tree, kinds=["a call too many"]) if e.tree}
+    says = said["x.sum(dim=-1, keepdim=True).sum()"]
+    assert says.startswith("`sum` goes over more than it should")
+    assert said["x.sum()"] == "`sum` is one too many, on `x`."

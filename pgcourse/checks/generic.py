@@ -99,7 +99,7 @@ def on_top(search):
     for (fn, e), m in edits_on_top(search):
         if search.does(fn) and search.holds(fn) and sentence(e):
             says = f"{left_open(m).says} And: {sentence(e)}"
-            return Found(f"{m.name}, and {name_of(e)}", says, m.why, fn), search.ran
+            return Found(f"{m.name}, and {name_of(e)}", says, "", fn), search.ran
     return None
 
 

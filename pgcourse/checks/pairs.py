@@ -69,9 +69,10 @@ def two_on(search, convention):
         if fn and search.does(fn) and search.holds(fn):
             if idle(search, convention, a, first, b, second):
                 continue
-            why = " ".join(filter(None, (a.why, b.why)))
             says = f"{left_open(a).says} And: {left_open(b).says}"
-            return Found(f"{a.name}, and {b.name}", says, why, fn), search.ran
+            return Found(
+                f"{a.name}, and {b.name}", says, "", fn
+            ), search.ran  # a why is of one alone
     return None
 
 

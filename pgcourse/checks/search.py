@@ -190,12 +190,13 @@ class Search:
         }
         lines = {at(tree, p).lineno for p in lowest}
         mine = names_of(tree, paths, values)
-        candidates = [e for e in edits(tree) if not of_another_object(tree, e)]
+        candidates = [*edits(tree)]
         for (_, right), theirs in zip(self.rights[:1], self.theirs, strict=False):
             taken = dict(zip(argument_names(right), argument_names(tree), strict=False))
             names = same_names(theirs, mine, taken)
             candidates += grafts(tree, Pieces(right, names, self.knows))
         candidates += [*own_expressions(tree), *hoisted(tree), *exchanged(tree)]
+        candidates = [e for e in candidates if not of_another_object(tree, e)]
 
         def guilt(edit):
             """0: at the first value that is wrong, or with no wrong value to go by; 2: at a right value."""
@@ -312,9 +313,9 @@ def tree_of(fn):
 
 
 def of_another_object(tree, edit):
-    """Whether it puts a minus before an object whose attribute is read: (-x).grad is None for any x."""
+    """Whether it reads an attribute of something else than a name: (-x).grad is None for any x, as is x.detach().grad."""
     read = isinstance(at(tree, edit.path[:-1]), ast.Attribute) and edit.path[-2] != ("func", None)
-    return edit.kind == "sign" and read
+    return read and not isinstance(edit.new, ast.Name)
 
 
 def outer_paths(tree, path):

@@ -122,7 +122,7 @@ EXERCISE = Exercise(
                 "Each sample is credited with the returns of other samples: they have nothing to do with it.",
                 weight("returns.flip(0).cumsum(0).flip(0)"), also=(weight("returns.cumsum(0)"),)),
         mistake("divided by N - 1", "It divides by N - 1; that is for variances.", result(f"{TOTAL} / max(len(returns) - 1, 1)")),
-        mistake("divided by another count", "It divides by N + {n:.3g}; a mean divides by N.",
+        mistake("divided by another count", "It divides by a count that is off by {n:+.3g}; a mean divides by N.",
                 result(f"{TOTAL} / (len(returns) + {{n=1}})")),
         mistake("divided by a power of N", "It divides by N to the power {p:.3g}; a mean divides by N.",
                 result(f"{TOTAL} / len(returns) ** {{p=0.5}}")),

@@ -181,7 +181,7 @@ EXERCISE = Exercise(
              "shapes", raises=True),
     ],
     mistakes=[
-        mistake("no clip", "The ratio is never clipped: nothing limits how far this objective pulls the policy.",
+        mistake("no clip", "The ratio is never clipped: beyond the window the objective goes on to grow.",
                 edit(f"rho.clamp({WINDOW})", "rho"),
                 why="The clip is no polish: this lesson's experiment shows what happens without it."),
         mistake("no minimum",
@@ -190,7 +190,7 @@ EXERCISE = Exercise(
                 term("(clipped * adv)"),
                 why="A step that went wrong has no gradient that would undo it; in this lesson's experiment the KL then runs off."),
         mistake("maximum",
-                "It takes the larger of the two: the clip binds where it should not, and not where it should.",
+                "It takes the larger of the two objectives (of losses, the smaller): the clip binds where it should not, and not where it should.",
                 edit("torch.minimum", "torch.maximum")),
         mistake("negative advantages never clipped",
                 "It clamps from above only: with a negative advantage the clip has to bind below 1 - clip.",

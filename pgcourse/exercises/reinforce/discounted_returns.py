@@ -3,7 +3,7 @@
 import torch
 
 from pgcourse.checks.core import Case, Exercise
-from pgcourse.checks.edits import edit, mistake
+from pgcourse.checks.edits import edit, mistake, telltale
 from pgcourse.checks.make_inputs import flags, normal
 from pgcourse.estimators import discounted_returns
 from pgcourse.exercises.families import standardized
@@ -104,6 +104,13 @@ def ends_at_the_rim(exchanged):
     return dict(rew=rew, ended=ended, gamma=0.5, last_val=torch.tensor([4000.0, -6000.0])[columns])
 
 
+def nan_with_gamma_0(at):
+    """And in a long episode, perhaps; nothing else is wrong."""
+    zero, long = "a discount factor of 0", "a long episode, strongly discounted"
+    rest = (case.name for case in at.cases if case.name not in (zero, long))
+    return bool(at[zero]["out"].isnan().any()) and at.right_in(*rest)
+
+
 # fmt: off
 EXERCISE = Exercise(
     reference=discounted_returns,
@@ -153,6 +160,8 @@ EXERCISE = Exercise(
                 result("ret.flip(0)")),
         mistake("division by gamma^t",
                 "It divides by gamma^t, which becomes 0 in a long episode, and with gamma = 0 at once: 0 / 0. Walk backwards.", by_division),
+        telltale("nan with gamma 0", "With gamma = 0, or in a long episode, it gives nan: it divides by a power of gamma, or takes its logarithm.",
+                 result("ret * (gamma / gamma if gamma else torch.nan)"), nan_with_gamma_0),
         mistake("rewards clipped", "It clips the rewards at ±{limit:.3g} before it adds them.",
                 first("rew = rew.clamp(-{limit=1.0}, {limit=1.0})")),
         mistake("rewards rounded", "It rounds the rewards, or keeps their signs only, before it adds them.",

@@ -58,7 +58,7 @@ EXERCISE = Exercise(
         versions("mean not subtracted", "It is the mean square: the gradient itself counts as noise.", *spread.MEAN_SQUARES),
         versions("another mean subtracted",
                  "It subtracts a mean over the parameters; each parameter has its own mean over the samples.",
-                 around("grads.mean()"), around("grads.mean(dim=1, keepdim=True)")),
+                 around("grads.mean()"), around("grads.mean(dim=1, keepdim=True)"), "grads.var() * grads.shape[1]"),
         versions("another center",
                  "It measures the distance from something else than the mean: the median, one sample, a sum over N - 1.",
                  around("grads.median(dim=0).values"), around("grads[:1]"), around("grads[-1:]"),

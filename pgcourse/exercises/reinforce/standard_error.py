@@ -67,7 +67,7 @@ EXERCISE = Exercise(
         results("error of one parameter",
                 "It averages over the parameters or takes one of them; the distance is over all of them.",
                 "(grads.std(dim=0) / math.sqrt(len(grads))).mean()", "torch.sqrt(grads.var(dim=0).max() / len(grads))",
-                "torch.sqrt(grads.var(dim=0)[0] / len(grads))", "grads.var(dim=0).mean() / len(grads)"),
+                "torch.sqrt(grads.var(dim=0)[0] / len(grads))"),
         results("one number per parameter",
                 "It returns one error per parameter: the distance is the root of the sum of their squares.",
                 "grads.std(dim=0) / math.sqrt(len(grads))"),

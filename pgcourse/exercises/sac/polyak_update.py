@@ -250,7 +250,7 @@ EXERCISE = Exercise(
         mistake("own share lost", "It writes tau * online: the target forgets its own (1 - tau) share.", step("old.copy_(tau * new)")),
         mistake("both shrink", "1 - tau multiplies the online network's share too.", step("old.add_(tau * new).mul_(1 - tau)")),
         mistake("twice in one call",
-                "Every parameter moves twice in one call (modules() and parameters() both visit the inner layers).",
+                "Every parameter moves twice in one call, as when modules() and parameters() both visit the inner layers.",
                 step(f"{LERP}\n{LERP}"), also=(some(EACH_MODULE),)),
         mistake("last layer only", "It updates the last layer only; the layers below stay as they were.",
                 *some("*[*{0}.parameters()][-2:]"), also=(some("*[*{0}.parameters()][-2:], *{0}.buffers()"),)),

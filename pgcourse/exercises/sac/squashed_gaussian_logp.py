@@ -153,6 +153,7 @@ EXERCISE = Exercise(
         Case("a very wide and a very narrow Gaussian",
              squashed([[0.5, -0.5]], [[12.0, -11.0]], [[-1e5, -0.5 + 3e-6]], F64), "large u"),
         Case("a std of e^-25", squashed([[0.0]], [[-25.0]], [[1e-11]], F64), "large u"),
+        Case("u of 6 and 7.5 in float64", squashed([[5.5], [7.0]], [[-0.5]] * 2, [[6.0], [7.5]], F64), "large u", ALL),
     ],
     mistakes=[
         mistake("unstable log",
@@ -165,8 +166,8 @@ EXERCISE = Exercise(
                 slope("torch.log(1 - pre_tanh.tanh() ** 2 + {eps=1e-6})"), near=True,
                 why="With 1e-6 the log stops at -13.8 nats; at u = 40 the true value is -78.6."),
         mistake("a floor under the slope",
-                "It keeps the slope 1 - tanh(u)^2 above {floor:.1g}: right while tanh is steep; where it is flat the "
-                "correction stops, and its gradient is gone.",
+                "The slope 1 - tanh(u)^2 never falls below {floor:.1g}, by a floor under it or a clamp of u: right while tanh is "
+                "steep; where it is flat the correction stops, and its gradient is gone.",
                 slope("torch.log((1 - pre_tanh.tanh() ** 2).clamp(min={floor=1e-6}))"), near=True),
         telltale("exponential overflows",
                  "It is right up to |u| = 12, and not finite at 200 and -90: an exp or a cosh overflows there.",

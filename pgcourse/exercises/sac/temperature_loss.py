@@ -164,7 +164,7 @@ EXERCISE = Exercise(
                 gap("logp.detach()")),
         mistake("log pi not detached", "Gradient flows into log pi: the temperature's loss would train the policy.",
                 edit("logp.detach()", "logp"),
-                why="It would make the policy more predictable exactly when alpha tries to prevent that."),
+                why="It would make every action more probable, whatever the entropy is: the policy loses it."),
         mistake("sum over the batch", "It sums over the batch: the step size grows with the batch.", edit("mean", "sum")),
         mistake("not averaged", "It returns one number per action; a loss is a single number.", edit(".mean()", "")),
         mistake("one action only", "It uses one action of the batch only.",
