@@ -268,7 +268,7 @@ OUTSIDE = {  # exercise: ((part of the survivor, why no input of the contract te
         ("1e-08", "the epsilon is a convention: any small one is right"),
         ("kept ⟶ kept + 1", "a shift leaves the standard deviation as it is, up to rounding"),
     ),
-    "grpo_advantages": (("1e-08", "the epsilon is a convention: one up to 1e-4 is right"),),
+    "grpo_advantages": (("1e-08 ⟶ 1e-07", "the epsilon is a convention: one up to 1e-4 is right"),),
     "ppo_update": (("kl > config.target_kl ⟶ kl >= config.target_kl", "no KL is infinite"),),
     "approx_kl": (("log_rho ⟶ log_rho.clamp(-100, 100)", "no policy changes by a factor e^100"),),
 }

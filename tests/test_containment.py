@@ -269,14 +269,14 @@ def test_a_session_makes_no_more_files_than_it_may(worker):
     """The file system's limit, or a look of the warm process, which comes when that has its turn."""
     code = """
 import itertools, time
-until = time.monotonic() + 20
+until = time.monotonic() + 8
 for i in itertools.count():
     open(str(i), "w").close()
     if time.monotonic() > until:
         raise RuntimeError(f"{i} made")
 """
     end = said(worker, code)
-    assert end in ("cell killed", "cell stalls") or end.startswith("OSError: [Errno 28]"), end
+    assert end == "cell killed" or end.startswith("OSError: [Errno 28]"), end
 
 
 def test_a_session_starts_no_more_threads_than_it_may(worker):

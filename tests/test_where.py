@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from pgcourse.checks import core, drivers, get, judge
-from pgcourse.checks.grafts import exchanged
+from pgcourse.checks.grafts import exchanged, own_expressions
+from pgcourse.checks.operators import edits
 from pgcourse.checks.operators.trees import function_tree
+from pgcourse.checks.search import of_another_object
 from pgcourse.checks.sources import source_of, sources_of
 from pgcourse.checks.where import locate
 from tests.wrong_texts import DOUBLES, SINGLES, SPACE
@@ -319,6 +321,13 @@ def test_two_names_are_exchanged_where_both_are_and_nowhere_around():
     after = [e.after for e in exchanged(tree) if e.tree]
     assert "b * x + (1 - b) * y" in after and "y * b" in after
     assert not any(text.startswith("2 + ") for text in after)
+
+
+def test_of_a_parameter_no_copy_is_asked_for_its_gradient():
+    tree = function_tree("def f(x, y):\n    return x.grad is None, (x - y).T\n")
+    tried = [*edits(tree), *own_expressions(tree)]
+    silly = {e.after for e in tried if e.tree and of_another_object(tree, e)}
+    assert {"x.detach()", "x - 1", "-x"} <= silly and not silly & {"y", "y - x", "x + y"}
 
 
 def test_a_line_that_moves_is_the_one_that_is_shown():

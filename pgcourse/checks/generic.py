@@ -33,7 +33,7 @@ def sentence(edit):
     if edit.kind == "a call too many" and called(edit.old) in REDUCE & {called(edit.new)}:
         return f"`{called(edit.old)}` goes over more than it should: one number is left, where several belong."
     says = SOMEWHERE.sub("", edit.says)
-    if "an intermediate result" in says and "radient" not in says:
+    if "an intermediate result" in says and "gradient" not in says.lower():
         return ""
     if says == edit.says:
         return says
@@ -99,7 +99,7 @@ def on_top(search):
     for (fn, e), m in edits_on_top(search):
         if search.does(fn) and search.holds(fn) and sentence(e):
             says = f"{left_open(m).says} And: {sentence(e)}"
-            return Found(f"{m.name}, and {name_of(e)}", says, "", fn), search.ran
+            return Found(f"{m.name}, and {name_of(e)}", says, wrong=fn), search.ran
     return None
 
 

@@ -236,7 +236,8 @@ def exchanged(tree):
     known = {*locals_of(tree), *(x.arg for x in tree.args.args)}
 
     def names(node):
-        return {n.id: 0 for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in known}
+        found = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+        return dict.fromkeys(name for name in found if name in known)
 
     for path, node in expressions(tree):
         within = [names(child) for child in ast.iter_child_nodes(node)]

@@ -47,7 +47,7 @@ def two_mistakes(search):
 
 
 def two_on(search, convention):
-    """Two mistakes on top of a convention: both are said, in the order of the list."""
+    """Two mistakes on top of a convention: both are said, in the order of the list; a `why` is true of one alone."""
     passing = sorted(set(search.ran) - set(search.failing), key=lambda i: -search.size(i))[:4]
     failing = one_a_part(search, [i for i in search.ran if i in search.failing])
     candidates = []
@@ -70,9 +70,7 @@ def two_on(search, convention):
             if idle(search, convention, a, first, b, second):
                 continue
             says = f"{left_open(a).says} And: {left_open(b).says}"
-            return Found(
-                f"{a.name}, and {b.name}", says, "", fn
-            ), search.ran  # a why is of one alone
+            return Found(f"{a.name}, and {b.name}", says, wrong=fn), search.ran
     return None
 
 

@@ -313,9 +313,12 @@ def tree_of(fn):
 
 
 def of_another_object(tree, edit):
-    """Whether it reads an attribute of something else than a name: (-x).grad is None for any x, as is x.detach().grad."""
-    read = isinstance(at(tree, edit.path[:-1]), ast.Attribute) and edit.path[-2] != ("func", None)
-    return read and not isinstance(edit.new, ast.Name)
+    """Whether it reads what a computed object has not: (-x).grad is None for any x, as is x.detach().grad; or -x's shape."""
+    reader = at(tree, edit.path[:-1])
+    if not isinstance(reader, ast.Attribute) or edit.path[-2] == ("func", None):
+        return False
+    of_a_leaf = reader.attr in ("grad", "data")
+    return edit.kind == "sign" or of_a_leaf and not isinstance(edit.new, ast.Name)
 
 
 def outer_paths(tree, path):

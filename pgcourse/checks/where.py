@@ -108,12 +108,12 @@ def located(proven, asked):
     found = found_at(source, edits, spans)
     lines = [line for line, _ in found]
     as_small = [p for p in proven if size_of(p)[:2] == size_of(proven[0])[:2]]
-    told = any(map(put_in, edits))
+    puts_in = any(map(put_in, edits))
     others = {
         line
         for c in as_small
         for e, line in zip(c.edits, lines_of(c.edits), strict=True)
-        if not told and c.source is source and line not in lines and not put_in(e)
+        if not puts_in and c.source is source and line not in lines and not put_in(e)
     }
     return Located(
         source.first + lines[0] - 1,
