@@ -68,7 +68,7 @@ EXERCISE = Exercise(
         mistake("one too few", "It comes out one below the quotient rounded up: one episode too few.", result(f"math.ceil({QUOTIENT}) - 1")),
         mistake("never one", "It never gives fewer than 2; where one episode is enough, the answer is 1.",
                 result(f"max(2, math.ceil({QUOTIENT}))")),
-        mistake("counted in 32 bits", "It counts in 32 bits: more than two thousand million episodes do not fit.",
+        mistake("counted in 32 bits", "It counts in 32 bits: more than two billion episodes do not fit.",
                 result(f"torch.tensor({QUOTIENT}, dtype=torch.float64).ceil().int().item()"),
                 also=(result(f"min(math.ceil({QUOTIENT}), 2**31 - 1)"),)),
         mistake("rounded to the nearest",
