@@ -213,7 +213,8 @@ def normalize_advantage(adv: Tensor, mask: Tensor | None = None) -> Tensor:
         A' = (A - mean(A)) / (std(A) + 1e-8)
 
     adv     : float, any shape
-    mask    : bool, same shape, or None; False = padding: left out of mean and std, 0 in the result
+    mask    : bool, same shape, or None; False = padding, which may hold anything, even nan: left out
+              of mean and std, 0 in the result
     returns : A', same shape; exactly 0 where all advantages are equal, or where there is only one
     raises  : ValueError if the shapes differ
     note    : the std over N or over N-1 elements, and sqrt(var + eps) with a small eps, are fine too;
@@ -318,7 +319,7 @@ def kl_shaped_rewards(
 
     score          : float, the reward model's score of each whole response, [B]
     logp, logp_ref : float, nats, of the sampled tokens under policy and frozen reference, [B, T]
-    mask           : bool, [B, T]; True on response tokens, False on prompt and padding
+    mask           : bool, [B, T]; True on response tokens; the others may hold anything, even nan
     beta           : float >= 0, reward units per nat
     returns        : r, [B, T], a constant, 0 where mask is False
     raises         : ValueError if the shapes differ or a row has no response token
@@ -342,7 +343,7 @@ def rlhf_advantages(rew: Tensor, val: Tensor, mask: Tensor, gamma: float, lam: f
         A_t     = delta_t + gamma * lam * A_{t+1}
 
     rew, val   : float, reward and value of each token, [B, T]; no gradient flows into val
-    mask       : bool, [B, T]; True on the response, which is one unbroken run in each row
+    mask       : bool, [B, T]; True on the response, one unbroken run in each row; nan elsewhere is fine
     gamma, lam : float in [0, 1]
     returns    : A, [B, T], 0 where mask is False
     raises     : ValueError if the shapes differ

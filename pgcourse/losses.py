@@ -118,7 +118,7 @@ def ppo_clip_loss(
     logp, logp_old : float, nats, [B] (control) or [B, T] (language); logp_old is a constant
     adv            : float, same shape, reward units or normalized; a constant
     clip           : float in (0, 1), usually 0.2
-    mask           : bool, same shape, or None; False = prompt or padding
+    mask           : bool, same shape, or None; False = prompt or padding: anything, even nan
     returns        : scalar
     raises         : ValueError if shapes differ ([B, 1] with [B] would give [B, B])
     source         : Schulman et al. 2017, eq. 7, arXiv:1707.06347
@@ -143,7 +143,7 @@ def clipped_value_loss(
     val          : float, V(s) now, [B] or [B, T]
     val_old, ret : float, same shape, V(s) when the data was collected, and the returns; constants
     clip         : float > 0, in reward units; inf leaves the plain squared error
-    mask         : bool, same shape, or None
+    mask         : bool, same shape, or None; what is False may hold anything, even nan
     returns      : scalar, squared reward units
     raises       : ValueError if the shapes differ
     note         : a factor 1/2 in front is fine too
@@ -166,7 +166,7 @@ def approx_kl(logp: Tensor, logp_old: Tensor, mask: Tensor | None = None) -> Ten
         KL ~ mean( rho - 1 - log rho ),   log rho = logp - logp_old
 
     logp, logp_old : float, nats, [B] or [B, T]
-    mask           : bool, same shape, or None
+    mask           : bool, same shape, or None; what is False may hold anything, even nan
     returns        : scalar, nats, >= 0
     raises         : ValueError if the shapes differ
     note           : less noisy than the mean of -log rho while the two policies are close

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from pgcourse.checks import core, drivers, get, judge
-from pgcourse.checks.grafts import exchanged, own_expressions
-from pgcourse.checks.operators import edits
+from pgcourse.checks.moves import moves
+from pgcourse.checks.operators import edits, scope_of
 from pgcourse.checks.operators.trees import function_tree
 from pgcourse.checks.search import of_another_object
 from pgcourse.checks.sources import source_of, sources_of
 from pgcourse.checks.where import locate
-from tests.wrong_texts import DOUBLES, SINGLES, SPACE
+from tests.wrong_texts import CHANGES, DOUBLES, SINGLES, SPACE
 
 PLENTY = 10.0  # CPU seconds: a busy machine counts some twice
 
@@ -316,17 +316,25 @@ def test_what_is_too_much_is_taken_away_rather_than_rewritten(name, text, comes)
     assert [line[2:] for line in change if line.startswith("+ ")] == [comes] * bool(comes)
 
 
+@pytest.mark.parametrize("name, text, comes", CHANGES)
+def test_the_change_is_what_a_person_would_do(name, text, comes):
+    """Not what happens to pass: no product in a comparison of shapes, no truth value for a number."""
+    change = located(text, name).change.split("\n")
+    assert [line[2:] for line in change if line.startswith("+ ")] == comes
+
+
 def test_two_names_are_exchanged_where_both_are_and_nowhere_around():
     tree = function_tree("def f(b, x, y):\n    return 2 + (b * y + (1 - b) * x)\n")
-    after = [e.after for e in exchanged(tree) if e.tree]
+    exchanged = (e for (e,) in moves(tree, scope_of(tree)) if e.kind == "two names exchanged")
+    after = [e.after for e in exchanged if e.tree]
     assert "b * x + (1 - b) * y" in after and "y * b" in after
     assert not any(text.startswith("2 + ") for text in after)
 
 
 def test_of_a_parameter_no_copy_is_asked_for_its_gradient():
     tree = function_tree("def f(x, y):\n    return x.grad is None, (x - y).T\n")
-    tried = [*edits(tree), *own_expressions(tree)]
-    silly = {e.after for e in tried if e.tree and of_another_object(tree, e)}
+    tried = [*edits(tree), *(e for parts in moves(tree, scope_of(tree)) for e in parts)]
+    silly = {e.after for e in tried if e.tree and of_another_object(e)}
     assert {"x.detach()", "x - 1", "-x"} <= silly and not silly & {"y", "y - x", "x + y"}
 
 

@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pgcourse import distributions, estimators, losses, mdp, tensors
 
 SPACE = {**vars(tensors), **vars(distributions), **vars(estimators), **vars(losses), **vars(mdp)}
-SPACE |= {"math": math, "torch": torch, "F": F, "__name__": "__main__"}
+SPACE |= {"np": np, "math": math, "torch": torch, "F": F, "__name__": "__main__"}
 
 SINGLES = [
     (
@@ -363,5 +364,169 @@ DOUBLES = [
     return -torch.max(surr1, surr2).mean()
 """,
         {9, 6},
+    ),
+]
+
+CHANGES = [  # (exercise, text, the lines that come): one change each, and what it should be
+    (
+        "dpo_loss",
+        """def dpo_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+    same_shape(a=logp_chosen, b=logp_rejected, c=ref_chosen, d=ref_rejected)
+    margin = (logp_chosen - logp_rejected) - (ref_chosen - ref_rejected).detach()
+    return -beta * F.logsigmoid(margin).mean()
+""",
+        ["    return -F.logsigmoid(beta * margin).mean()"],
+    ),
+    (
+        "bradley_terry_loss",
+        """def bradley_terry_loss(r_chosen, r_rejected):
+    same_shape(r_chosen=r_chosen, r_rejected=r_rejected)
+    return -torch.sigmoid(r_chosen - r_rejected).log().mean()
+""",
+        ["    return -F.logsigmoid(r_chosen - r_rejected).mean()"],
+    ),
+    (
+        "gradient_variance",
+        """def gradient_variance(grads):
+    if len(grads) < 2:
+        raise ValueError("one sample has no variance")
+    away = grads - grads.mean(0)
+    return (away * away).sum() / away.shape[0]
+""",
+        ["    return (away * away).sum() / (away.shape[0] - 1)"],
+    ),
+    (
+        "standard_error",
+        """def standard_error(grads):
+    if len(grads) < 2:
+        raise ValueError("one sample has no variance")
+    size = grads.shape[0]
+    total = grads.var(0).sum()
+    return total.sqrt() / size
+""",
+        ["    return (total / size).sqrt()"],
+    ),
+    (
+        "standard_error",
+        """def standard_error(grads):
+    if grads.shape[0] < 2:
+        raise ValueError("one sample has no variance")
+    total = np.var(grads.numpy(), axis=0).sum()
+    return torch.tensor(float(np.sqrt(total / len(grads))), dtype=grads.dtype)
+""",
+        ["    total = np.var(grads.numpy(), axis=0, ddof=1).sum()"],
+    ),
+    (
+        "value_regression_loss",
+        """def value_regression_loss(val, ret):
+    same_shape(val=val, ret=ret)
+    return F.mse_loss(val.detach(), ret)
+""",
+        ["    return F.mse_loss(val, ret.detach())"],
+    ),
+    (
+        "dpo_loss",
+        """def dpo_loss(logp_chosen, logp_rejected, ref_chosen, ref_rejected, beta):
+    same_shape(a=logp_chosen, b=logp_rejected, c=ref_chosen, d=ref_rejected)
+    won = logp_chosen - ref_rejected.detach()
+    lost = logp_rejected - ref_chosen.detach()
+    return F.softplus(beta * (lost - won)).mean()
+""",
+        [
+            "    won = logp_chosen - ref_chosen.detach()",
+            "    lost = logp_rejected - ref_rejected.detach()",
+        ],
+    ),
+    (
+        "td_target",
+        """def td_target(rew, next_val, terminated, gamma):
+    if rew.shape != next_val.shape:
+        raise ValueError("shapes")
+    return rew + gamma * ~terminated * next_val
+""",
+        ["    if rew.shape != next_val.shape or rew.shape != terminated.shape:"],
+    ),
+    (
+        "reinforce_loss",
+        """def reinforce_loss(logp, ret):
+    if logp.numel() != ret.numel():
+        raise ValueError("sizes")
+    return -(logp * ret.detach()).mean()
+""",
+        ["    if logp.shape != ret.shape:"],
+    ),
+    (
+        "episodes_needed",
+        """def episodes_needed(variance, error):
+    if error <= 0:
+        raise ValueError("an error is positive")
+    n = float(variance) / error**2
+    return int(n) + 1
+""",
+        ["    return math.ceil(n)"],
+    ),
+    (
+        "actor_loss",
+        """def actor_loss(logp, adv):
+    if logp.shape != adv.shape:
+        raise ValueError("shapes")
+    loss = -(logp * adv.detach()).mean()
+    undecided = -logp.mean()
+    return loss - 0.01 * undecided
+""",
+        ["    return loss"],
+    ),
+    (
+        "action_values",
+        """def action_values(mdp, pi):
+    S = len(pi)
+    r = torch.stack([pi[s] @ mdp.R[s] for s in range(S)])
+    P = torch.stack([pi[s] @ mdp.P[s] for s in range(S)])
+    V = torch.linalg.solve(torch.eye(S, dtype=P.dtype) - mdp.gamma * P, r)
+    return mdp.R + torch.tensordot(mdp.P, V, dims=([2], [0]))
+""",
+        ["    return mdp.R + mdp.gamma * torch.tensordot(mdp.P, V, dims=([2], [0]))"],
+    ),
+    (
+        "temperature_loss",
+        """def temperature_loss(log_alpha, logp, target_entropy):
+    gap = logp.detach() + target_entropy
+    return -(F.softplus(log_alpha) * gap).mean()
+""",
+        ["    return -(log_alpha.exp() * gap).mean()"],
+    ),
+    (
+        "actor_critic_step",
+        """def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
+    val = critic(batch["obs"])
+    with torch.no_grad():
+        y = batch["rew"] + gamma * critic(batch["next_obs"])
+    adv = (y - val).detach()
+    logp = F.log_softmax(actor(batch["obs"]), -1).gather(-1, batch["act"].unsqueeze(-1)).squeeze(-1)
+    policy, value = -(logp * adv).mean(), ((val - y) ** 2).mean()
+    for loss, opt in ((policy, actor_opt), (value, critic_opt)):
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    return {"actor_loss": policy.item(), "critic_loss": value.item(), "adv": adv.mean().item()}
+""",
+        [
+            "        y = td_target(batch['rew'], critic(batch['next_obs']).detach(), "
+            "batch['terminated'], gamma)"
+        ],
+    ),
+    (
+        "gae",
+        """def gae(rew, val, next_val, terminated, ended, gamma, lam):
+    same_shape(rew=rew, val=val, next_val=next_val, terminated=terminated, ended=ended)
+    val, next_val = val.detach(), next_val.detach()
+    adv, run = torch.zeros_like(rew), torch.zeros_like(rew[0])
+    for t in reversed(range(len(rew))):
+        delta = rew[t] + gamma * next_val[t] - val[t]
+        run = delta + gamma * lam * torch.where(ended[t], 0.0, run)
+        adv[t] = run
+    return adv
+""",
+        ["        delta = rew[t] + gamma * torch.where(terminated[t], 0.0, next_val[t]) - val[t]"],
     ),
 ]

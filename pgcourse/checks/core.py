@@ -207,6 +207,9 @@ class Exercise:
         name, says, why = found.name, found.says, getattr(found, "why", "")
         if unclean and recognize.leaves_alone(search, found):
             says += f" Besides: {unclean[0].says}"
+        accepted = recognize.accepted(search, found)
+        if accepted is not None:
+            says += f" Besides, it should raise a ValueError for {self.cases[accepted].name}."
         if name == "no ValueError" and self.guarded(i, seed):
             says += " The line given at the top raises it: keep it first."
         if name == "not written" and str(seed) == VISIBLE_SEED:

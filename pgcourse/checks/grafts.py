@@ -8,8 +8,10 @@ nowhere is left out: it would not mend their text but replace it.
 
 import ast
 import copy
-import itertools
+from types import MappingProxyType
 
+from pgcourse.checks.guards import is_guard
+from pgcourse.checks.moves import size
 from pgcourse.checks.operators import Edit
 from pgcourse.checks.operators.trees import (
     called,
@@ -24,10 +26,6 @@ from pgcourse.checks.operators.trees import (
 )
 
 LARGEST = 40  # nodes of a piece
-
-
-def size(node):
-    return sum(1 for _ in ast.walk(node))
 
 
 def locals_of(tree):
@@ -63,17 +61,62 @@ class Renamed(ast.NodeTransformer):
     def visit_Name(self, node):
         if node.id in self.names:
             return ast.Name(self.names[node.id], node.ctx)
-        return self.expressions.get(node.id, node) if loads(node) else node
+        found = self.expressions.get(node.id) if loads(node) else None
+        return node if found is None else copy.deepcopy(found)  # no node stands in two places
+
+
+def unfolded(tree, helper):
+    """A copy of a tree with the formulas of what it calls in the place of the calls.
+
+    helper : function name -> its tree, or None where there is none to read
+    """
+
+    class Unfolded(ast.NodeTransformer):
+        def visit_Call(self, node):
+            self.generic_visit(node)
+            found = helper(node.func.id) if isinstance(node.func, ast.Name) else None
+            formula = formula_of(found) if found else None
+            if formula is None or node.keywords or len(node.args) != len(found.args.args):
+                return node
+            given = {x.arg: y for x, y in zip(found.args.args, node.args, strict=True)}
+            return Renamed({}, given).visit(copy.deepcopy(formula))
+
+    return ast.fix_missing_locations(Unfolded().visit(copy.deepcopy(tree)))
+
+
+def formula_of(tree):
+    """What a function returns, in its arguments, if it does nothing else than work that out; or None."""
+    *steps, last = [s for s in tree.body if not is_docstring(s) and not is_guard(s)]
+    if not isinstance(last, ast.Return) or not all(isinstance(s, ast.Assign) for s in steps):
+        return None
+    return Renamed({}, inlined(tree)).visit(copy.deepcopy(last.value))
+
+
+def indexed(tree, columns):
+    """{name: name[t]} of these names, for the name t by which the tree reads most of its own."""
+    found = {}
+    for _, node in expressions(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+            if isinstance(node.slice, ast.Name):
+                found.setdefault(node.slice.id, {}).setdefault(node.value.id, node)
+    t = max(found, key=lambda name: len(found[name]), default=None)
+    more = {
+        x: ast.Subscript(ast.Name(x, ast.Load()), ast.Name(t, ast.Load()), ast.Load())
+        for x in columns
+    }
+    return {} if t is None else {**more, **found[t]}
 
 
 class Pieces:
     """The reference's expressions and statements in the learner's names.
 
-    names : {name in the reference: name in the learner's text}, arguments included
-    known : whether the learner's function can use a global name
+    reference : its tree, and others that say the same
+    names     : {name in the reference: name in the learner's text}, arguments included
+    known     : whether the learner's function can use a global name
+    index     : {name: name[t]} of the learner's: for whole columns the pieces have one element
     """
 
-    def __init__(self, reference, names, known):
+    def __init__(self, reference, names, known, others=(), index=MappingProxyType({})):
         own = {*locals_of(reference), *(x.arg for x in reference.args.args)}
         names = {k: v for k, v in names.items() if k in own}
         flat = {name: x for name, x in inlined(reference).items() if name not in names}
@@ -82,29 +125,46 @@ class Pieces:
         unknown = {name: f"{name} ?" for name in own - names.keys()}
         plain = Renamed({**unknown, **names}, {}).visit(copy.deepcopy(reference))
         unknown = {k: v for k, v in unknown.items() if k not in flat}
-        filled = Renamed({**unknown, **names}, flat).visit(copy.deepcopy(reference))
         mine = set(names.values())
 
         def usable(node):
             read = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
             return all(name in mine or ("?" not in name and known(name)) for name in read)
 
+        def turned(tree):
+            return Renamed({**unknown, **names}, flat).visit(copy.deepcopy(tree))
+
         self.expressions, self.holed, seen = [], [], set()
-        for _, node in expressions(filled):
-            if isinstance(node, ast.Name) or size(node) > LARGEST or not usable(node):
+        nodes = (n for tree in map(turned, (reference, *others)) for _, n in expressions(tree))
+        for piece in (piece for node in nodes for piece in variants(node, index)):
+            if isinstance(piece, ast.Name) or size(piece) > LARGEST or ast.dump(piece) in seen:
                 continue
-            dumped = ast.dump(node)
-            if dumped not in seen:
-                seen.add(dumped)
-                if not isinstance(node, ast.Constant) or type(node.value) in (int, float):
-                    self.expressions.append((node, dumped))
-                self.holed += [(node, hole) for hole in holes(node)]
+            seen.add(ast.dump(piece))
+            whole = usable(piece)
+            if whole and (not isinstance(piece, ast.Constant) or type(piece.value) in (int, float)):
+                self.expressions.append((piece, ast.dump(piece)))
+            for hole in holes(
+                piece
+            ):  # what is unknown may lie where something of the learner's stands
+                if whole or usable(put(piece, hole, ast.Constant(0))):
+                    self.holed.append((piece, hole))
         self.statements = []
         for _, body in statement_lists(plain):
             for s in body:
                 whole = isinstance(s, ast.Return | ast.For | ast.While | ast.With)  # all the work
                 if not (is_docstring(s) or whole) and size(s) <= 2 * LARGEST:
                     self.statements += [part for part in parts(s) if usable(part)]
+
+
+def variants(node, index):
+    """A piece; of where(c, 0, x) also the factor ~c; and both for one element."""
+    found = [node]
+    if called(node) == "where" and len(node.args) == 3 and isinstance(node.args[1], ast.Constant):
+        found.append(ast.UnaryOp(ast.Invert(), node.args[0]))
+    if not any(isinstance(n, ast.Subscript) for n in ast.walk(node)):
+        if any(isinstance(n, ast.Name) and n.id in index for n in ast.walk(node)):
+            found += [Renamed({}, index).visit(copy.deepcopy(n)) for n in list(found)]
+    return found
 
 
 def parts(statement):
@@ -144,7 +204,14 @@ def grafts(tree, pieces):
                     yield Edit("the arguments of a call", "", tree, path, node, new, node.lineno)
             yield Edit("an expression", "", tree, path, node, piece, node.lineno)
         if not isinstance(node, ast.Constant) or isinstance(node.value, int | float):
+            inner = [*rounded(node)]
             for piece, hole in pieces.holed:
+                if isinstance(piece, ast.Call):
+                    for x in inner:  # ceil(n) for int(n) + 1
+                        new = put(piece, hole, x)
+                        yield Edit(
+                            "an operation is missing", "", tree, path, node, new, node.lineno
+                        )
                 if isinstance(node, ast.Constant) and isinstance(piece, ast.UnaryOp):
                     continue
                 new = put(piece, hole, node)
@@ -159,6 +226,14 @@ def grafts(tree, pieces):
             for s in [*missing, *(detached(tree) if path == (("body", None),) else ())]:
                 where = (*path[:-1], (path[-1][0], slice(i, i)))
                 yield Edit("a statement is missing", "", tree, where, [], [s], line)
+
+
+def rounded(node):
+    """x of int(x) + 1, round(x) - 1, floor(x) and the like."""
+    if isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant):
+        node = node.left
+    if called(node) in ("int", "round", "floor", "ceil") and node.args:
+        yield node.args[0]
 
 
 def replaces(statement, stored):
@@ -202,46 +277,3 @@ def read_locals(tree):
     names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and loads(n) and n.id in own]
     aside = set(map(id, written))
     return {n.id for n in names if id(n) not in aside}
-
-
-def own_expressions(tree):
-    """Edits that put one of the text's own expressions in the place of another."""
-    nodes = [*expressions(tree)]
-    small = {}
-    for _, n in nodes:
-        if not isinstance(n, ast.Name | ast.Constant) and size(n) <= LARGEST // 2:
-            small.setdefault(ast.dump(n), n)
-    for path, node in nodes:
-        for other in small.values():
-            if other is not node and not isinstance(node, ast.Constant):
-                yield Edit("one expression for another", "", tree, path, node, other, node.lineno)
-
-
-def hoisted(tree):
-    """Edits that leave of an expression what lies deeper in it than an operand: x of (x - x.mean()) / x.std()."""
-    nodes, seen = dict(expressions(tree)), set()
-    for inner, x in nodes.items():
-        if isinstance(x, ast.Name | ast.Call | ast.Subscript):
-            dumped = ast.dump(x)
-            around = [path for n in range(len(inner) - 1, 0, -1) if (path := inner[:n]) in nodes]
-            for path in around[1:]:
-                if (path, dumped) not in seen:
-                    seen.add((path, dumped))
-                    node = nodes[path]
-                    yield Edit("a part is left", "", tree, path, node, x, node.lineno)
-
-
-def exchanged(tree):
-    """Edits that exchange two names in the smallest expression that has both: b * x + (1 - b) * y for b * y + (1 - b) * x."""
-    known = {*locals_of(tree), *(x.arg for x in tree.args.args)}
-
-    def names(node):
-        found = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-        return dict.fromkeys(name for name in found if name in known)
-
-    for path, node in expressions(tree):
-        within = [names(child) for child in ast.iter_child_nodes(node)]
-        for one, other in itertools.combinations(names(node), 2):
-            if not any(one in part and other in part for part in within):
-                new = Renamed({one: other, other: one}, {}).visit(copy.deepcopy(node))
-                yield Edit("two names exchanged", "", tree, path, node, new, node.lineno)

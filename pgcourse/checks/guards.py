@@ -4,6 +4,9 @@ import ast
 import inspect
 from functools import cache
 
+import torch
+
+from pgcourse.checks.drivers import TimeLimit, copy_plain, within
 from pgcourse.checks.edits import plain_text
 
 GUARDS = {"same_shape"}
@@ -42,5 +45,24 @@ def guards_refuse(fn, args):
     except ValueError:
         return True
     except Exception:
+        return False
+    return False
+
+
+def misshapen(args):
+    """The arguments with one tensor of another shape, which may broadcast."""
+    for name, x in args.items():
+        if torch.is_tensor(x) and x.dim():
+            for other in (x.unsqueeze(0), x.unsqueeze(-1), x[:1], x[1:], x[0]):
+                yield {**args, name: other}
+
+
+def refused(fn, args, seconds):
+    """Whether it raises a ValueError for these arguments, and no other exception."""
+    try:
+        within(seconds, fn, *copy_plain(args).values())
+    except ValueError:
+        return True
+    except (Exception, TimeLimit):
         return False
     return False

@@ -16,37 +16,37 @@ import time
 import types
 from dataclasses import dataclass, replace
 
+import torch
+
 from pgcourse.checks import budget, drivers
 from pgcourse.checks.compare import close, close_grad, difference
-from pgcourse.checks.edits import plain_text
-from pgcourse.checks.grafts import (
-    Pieces,
-    exchanged,
-    grafts,
-    hoisted,
-    own_expressions,
-    read_locals,
-    size,
-)
-from pgcourse.checks.operators import edits
-from pgcourse.checks.operators.trees import function_tree
+from pgcourse.checks.grafts import Pieces, grafts, indexed, inlined, read_locals, unfolded
+from pgcourse.checks.guards import misshapen, refused
+from pgcourse.checks.moves import guards, moves, size
+from pgcourse.checks.operators import edits, scope_of
 from pgcourse.checks.sources import names_in
 from pgcourse.checks.traces import (
     SEE,
     Values,
     all_paths,
     at,
+    helper_of,
     names_of,
     pool,
     same_names,
     told,
+    tree_of,
     watched,
+    watched_helpers,
 )
 
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
     "the arguments of a call": 0.5,
     "a part is left": 0.5,
     "two names exchanged": 0.5,
+    "a count": 0.5,
+    "a factor elsewhere": 0.5,
+    "detach elsewhere": 0.5,
     "an expression": 1,
     "an operation is missing": 1,
     "a statement is missing": 1,
@@ -59,6 +59,7 @@ OF_OTHERS = {"an expression", "an operation is missing", "one expression for ano
 QUIET = {  # edits that leave every value as it is: of gradients, of what is done to objects
     "detach dropped",
     "detach added",
+    "detach elsewhere",
     "copied",
     "a call left out",
     "a statement is missing",
@@ -66,17 +67,26 @@ QUIET = {  # edits that leave every value as it is: of gradients, of what is don
     "statements in another order",
     "inside and outside a block",
 }
+LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the text
+MISSHAPEN = 4  # cases of which other shapes are made
+MANY = 12  # uneven numbers, so many that no two values are equal by chance
 OTHER_SEEDS = ("where 1", "where 2")  # beside the one that was judged
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Edits of a source. rank : when it is tried;  guilt : 0 at the first wrong value … 2 at a right one"""
+    """Edits of a source.
+
+    rank  : when it is tried
+    guilt : 0 at the first wrong value … 2 at a right one
+    other : whether what comes out of it is right by another convention than the reference's
+    """
 
     rank: float
     guilt: float
     source: object
     edits: tuple
+    other: bool = False
 
 
 class Search:
@@ -100,7 +110,13 @@ class Search:
         self.made = {}
         self.halfway = []  # edits after which the first case is right, and not all of them
         self.rights = [(right, tree) for right in exercise.rights if (tree := tree_of(right))]
+        self.unfolded = [unfolded(tree, helper_of(right)) for right, tree in self.rights[:1]]
         self.case = self.order[0]
+        self.telling = max(
+            self.order, key=lambda i: (not exercise.cases[i].raises, self.variety(i))
+        )
+        # what refuses bad input is looked at where something is refused, or should be
+        self.refused = any(exercise.cases[i].raises or seen[i]["error"] for i in self.order)
         self.pool, self.theirs = set(), []
         for right, tree in self.rights:
             paths, space = all_paths(tree), dict(inspect.unwrap(right).__globals__)
@@ -115,7 +131,7 @@ class Search:
         space[SEE] = values.see
         with contextlib.suppress(Exception, SystemExit, drivers.TimeLimit):
             exec(compile(ast.Module([tree], []), "<watched>", "exec"), space)
-            self.call(space[name or tree.name], self.case)
+            self.call(space[name or tree.name], self.telling)
         space.update(put_back)
         return values
 
@@ -133,9 +149,9 @@ class Search:
         for c in candidates:
             if (proven and c.rank > proven[0].rank + 2) or time.process_time() > until:
                 break
-            if self.proves(c.source, c.edits[-1]):
+            if self.proves(c.source, c.edits):
                 until = until if proven else min(until, time.process_time() + budget.SMALLER)
-                proven.append(c)
+                proven.append(replace(c, other=self.other))
         return proven
 
     def run_twice(self, own):
@@ -156,10 +172,10 @@ class Search:
     def mends_a_value(self, own):
         found, until = [], time.process_time() + 0.25 * (self.deadline - time.process_time())
         for c in self.ranked(own, own.tree):
-            (edit,) = c.edits
+            edit = c.edits[0]
             if c.rank >= 1.5 or time.process_time() > until:
                 break
-            if isinstance(edit.new, list):
+            if isinstance(edit.new, list) or len(c.edits) > 1:
                 continue
             paths = [edit.path, *outer_paths(own.tree, edit.path)]
             with contextlib.suppress(SyntaxError, ValueError, AttributeError):
@@ -179,7 +195,10 @@ class Search:
         wrong = {
             paths[k] for k, seen in values.of.items() if told(seen) and not self.innocent(seen)
         }
-        if self.exercise.cases[self.case].raises:
+        right = [paths[k] for k, seen in values.of.items() if told(seen) and paths[k] not in wrong]
+        # what a right value was made of is right
+        wrong = {p for p in wrong if not any(p[: len(q)] == q for q in right)}
+        if self.exercise.cases[self.telling].raises:
             wrong = set()
         self.guilty = wrong
         lowest = {
@@ -190,13 +209,15 @@ class Search:
         }
         lines = {at(tree, p).lineno for p in lowest}
         mine = names_of(tree, paths, values)
-        candidates = [*edits(tree)]
+        candidates = [(e,) for e in edits(tree)]
         for (_, right), theirs in zip(self.rights[:1], self.theirs, strict=False):
             taken = dict(zip(argument_names(right), argument_names(tree), strict=False))
             names = same_names(theirs, mine, taken)
-            candidates += grafts(tree, Pieces(right, names, self.knows))
-        candidates += [*own_expressions(tree), *hoisted(tree), *exchanged(tree)]
-        candidates = [e for e in candidates if not of_another_object(tree, e)]
+            given = self.inputs(self.telling)
+            columns = [taken[x] for x in taken if torch.is_tensor(given.get(x)) and given[x].dim()]
+            pieces = Pieces(right, names, self.knows, self.unfolded, indexed(tree, columns))
+            candidates += [(e,) for e in grafts(tree, pieces)]
+        candidates += moves(tree, scope_of(tree))
 
         def guilt(edit):
             """0: at the first value that is wrong, or with no wrong value to go by; 2: at a right value."""
@@ -208,30 +229,37 @@ class Search:
                 return 0
             return 1 if edit.path in wrong else 2
 
-        def candidate(edit):
-            kind, at_fault = LATER.get(edit.kind, 0), guilt(edit)
+        def candidate(parts):
+            edit = parts[0]
+            kind, at_fault = LATER.get(edit.kind, 0), min(map(guilt, parts))
             if edit.kind == "an expression" and size(edit.new) <= 4:
                 kind = 0.5
             loud = 0.75 * (not wrong and edit.kind not in QUIET)
-            return Candidate(kind + loud + 1.5 * at_fault, at_fault, source, (edit,))
+            return Candidate(kind + loud + 1.5 * at_fault, at_fault, source, parts)
 
-        return sorted(map(candidate, candidates), key=lambda c: c.rank)
+        def fits(parts):
+            aside = not self.refused and all(guards(tree, e.path) for e in parts)
+            return not aside and not any(map(of_another_object, parts))
+
+        fit = filter(fits, candidates)
+        return sorted(map(candidate, fit), key=lambda c: c.rank)
 
     def knows(self, name):
         return name in self.space or hasattr(builtins, name)
 
-    def proves(self, source, edit):
-        """Whether everything is right after this edit of the source."""
+    def proves(self, source, edits):
+        """Whether everything is right after these edits of the source."""
+        edit = edits[-1]
         fn = self.function(source, edit.tree)
         try:
             if fn is None or not self.passes(fn, self.case):
                 return False
             if not all(self.passes(fn, i) for i in self.order[1:]):
-                self.halfway.append((source, edit))
+                if len(edits) == 1:
+                    self.halfway.append((source, edit))
                 return False
-            replaces = edit.kind in OF_OTHERS
-            if replaces and not read_locals(source.tree) <= read_locals(edit.tree):
-                return False  # it would not mend their text but replace it
+            if edit.kind in OF_OTHERS and replaces(source.tree, edit):
+                return False
             return self.right(fn)
         finally:
             self.space[source.name] = self.own[source.name]
@@ -255,6 +283,12 @@ class Search:
             self.made[i] = self.exercise.inputs(i, self.seed)
         return self.made[i]
 
+    def variety(self, i):
+        """How many numbers of case i are no whole ones, up to MANY: values that are equal by chance tell nothing."""
+        given = [x for x in self.inputs(i).values() if torch.is_tensor(x) and x.is_floating_point()]
+        found = sum(int((x % 1).count_nonzero()) for x in given if x.numel() <= 10 * MANY)
+        return min(found, MANY)
+
     def passes(self, fn, i):
         """Whether case i is right, by one quick call; side effects are looked at later."""
         case = self.exercise.cases[i]
@@ -277,44 +311,43 @@ class Search:
         )
 
     def right(self, fn):
+        if any(self.exercise.cases[i].raises for i in self.order) and not self.refuses(fn):
+            return False
         for seed in (self.seed, *OTHER_SEEDS):
             seen = self.exercise.observe(fn, seed)
-            if any(self.exercise.convention(seen, seed)[1]):
+            expected, faults = self.exercise.convention(seen, seed)
+            if any(faults):
                 return False
+            self.other = expected[0] is not self.exercise.known_on(0, self.exercise.reference, seed)
             if any(s["modified"] or s["state"] for s in seen):
                 return False
         return True
 
-
-def watched_helpers(tree, space):
-    """Put watched copies of the course's functions that a right one calls into its names; their Values."""
-    found = []
-    for name in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & space.keys():
-        helper = inspect.unwrap(space[name]) if callable(space[name]) else None
-        if isinstance(helper, types.FunctionType) and helper.__module__.startswith("pgcourse."):
-            own = tree_of(helper)
-            if own is not None:
-                values = Values()
-                inner = {**helper.__globals__, SEE: values.see}
-                own = watched(own, all_paths(own))
-                exec(compile(ast.Module([own], []), "<watched>", "exec"), inner)
-                space[name] = inner[helper.__name__]
-                found.append(values)
-    return found
+    def refuses(self, fn):
+        """Whether it refuses other shapes than the cases have, too, where the reference does."""
+        if self.exercise.driver not in drivers.PLAIN:
+            return True
+        sound = [i for i, case in enumerate(self.exercise.cases) if not case.raises][:MISSHAPEN]
+        others = (args for i in sound for args in misshapen(self.inputs(i)))
+        return all(
+            refused(fn, args, self.seconds)
+            for args in others
+            if refused(self.exercise.reference, args, self.seconds)
+        )
 
 
-def tree_of(fn):
-    try:
-        tree = function_tree(plain_text(fn))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return None
-    tree.decorator_list = []
-    return tree
+def replaces(tree, edit):
+    """Whether it makes idle what the text works out: it would not mend the text but replace it."""
+    lost = read_locals(tree) - read_locals(edit.tree)
+    within = not isinstance(at(edit.root, edit.path[:-1]), ast.stmt)
+    part = within and not isinstance(edit.old, ast.Name)
+    little = part and size(edit.old) <= size(tree) / LEAST_LEFT
+    return bool(lost) and not (little and len(lost) == 1 and lost <= inlined(tree).keys())
 
 
-def of_another_object(tree, edit):
+def of_another_object(edit):
     """Whether it reads what a computed object has not: (-x).grad is None for any x, as is x.detach().grad; or -x's shape."""
-    reader = at(tree, edit.path[:-1])
+    reader = at(edit.root, edit.path[:-1])
     if not isinstance(reader, ast.Attribute) or edit.path[-2] == ("func", None):
         return False
     of_a_leaf = reader.attr in ("grad", "data")

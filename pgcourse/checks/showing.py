@@ -141,18 +141,22 @@ def assignment(name, x, at, shape):
         common += 1
     where = at[:common] + (0,) * (x.dim() - common)
     room = COLUMNS - len(name) - 5
-    text, cut = window(x, where, room, DIGITS[0])
+    text, cut = window((x,), where, room, DIGITS[0])
     return [f"  {name}{cut} = {text}"]
 
 
-def value(x, at, digits=DIGITS[0], room=COLUMNS - 14):
-    """Plain data as a short text: numbers rounded, long arrays cut to a window that says what it is."""
+def value(x, at, digits=DIGITS[0], room=COLUMNS - 14, beside=None):
+    """Plain data as a short text: numbers rounded, long arrays cut to a window that says what it is.
+
+    beside : what is shown below it; of one shape, both are cut to one window
+    """
     if x is Missing:
         return "no such entry"
     if torch.is_tensor(x):
         if x.dim() == 0:
             return number(x.item(), digits)
-        text, cut = window(x, at if len(at) == x.dim() else (0,) * x.dim(), room, digits)
+        both = (x, beside) if torch.is_tensor(beside) and beside.shape == x.shape else (x,)
+        text, cut = window(both, at if len(at) == x.dim() else (0,) * x.dim(), room, digits)
         return f"{cut.strip()}: {text}" if cut else text
     if isinstance(x, dict):
         return entries([f"{k!r}: {value(v, (), digits, 60)}" for k, v in x.items()], "{}", room)
@@ -182,24 +186,25 @@ def number(x, digits):
     return str(x)
 
 
-def window(x, at, room, digits):
-    """(text, cut): the elements around `at` that fit into `room` characters, and the slice they are."""
+def window(xs, at, room, digits):
+    """(text, cut): the first one's elements around `at`, so many that all fit into `room`, and the slice they are."""
+    x = xs[0]
     sizes = [(8, 8), (6, 8), (4, 6), (4, 4), (3, 3), (2, 3), (2, 2), (1, 2), (1, 1)]
     for long, rows in sizes if max(x.shape, default=0) > 4 or x.numel() > 12 else [(8, 8), *sizes]:
         axes = [1 if x.dim() - i > 3 else rows if i < x.dim() - 1 else long for i in range(x.dim())]
         start = [
             max(0, min(i - (k - 1) // 2, n - k)) for i, n, k in zip(at, x.shape, axes, strict=True)
         ]
-        part = x[tuple(slice(s, s + k) for s, k in zip(start, axes, strict=True))]
-        text = nested(part, digits)
+        spot = tuple(slice(s, s + k) for s, k in zip(start, axes, strict=True))
+        part, texts = x[spot], [nested(other[spot], digits) for other in xs]
         cut = ""
         if part.shape != x.shape:
             pairs = zip(start, part.shape, x.shape, strict=True)
             cut = ", ".join(":" if k == n else f"{s}:{s + k}" for s, k, n in pairs)
             cut = f"[{cut}] of shape {list(x.shape)}"
-        if len(text) + len(cut) <= room:
+        if max(map(len, texts)) + len(cut) <= room:
             break
-    return text, cut
+    return texts[0], cut
 
 
 def nested(x, digits):
@@ -211,7 +216,8 @@ def nested(x, digits):
 def pair(out, right, at):
     """The two values in as many digits as tell them apart; what looks alike then differs in kind."""
     for digits in DIGITS:
-        a, b = (value(x, at, digits) for x in (right, out))
+        a = value(right, at, digits, beside=out)
+        b = value(out, at, digits, beside=right)
         if a != b:
             return a, b
     return f"{kind(right)} {a}", f"{kind(out)} {b}"

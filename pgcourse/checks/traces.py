@@ -5,10 +5,14 @@ parts, is where a mistake most likely is. So a search knows where to begin (and 
 """
 
 import ast
+import inspect
+import types
 
+import numpy as np
 import torch
 
-from pgcourse.checks.operators.trees import expressions, put
+from pgcourse.checks.edits import plain_text
+from pgcourse.checks.operators.trees import expressions, function_tree, put
 
 SEE = "__see__"
 KEPT = 40  # values of one expression in a loop
@@ -16,6 +20,8 @@ KEPT = 40  # values of one expression in a loop
 
 def fingerprint(x):
     """Equal for equal numbers, up to rounding; None for other objects."""
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "biuf":
+        x = torch.tensor(x)
     if torch.is_tensor(x):
         if x.numel() > 4096:
             return None
@@ -128,3 +134,41 @@ def all_paths(tree):
         if not isinstance(node, UNWATCHED) and not index and ("values", None) not in path:
             found.append(path)
     return found
+
+
+def watched_helpers(tree, space):
+    """Put watched copies of the course's functions that a right one calls into its names; their Values."""
+    found = []
+    for name in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & space.keys():
+        helper = inspect.unwrap(space[name]) if callable(space[name]) else None
+        if isinstance(helper, types.FunctionType) and helper.__module__.startswith("pgcourse."):
+            own = tree_of(helper)
+            if own is not None:
+                values = Values()
+                inner = {**helper.__globals__, SEE: values.see}
+                own = watched(own, all_paths(own))
+                exec(compile(ast.Module([own], []), "<watched>", "exec"), inner)
+                space[name] = inner[helper.__name__]
+                found.append(values)
+    return found
+
+
+def helper_of(fn):
+    """function name -> the tree of the course's function that fn calls by it, or None."""
+    space = inspect.unwrap(fn).__globals__
+
+    def found(name):
+        helper = inspect.unwrap(space[name]) if callable(space.get(name)) else None
+        own = isinstance(helper, types.FunctionType) and helper.__module__.startswith("pgcourse.")
+        return tree_of(helper) if own else None
+
+    return found
+
+
+def tree_of(fn):
+    try:
+        tree = function_tree(plain_text(fn))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return None
+    tree.decorator_list = []
+    return tree

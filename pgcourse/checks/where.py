@@ -22,6 +22,7 @@ from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
 
 TAKEN = 0.9  # what it costs at most to take a part away, less than to put in one token
+MOVED = ("detach elsewhere", "a factor elsewhere", "two calls for one")  # however many tokens
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -100,14 +101,16 @@ def located(proven, asked):
         names = sum(
             e.kind == "one name for another" for e in c.edits
         )  # of many names one may fit by chance
-        return c.guilt, sum(map(effort, c.edits)) + names, order
+        # what puts a line in leaves another idle: rather a change of that one
+        puts_in = any(map(put_in, c.edits))
+        return c.guilt, c.other, sum(map(effort, c.edits)) + names, puts_in, c.rank, order
 
     proven = sorted(proven, key=size_of)
     source, edits = proven[0].source, proven[0].edits
     spans = changed(source, edits)
     found = found_at(source, edits, spans)
     lines = [line for line, _ in found]
-    as_small = [p for p in proven if size_of(p)[:2] == size_of(proven[0])[:2]]
+    as_small = [p for p in proven if size_of(p)[:3] == size_of(proven[0])[:3]]
     puts_in = any(map(put_in, edits))
     others = {
         line
@@ -135,6 +138,8 @@ def effort(edit):
     """Its cost; what only takes something away is done sooner than anything is rewritten, a line soonest."""
     if edit.new == []:
         return min(cost(edit), TAKEN - 0.1)
+    if edit.kind in MOVED:
+        return 1
     old = edit.old if isinstance(edit.old, list) else [edit.old]
     left = any(x is edit.new for part in old for x in ast.walk(part))
     return min(cost(edit), TAKEN if left else math.inf)

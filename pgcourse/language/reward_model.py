@@ -45,7 +45,7 @@ def sequence_score(values: Tensor, mask: Tensor) -> Tensor:
     is padding wherever the answer is shorter than the longest of the batch.
 
     values  : float, the head's output at every position, [B, T]
-    mask    : bool, [B, T]; True on the answer, the end token included, False on prompt and padding
+    mask    : bool, [B, T]; True on the answer with its end token; elsewhere values may be nan
     returns : score, [B]; differentiable
     raises  : ValueError if the shapes differ or a row has no answer
     source  : Ouyang et al. 2022, sec. 3.5, arXiv:2203.02155

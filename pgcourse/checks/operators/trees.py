@@ -123,17 +123,17 @@ def called(node):
 
 
 def is_module(node):
+    """torch, F, torch.nn.functional and the like."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
     return isinstance(node, ast.Name) and node.id in ("torch", "F", "math", "np", "nn")
 
 
 def subject(node):
-    """x of x.mean(), torch.mean(x) and f(x, …); None if there is none."""
+    """x of x.mean(), torch.mean(x), torch.exp(x).mean() and f(x, …); None if there is none."""
     f = node.func
-    if isinstance(f, ast.Attribute) and not is_module(f.value):
-        return (
-            f.value if not ast.unparse(f.value).startswith(("torch.", "F.", "nn.")) else first(node)
-        )
-    return first(node)
+    own = isinstance(f, ast.Attribute) and not is_module(f.value)
+    return f.value if own else first(node)
 
 
 def first(node):

@@ -303,7 +303,8 @@ def another_order(node, scope):
         yield wrap(outer[1](x)), "Two operations come in the wrong order, in {new}."
     pair = (node.left, node.right) if isinstance(node, ast.BinOp) else ()
     pair = tuple(node.args) if called(node) in ("minimum", "maximum", "min", "max") else pair
-    if len(pair) == 2 and called(pair[0]) == called(pair[1]) and called(pair[0]) in REDUCE:
+    alike = len(pair) == 2 and called(pair[0]) == called(pair[1]) and called(pair[0]) in REDUCE
+    if alike and all(map(acts_on, pair)):
         (a, wrap), (b, _) = map(acts_on, pair)
         both = (
             with_(node, args=[a, b]) if isinstance(node, ast.Call) else with_(node, left=a, right=b)

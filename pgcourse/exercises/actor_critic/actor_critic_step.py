@@ -9,7 +9,9 @@ from pgcourse.exercises.baselines.inputs import F64
 from pgcourse.exercises.families import SCALINGS, standardized
 
 BOTH = "Actor = policy, trained with the policy gradient; critic = value, trained with TD."
-ONE_OPTIMIZER = "One optimizer cannot serve both: it moves its own network only. Each must step."
+ONE_OPTIMIZER = (
+    "An optimizer moves its own network only, by the gradients that are there when it steps."
+)
 NEXT = 'critic(batch["next_obs"]).detach()'
 TARGET = 'td_target(batch["rew"], next_val, batch["terminated"], gamma)'
 LOGITS = 'actor(batch["obs"])'

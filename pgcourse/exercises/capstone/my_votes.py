@@ -42,8 +42,9 @@ def leads_to(votes):
     if not isinstance(votes, str) or not votes:
         return votes
     letters = "".join(votes.upper().split())
-    if set(letters) - set("AB-") or len(letters) != BALLOT:
-        return NO_LINE
+    odd = sorted(set(letters) - set("AB-"))
+    if odd or len(letters) != BALLOT:
+        return f"{NO_LINE}: {len(letters)} came" + (f", {', '.join(odd)} among them" if odd else "")
     if 2 * len(letters.replace("-", "")) < BALLOT:
         return TOO_FEW
     order = taught(letters)["order"]

@@ -173,7 +173,7 @@ EXERCISE = Exercise(
         mistake("normalized visits",
                 "The visits are normalized to sum to 1: the result is a fraction of the gradient of J.",
                 visits(f"{VISITS} / {VISITS}.sum()")),
-        mistake("factor 1 - gamma", "The result is (1 - gamma) times the gradient of J.",
+        mistake("factor 1 - gamma", "It has a factor 1 - gamma: visits that sum to 1. Here d(s) counts every visit, discounted.",
                 result(f"(1 - mdp.gamma) * {GRADIENT}")),
         mistake("every state once", "Each state counts the same: the visits d(s) are missing.",
                 visits("torch.ones_like(mdp.start)"), also=(visits("torch.ones_like(mdp.start) / len(theta)"),)),

@@ -64,7 +64,7 @@ EXERCISE = Exercise(
         mistake("overflow", "exp of a large preference is inf, and inf / inf is nan: subtract the maximum first.",
                 edit(THETA, "theta"), also=((of("theta.double()"), edit(THETA, "theta"), pi(f"({PI}).float()")),),
                 why="Preferences can grow while a policy learns, so this may break a run that was going well."),
-        mistake("one sum for the whole table, and overflow",
+        mistake("wrong axis, and overflow",
                 "Two things: exp of a large preference is inf, so subtract the maximum first; and the sum runs "
                 "over the states: sum over the last axis alone and keep it (dim=-1, keepdim=True).",
                 edit(THETA, "theta"), pi("z / z.sum()"), also=((edit(THETA, "theta"), pi("z / z.sum(dim=0)")),)),

@@ -73,7 +73,7 @@ EXERCISE = Exercise(
                  "It is the variance of the gradients' LENGTHS: they may point anywhere and agree in length.",
                  "grads.norm(dim=1).var()"),
         versions("parameters summed first",
-                 "It adds or averages the parameters of each sample first: errors of opposite sign cancel.",
+                 "It is the variance of the parameters' sum or mean, covariances included: errors of opposite sign cancel.",
                  *spread.SUMMED_FIRST),
         versions("wrong axis", "It measures the spread over the parameters of a sample, not over the samples.",
                  *spread.ALONG_ROWS, use=(spread.along_each_row,)),

@@ -199,7 +199,7 @@ EXERCISE = Exercise(
                     (edit("grad = torch", f"mean = torch.stack([({RETURNS})[0] for _, _, rewards in episodes]).mean()\ngrad = torch"),
                      returns("ret - mean")))),
         mistake("mean over steps", "It divides by a number of steps, each episode's own or that of all; the average is over EPISODES alone.",
-                average(f"grad / {STEPS}"), why="Long episodes would count less per step: a biased estimate.",
+                average(f"grad / {STEPS}"), why="The number of steps is random, too: dividing by it biases the estimate.",
                 also=(weight("gamma**t * ret[t] / len(ret)"), average("grad / len(rewards)"))),
         mistake("divided by N - 1", "It divides by N - 1; that is for variances.", average("grad / max(len(episodes) - 1, 1)")),
         mistake("divided by the visits", "Each state's row is divided by its visits; the average is over EPISODES.",

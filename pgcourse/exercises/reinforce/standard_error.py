@@ -74,7 +74,7 @@ EXERCISE = Exercise(
         measured("error of the length", "It is the error of the gradients' lengths, as if they all pointed one way.",
                  "grads.norm(dim=1).var()"),
         measured("parameters summed first",
-                 "It adds or averages the parameters of each sample first: errors of opposite sign cancel.",
+                 "It is the error of the parameters' sum or mean, covariances included: errors of opposite sign cancel.",
                  *spread.SUMMED_FIRST),
         measured("wrong axis", "It measures the spread over the parameters of a sample, not over the samples.",
                  *spread.ALONG_ROWS, use=(spread.along_each_row,)),

@@ -142,7 +142,7 @@ EXERCISE = Exercise(
                 gap(f"({GAP}).abs()"), why="The absolute value also punishes what the reference likes better than the policy does."),
         mistake("squared KL", "It uses half the squared difference (the k2 estimate); here it is the plain difference, k1.",
                 gap(f"0.5 * ({GAP}) ** 2"), also=(gap(f"({GAP}) ** 2"),)),
-        mistake("k3 estimate", "It uses exp(-d) - 1 + d (the k3 estimate); in the reward it is the plain difference, k1.",
+        mistake("k3 estimate", "It uses the k3 estimate, exp(x) - 1 - x of a difference x; in the reward it is the plain difference, k1.",
                 gap(f"torch.exp(-({GAP})) - 1 + ({GAP})"), also=(gap(f"torch.exp({GAP}) - 1 - ({GAP})"),),
                 why="k3 in the reward does not have the KL's gradient, and it explodes once the policy has moved."),
         mistake("KL clamped", "Tokens that the reference likes better cost nothing: the difference must keep its sign.",

@@ -118,7 +118,7 @@ EXERCISE = Exercise(
                 score("torch.where(mask, values, -torch.inf).max(1).values")),
         mistake("smallest token", "It takes the smallest value of the answer.",
                 score("torch.where(mask, values, torch.inf).min(1).values")),
-        mistake("first token", "It reads the answer's first token, where the model has seen nothing of the answer yet.",
+        mistake("first token", "It reads the answer's first token, where the model has seen one token of it.",
                 last("mask.int().argmax(dim=1)")),
         mistake("before the first gap",
                 "The first False of the mask need not be the padding after the answer: the prompt is False too.",

@@ -1,0 +1,261 @@
+"""Edits of a text with its own parts: one stands at another place, two are exchanged, two calls become one.
+
+Each is a tuple of Edit: of parts in two statements the one and the other.
+"""
+
+import ast
+import copy
+import itertools
+
+from pgcourse.checks.guards import is_guard
+from pgcourse.checks.operators import Edit
+from pgcourse.checks.operators.trees import (
+    call,
+    called,
+    expressions,
+    is_data,
+    loads,
+    method,
+    put,
+    renamed,
+    subject,
+    with_,
+)
+
+LARGEST = 20  # nodes of a part that is put elsewhere
+FLAGS = (ast.Compare, ast.BoolOp)
+DIVISOR = {"ddof": 1, "correction": 0}  # what is passed to have N - 1 in numpy, N in torch
+
+
+def size(node):
+    return sum(1 for _ in ast.walk(node))
+
+
+def moves(tree, scope):
+    """All edits of this file; scope: as of `checks.operators`."""
+    nodes = [*expressions(tree)]
+    for edit in (
+        *own_expressions(tree, nodes),
+        *hoisted(tree, nodes),
+        *exchanged(tree, nodes, scope),
+        *factors(tree, nodes, scope),
+        *fused(tree, nodes),
+        *counted(tree, nodes, scope),
+        *shapes(tree, nodes, scope),
+    ):
+        yield (edit,)
+    yield from exchanged_apart(tree, nodes, scope)
+    yield from detached_elsewhere(tree, nodes, scope)
+
+
+def made(kind, tree, path, node, new):
+    return Edit(kind, "", tree, path, node, new, node.lineno)
+
+
+def here(new, node):
+    """A new node that has the place of an old one: within a part that has its place already."""
+    return ast.fix_missing_locations(ast.copy_location(new, node))
+
+
+def own_expressions(tree, nodes):
+    """One of the text's own expressions in the place of another; what is true or false only where such a thing stood."""
+    small = {}
+    for _, n in nodes:
+        if not isinstance(n, ast.Name | ast.Constant) and size(n) <= LARGEST:
+            small.setdefault(ast.dump(n), n)
+    for path, node in nodes:
+        for other in small.values():
+            if isinstance(other, FLAGS) and not isinstance(node, FLAGS):
+                continue
+            if other is not node and not isinstance(node, ast.Constant):
+                yield made("one expression for another", tree, path, node, other)
+
+
+def hoisted(tree, nodes):
+    """What is left of an expression lies deeper in it than an operand: x of (x - x.mean()) / x.std()."""
+    known, seen = dict(nodes), set()
+    for inner, x in nodes:
+        if isinstance(x, ast.Name | ast.Call | ast.Subscript):
+            dumped = ast.dump(x)
+            around = [path for n in range(len(inner) - 1, 0, -1) if (path := inner[:n]) in known]
+            for path in around[1:]:
+                if (path, dumped) not in seen:
+                    seen.add((path, dumped))
+                    yield made("a part is left", tree, path, known[path], x)
+
+
+class Exchanged(ast.NodeTransformer):
+    """Two names, each in the place of the other; the nodes have no lines."""
+
+    def __init__(self, one, other):
+        self.names = {one: other, other: one}
+
+    def visit(self, node):
+        node.__dict__.pop("lineno", None)
+        return super().visit(node)
+
+    def visit_Name(self, node):
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+
+
+def names_in(node, scope):
+    found = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+    return dict.fromkeys(name for name in found if name in scope.names)
+
+
+def exchanged(tree, nodes, scope):
+    """Two names exchanged in the smallest expression that has both: b * x + (1 - b) * y for b * y + (1 - b) * x."""
+    for path, node in nodes:
+        within = [names_in(child, scope) for child in ast.iter_child_nodes(node)]
+        for one, other in itertools.combinations(names_in(node, scope), 2):
+            if not any(one in part and other in part for part in within):
+                new = Exchanged(one, other).visit(copy.deepcopy(node))
+                yield made("two names exchanged", tree, path, node, new)
+
+
+def exchanged_apart(tree, nodes, scope):
+    """Two names exchanged that are each read once, in two statements."""
+    read = {}
+    for path, node in nodes:
+        if isinstance(node, ast.Name) and loads(node) and node.id in scope.names:
+            if not guards(tree, path):
+                read.setdefault(node.id, []).append((path, node))
+    once = [(name, *found[0]) for name, found in read.items() if len(found) == 1]
+    for (one, a, x), (other, b, y) in itertools.combinations(once, 2):
+        if a[:1] != b[:1]:
+            first = made("two names exchanged", tree, a, x, ast.Name(other, ast.Load()))
+            second = made("two names exchanged", first.tree, b, y, ast.Name(one, ast.Load()))
+            yield first, second
+
+
+def guards(tree, path):
+    """Whether a place lies in a statement that only refuses."""
+    field, i = path[0]
+    return field == "body" and isinstance(i, int) and is_guard(tree.body[i])
+
+
+def factors(tree, nodes, scope):
+    """A factor further in or further out: f(a * x) for a * f(x), and the other way round."""
+    known = dict(nodes)
+    for path, node in nodes:
+        for factor, rest, op, side in split(node, scope):
+            for inner, x in nodes:
+                if inner[: len(path) + 1] != (*path, (side, None)) or x is rest:
+                    continue
+                if isinstance(x, ast.BinOp | ast.Call | ast.Subscript) or is_data(x, scope):
+                    within = inner[len(path) + 1 :]
+                    if within and within[0] != ("func", None) or len(within) > 1:
+                        new = put(rest, within, here(ast.BinOp(x, op, factor), x))
+                        yield made("a factor elsewhere", tree, path, node, new)
+            for n in range(len(path) - 1, 0, -1):
+                if (outer := path[:n]) in known:
+                    new = ast.BinOp(put(known[outer], path[n:], rest), op, factor)
+                    yield made("a factor elsewhere", tree, outer, known[outer], new)
+
+
+def split(node, scope):
+    """(factor, what it is multiplied with, operation, the other's side) of a product or quotient by a name."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        if is_data(node.right, scope):
+            yield node.right, node.left, node.op, "left"
+        if is_data(node.left, scope) and isinstance(node.op, ast.Mult):
+            yield node.left, node.right, node.op, "right"
+
+
+def fused(tree, nodes):
+    """log_softmax(x) for log(softmax(x)), x for exp(log(x)), exp(a - b) for exp(a) / exp(b)."""
+    for path, node in nodes:
+        inner = operand(node)
+        pair = (called(node), called(inner))
+        if pair == ("log", "softmax"):
+            yield made("two calls for one", tree, path, node, renamed(inner, "log_softmax"))
+        elif pair == ("log", "sigmoid"):
+            new = call("F.logsigmoid", operand(inner))
+            yield made("two calls for one", tree, path, node, new)
+        elif pair in (("exp", "log"), ("log", "exp")):
+            yield made("two calls for one", tree, path, node, operand(inner))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            if called(node.left) == called(node.right) == "exp":
+                difference = ast.BinOp(operand(node.left), ast.Sub(), operand(node.right))
+                yield made("two calls for one", tree, path, node, method(difference, "exp"))
+
+
+def operand(node):
+    """What a call acts on; None of anything else."""
+    return subject(node) if isinstance(node, ast.Call) else None
+
+
+def counted(tree, nodes, scope):
+    """One more or less than a size; the root or the square of a name; N for N - 1 in a variance."""
+    for path, node in nodes:
+        if is_size(node):
+            for op in (ast.Sub(), ast.Add()):
+                yield made("a count", tree, path, node, ast.BinOp(node, op, ast.Constant(1)))
+        if is_size(node) or is_data(node, scope):
+            for power in (0.5, 2):
+                new = ast.BinOp(node, ast.Pow(), ast.Constant(power))
+                yield made("a count", tree, path, node, new)
+        if called(node) in ("var", "std"):
+            rest = [k for k in node.keywords if k.arg not in (*DIVISOR, "unbiased")]
+            given = [] if len(rest) < len(node.keywords) else DIVISOR.items()
+            for more in [[ast.keyword(k, ast.Constant(x))] for k, x in given] or [[]]:
+                yield made("a count", tree, path, node, with_(node, keywords=[*rest, *more]))
+
+
+def is_size(node):
+    """x.shape[0], x.size(0), x.numel()."""
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.value, ast.Attribute) and node.value.attr == "shape"
+    return called(node) in ("size", "numel")
+
+
+def shapes(tree, nodes, scope):
+    """In what refuses bad input: shapes compared in place of sizes, and one more argument's."""
+    for path, node in nodes:
+        if not isinstance(node, ast.Compare) or not guards(tree, path):
+            continue
+        compared = [*map(measured, (node.left, *node.comparators))]
+        if not all(compared):
+            continue
+        left, *rest = [ast.Attribute(x, "shape", ast.Load()) for x in compared]
+        yield made("a shape", tree, path, node, with_(node, left=left, comparators=rest))
+        for name in {*scope.arguments} - {x.id for x in compared}:
+            other = ast.Attribute(ast.Name(name, ast.Load()), "shape", ast.Load())
+            more = ast.Compare(left, [node.ops[0]], [other])
+            join = ast.Or() if isinstance(node.ops[0], ast.NotEq) else ast.And()
+            yield made("a shape", tree, path, node, ast.BoolOp(join, [node, more]))
+
+
+def measured(node):
+    """x, a name, of len(x), x.numel(), x.ndim, x.shape and x.shape[0]; or None."""
+    if isinstance(node, ast.Subscript):
+        node = node.value
+    if isinstance(node, ast.Call):
+        x = operand(node) if called(node) in ("len", "numel", "dim", "size", "tuple") else None
+        node = x.value if isinstance(x, ast.Attribute) else x
+    elif isinstance(node, ast.Attribute) and node.attr in ("shape", "ndim"):
+        node = node.value
+    else:
+        return None
+    return node if isinstance(node, ast.Name) else None
+
+
+def detached_elsewhere(tree, nodes, scope):
+    """What is detached in one place and should be in another."""
+    known = dict(nodes)
+    for path, node in nodes:
+        if called(node) != "detach" or operand(node) is None:
+            continue
+        for other, x in nodes:
+            nested = other[: len(path)] == path or path[: len(other)] == other
+            if nested or not is_data(x, scope) or guards(tree, other):
+                continue
+            common = next(n for n, (a, b) in enumerate(zip(path, other, strict=False)) if a != b)
+            around = next((path[:n] for n in range(common, 0, -1) if path[:n] in known), None)
+            if around:  # in one expression it is one change
+                new = put(known[around], path[len(around) :], operand(node))
+                new = put(new, other[len(around) :], here(method(x, "detach"), x))
+                yield (made("detach elsewhere", tree, around, known[around], new),)
+            else:
+                first = made("detach elsewhere", tree, path, node, operand(node))
+                yield (made("detach elsewhere", first.tree, other, x, method(x, "detach")),)
