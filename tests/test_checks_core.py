@@ -23,6 +23,7 @@ from pgcourse.checks.showing import COLUMNS, LINES
 from pgcourse.estimators import discounted_returns, td_target
 from pgcourse.losses import reinforce_loss
 from pgcourse.tensors import same_shape
+from tests import messages
 
 
 def right(x):
@@ -736,3 +737,43 @@ def test_a_second_mistake_is_said_only_where_it_shows():
     assert pairs.idle(search, (), a, first, b, second)
     assert not pairs.idle(search, (), a, first, c, c.versions[0])
     assert judge(wrong, exercise).pitfall == "whole batch"
+
+
+def test_what_should_be_refused_and_is_not_is_said_beside_the_mistake():
+    def sums_without_a_guard(theta, actions, returns):
+        pi, total = torch.softmax(theta, -1), torch.zeros_like(theta)
+        for action, ret in zip(actions, returns.flatten(), strict=False):
+            score = -pi
+            score[action] += 1
+            total = total + ret * score
+        return total
+
+    says = judge(sums_without_a_guard, "score_function_gradient").message
+    assert says.startswith("It sums over the samples") and "Besides, it should raise a" in says
+    # what a mistake does itself is no second one
+    for name in ("rloo_advantages", "policy_gradient_loss"):
+        for m in get(name).pitfalls:
+            assert "Besides, it should raise" not in messages.verdict(name, m.wrong, "0").message
+
+
+def test_of_a_reversed_sign_nothing_is_said_that_follows_from_the_mistake_alone():
+    def rises(logp, q1, q2, alpha):
+        same_shape(logp=logp, q1=q1, q2=q2)
+        price = torch.as_tensor(alpha).detach()
+        return -(price * logp + torch.maximum(q1, q2)).mean()
+
+    verdict = judge(rises, "sac_actor_loss")
+    assert verdict.message == (
+        "The sign is reversed. But for that: It adds the larger critic; the smaller one is subtracted."
+    )
+    assert not verdict.why
+
+
+def test_what_is_right_and_what_came_are_cut_alike():
+    def numerator_detached(theta):
+        e = torch.exp(theta - theta.detach().amax(-1, keepdim=True))
+        return e.detach() / e.sum(-1, keepdim=True)
+
+    example = judge(numerator_detached, "softmax").example
+    right, came = (line.split(": [[")[0].split(":", 1)[1] for line in example.split("\n")[-2:])
+    assert "of shape [3, 4]" in right and right == came

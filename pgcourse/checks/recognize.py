@@ -352,13 +352,13 @@ def leaves_alone(search, found):
 
 
 def accepted(search, found):
-    """A case that should raise ValueError and does not, where the mistake that was found leaves that alone; or None."""
+    """A case that should raise ValueError and does not, which the mistake that was found does not explain; or None."""
     if found.name in FACTS:
         return None
     made = None if isinstance(found, Fault) else found.wrong
     for i in search.failing:
         if search.faults[i].name == "no ValueError":
-            if not made or search.known(i, made)["error"]:
+            if not made or not alike(search.seen[i], search.known(i, made)):
                 return i
     return None
 

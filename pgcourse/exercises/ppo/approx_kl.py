@@ -43,6 +43,11 @@ def four_small_steps():
     return dict(logp=logp, logp_old=logp - 0.01 * torch.tensor([1.0, -1.0, 1.0, -1.0]))
 
 
+def far_with_padding(g):
+    args = {name: x.view(4, 3) for name, x in far_apart(g, 12, far=40).items()}
+    return padded(args, masks(g, 4, 3))
+
+
 LARGER = (
     "every action became more probable",
     "ten times rarer",
@@ -119,6 +124,7 @@ EXERCISE = Exercise(
         Case(BROKEN, lambda g: broken(four_steps, "logp"), "far and rare"),
         Case("conversations of different lengths", lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8)),
              "masks"),
+        Case("an enormous step, with padding", far_with_padding, "masks"),
         Case("nan in the padding",
              lambda g: padded(log_probs(g, 4, 8), masks(g, 4, 8), "logp", "logp_old"), "masks"),
         *paddings("masks", four_steps),
