@@ -68,6 +68,9 @@ EXERCISE = Exercise(
                 "Two things: exp of a large preference is inf, so subtract the maximum first; and the sum runs "
                 "over the states: sum over the last axis alone and keep it (dim=-1, keepdim=True).",
                 edit(THETA, "theta"), pi("z / z.sum()"), also=((edit(THETA, "theta"), pi("z / z.sum(dim=0)")),)),
+        mistake("small probabilities cut off",
+                "It cuts preferences off {least:.3g} below the largest: all actions beyond that are equally probable.",
+                edit(THETA, f"({THETA}).clamp(min=-{{least=10}})")),
         mistake("nan hidden",
                 "It puts numbers in place of the nan of inf / inf: the probabilities are lost. Subtract the maximum.",
                 edit(THETA, "theta"), pi(f"({PI}).nan_to_num()")),

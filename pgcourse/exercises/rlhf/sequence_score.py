@@ -37,6 +37,12 @@ def score(new):
     return edit(PICKED, new)
 
 
+def last_but_one(values, mask):
+    """Of an answer of one token that one."""
+    rows = [row.nonzero().flatten() for row in mask]
+    return torch.stack([v[row[-2:][0]] for v, row in zip(values, rows, strict=True)])
+
+
 def last_other_than_0(values, mask):
     kept = [row[row != 0] for row in torch.where(mask, values, 0.0)]
     return torch.stack([row[-1] if len(row) else values[0, 0] * 0 for row in kept])
@@ -131,7 +137,8 @@ EXERCISE = Exercise(
         mistake("one past the end", "It reads the place after the answer's last token: padding.",
                 last(f"({LAST} + 1).clamp(max=mask.shape[1] - 1)")),
         mistake("one too early", "It reads the token before the last: the end token is part of the answer.",
-                last(f"({LAST} - 1).clamp(min=0)"), also=(last(f"({LAST} - 1) % mask.shape[1]"),)),
+                last(f"({LAST} - 1).clamp(min=0)"), also=(last(f"({LAST} - 1) % mask.shape[1]"),
+                                                       edit(PICKED, "last_but_one(values, mask)", use=(last_but_one,)))),
         mistake("detached", "No gradient reaches the values: the reward model cannot learn.", score(f"{PICKED}.detach()")),
     ],
     read="lesson 7, “One score for an answer”",

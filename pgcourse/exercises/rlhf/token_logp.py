@@ -61,7 +61,7 @@ EXERCISE = Exercise(
         mistake("shifted the other way",
                 "Token t is scored with the logits at t + 1, from after it and its successor were read.",
                 *scored("logits[:, 1:]", "tokens[:, :-1]"), result("F.pad(taken, (0, 1))"),
-                also=((*scored("logits[:, 1:]", "tokens[:, :-1]"),),)),
+                also=((*scored("logits[:, 1:]", "tokens[:, :-1]"),), (edit(SEEN, "logits.roll(-1, dims=1)[:, 1:]"),))),
         mistake("shifted twice", "Token t is scored with the logits at t - 2; those at t - 1 have read one token more.",
                 *scored("logits[:, :-2]", "tokens[:, 2:]"), result("F.pad(taken, (2, 0))")),
         mistake("first token from the last logits",
