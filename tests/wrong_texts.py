@@ -529,4 +529,62 @@ CHANGES = [  # (exercise, text, the lines that come): one change each, and what 
 """,
         ["        delta = rew[t] + gamma * torch.where(terminated[t], 0.0, next_val[t]) - val[t]"],
     ),
+    (
+        "soft_q_target",
+        """def soft_q_target(rew, next_q1, next_q2, next_logp, terminated, gamma, alpha):
+    same_shape(rew=rew, next_q1=next_q1, next_q2=next_q2, next_logp=next_logp, terminated=terminated)
+    with torch.no_grad():
+        q = torch.minimum(next_q1, next_q2)
+        return rew + gamma * (~terminated).float() * q - alpha * next_logp
+""",
+        ["        return rew + gamma * (~terminated).float() * (q - alpha * next_logp)"],
+    ),
+    (
+        "temperature_loss",
+        """def temperature_loss(log_alpha, logp, target_entropy):
+    count = logp.numel()
+    total = logp.detach().sum() + target_entropy
+    return -log_alpha.exp() * total / count
+""",
+        ["    total = logp.detach().sum() + target_entropy * count"],
+    ),
+    (
+        "grad_log_softmax",
+        """def grad_log_softmax(theta, action):
+    pi = softmax(theta)
+    score = torch.zeros_like(theta)
+    score[action] = 1 - pi[action]
+    return score
+""",
+        ["    score = -softmax(theta)"],
+    ),
+    (
+        "actor_critic_step",
+        """def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
+    val = critic(batch["obs"])
+    y = td_target(batch["rew"], critic(batch["next_obs"]).detach(), batch["terminated"], gamma)
+    adv = (y - val).detach()
+    logp = categorical_logp(actor(batch["obs"]), batch["act"])
+    policy, value = actor_loss(logp, adv), critic_loss(val, y)
+    critic_opt.zero_grad()
+    (policy + value).backward()
+    actor_opt.step()
+    critic_opt.step()
+    return {"actor_loss": policy.item(), "critic_loss": value.item(), "adv": adv.mean().item()}
+""",
+        ["    actor_opt.zero_grad()"],
+    ),
+    (
+        "discounted_returns",
+        """def discounted_returns(rew, ended, gamma, last_val=0.0):
+    same_shape(rew=rew, ended=ended)
+    out, ret = torch.zeros_like(rew), torch.zeros_like(rew[0]) + last_val
+    for t in reversed(range(len(rew))):
+        out[t] = ret
+        ret = torch.where(ended[t], 0.0, ret)
+        ret = rew[t] + gamma * ret
+    return out
+""",
+        ["        out[t] = ret"],
+    ),
 ]

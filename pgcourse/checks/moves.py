@@ -14,13 +14,16 @@ from pgcourse.checks.operators.trees import (
     called,
     expressions,
     is_data,
+    is_docstring,
     loads,
     method,
     put,
     renamed,
+    statement_lists,
     subject,
     with_,
 )
+from pgcourse.checks.operators.values import SUMS, is_a
 
 LARGEST = 20  # nodes of a part that is put elsewhere
 FLAGS = (ast.Compare, ast.BoolOp)
@@ -42,10 +45,15 @@ def moves(tree, scope):
         *fused(tree, nodes),
         *counted(tree, nodes, scope),
         *shapes(tree, nodes, scope),
+        *drawn_in(tree, nodes),
+        *by_locals(tree, nodes, scope),
+        *begun(tree, nodes, scope),
+        *same_of_another(tree, scope),
     ):
         yield (edit,)
     yield from exchanged_apart(tree, nodes, scope)
     yield from detached_elsewhere(tree, nodes, scope)
+    yield from lines_elsewhere(tree)
 
 
 def made(kind, tree, path, node, new):
@@ -160,6 +168,66 @@ def split(node, scope):
             yield node.right, node.left, node.op, "left"
         if is_data(node.left, scope) and isinstance(node.op, ast.Mult):
             yield node.left, node.right, node.op, "right"
+
+
+def drawn_in(tree, nodes):
+    """a + b * (x - c) for a + b * x - c."""
+    for path, node in nodes:
+        left = node.left if is_a(SUMS, node) else None
+        if is_a(SUMS, left) and is_a(ast.Mult, left.right):
+            factor, x = left.right.left, left.right.right
+            inner = ast.BinOp(factor, ast.Mult(), ast.BinOp(x, node.op, node.right))
+            yield made("a factor elsewhere", tree, path, node, ast.BinOp(left.left, left.op, inner))
+
+
+def by_locals(tree, nodes, scope):
+    """A name times or divided by a local one: a count that was worked out and not used here."""
+    for path, node in nodes:
+        for name in scope.names[len(scope.arguments) :] if is_data(node, scope) else ():
+            for op in (ast.Mult(), ast.Div()) if name != node.id else ():
+                new = ast.BinOp(node, op, ast.Name(name, ast.Load()))
+                yield made("a factor too many", tree, path, node, new)
+
+
+def begun(tree, nodes, scope):
+    """x or -x for zeros_like(y): what something begins with."""
+    for path, node in nodes:
+        if called(node) in ("zeros_like", "zeros"):
+            for name in scope.names:
+                x = ast.Name(name, ast.Load())
+                for new in (x, ast.UnaryOp(ast.USub(), x)):
+                    yield made("one expression for another", tree, path, node, new)
+
+
+def same_of_another(tree, scope):
+    """After `x.f()` the same for another argument."""
+    for path, body in statement_lists(tree):
+        for i, s in enumerate(body):
+            x = operand(s.value) if isinstance(s, ast.Expr) else None
+            if isinstance(x, ast.Name) and isinstance(s.value.func, ast.Attribute):
+                for name in scope.arguments:
+                    if name != x.id:
+                        new = Exchanged(x.id, name).visit(copy.deepcopy(s))
+                        where = (*path[:-1], (path[-1][0], slice(i + 1, i + 1)))
+                        yield Edit("a statement is missing", "", tree, where, [], [new], s.lineno)
+
+
+def lines_elsewhere(tree):
+    """A line further up or down in its block."""
+    for path, body in statement_lists(tree):
+
+        def at(i, j, path=path):
+            return (*path[:-1], (path[-1][0], slice(i, j)))
+
+        for i, s in enumerate(body):
+            if is_docstring(s) or is_guard(s) or isinstance(s, ast.Return):
+                continue
+            gone = Edit("a line elsewhere", "", tree, at(i, i + 1), [s], [], s.lineno)
+            others = [x for x in body if x is not s]
+            for j in range(len(others) + 1):
+                if abs(j - i) > 1 and not (j < len(others) and is_docstring(others[j])):
+                    line = others[min(j, len(others) - 1)].lineno
+                    yield gone, Edit("a line elsewhere", "", gone.tree, at(j, j), [], [s], line)
 
 
 def fused(tree, nodes):

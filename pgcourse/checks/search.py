@@ -41,18 +41,11 @@ from pgcourse.checks.traces import (
 )
 
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
-    "the arguments of a call": 0.5,
-    "a part is left": 0.5,
-    "two names exchanged": 0.5,
-    "a count": 0.5,
-    "a factor elsewhere": 0.5,
-    "detach elsewhere": 0.5,
-    "an expression": 1,
-    "an operation is missing": 1,
-    "a statement is missing": 1,
-    "a factor too many": 1,
-    "a call too many": 1.2,
-    "not divided by a count": 1,
+    **dict.fromkeys(["the arguments of a call", "a part is left", "two names exchanged"], 0.5),
+    **dict.fromkeys(["a count", "a factor elsewhere", "detach elsewhere"], 0.5),
+    **dict.fromkeys(["an expression", "an operation is missing", "a statement is missing"], 1),
+    **dict.fromkeys(["a factor too many", "not divided by a count"], 1),
+    **dict.fromkeys(["a call too many", "a line elsewhere"], 1.2),
     "one expression for another": 1.4,
 }
 OF_OTHERS = {"an expression", "an operation is missing", "one expression for another"}
@@ -65,6 +58,7 @@ QUIET = {  # edits that leave every value as it is: of gradients, of what is don
     "a statement is missing",
     "a statement left out",
     "statements in another order",
+    "a line elsewhere",
     "inside and outside a block",
 }
 LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the text

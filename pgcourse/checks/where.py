@@ -22,7 +22,7 @@ from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
 
 TAKEN = 0.9  # what it costs at most to take a part away, less than to put in one token
-MOVED = ("detach elsewhere", "a factor elsewhere", "two calls for one")  # however many tokens
+MOVED = ("detach elsewhere", "a factor elsewhere", "a line elsewhere", "two calls for one")
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -139,7 +139,7 @@ def effort(edit):
     if edit.new == []:
         return min(cost(edit), TAKEN - 0.1)
     if edit.kind in MOVED:
-        return 1
+        return 1  # however many tokens
     old = edit.old if isinstance(edit.old, list) else [edit.old]
     left = any(x is edit.new for part in old for x in ast.walk(part))
     return min(cost(edit), TAKEN if left else math.inf)
