@@ -355,3 +355,18 @@ def reinforce_surrogate_gradient(theta, episodes, gamma):
     where = located(text, "reinforce_surrogate_gradient")
     assert (where.lines, where.text) == ((7,), "out = torch.zeros_like(theta)")
     assert where.says.startswith("Line 7: ")
+
+
+def test_a_line_that_belongs_elsewhere_is_said_to_move():
+    text = """
+def discounted_returns(rew, ended, gamma, last_val=0.0):
+    same_shape(rew=rew, ended=ended)
+    out, ret = torch.zeros_like(rew), torch.zeros_like(rew[0]) + last_val
+    for t in reversed(range(len(rew))):
+        out[t] = ret
+        ret = torch.where(ended[t], 0.0, ret)
+        ret = rew[t] + gamma * ret
+    return out
+"""
+    where = located(text, "discounted_returns")
+    assert where.says == "Line 6: moved after line 8, every case comes out right."

@@ -2,8 +2,10 @@
 
 The reference's names are turned into the learner's (by the values that they held when both ran, or
 by what they were computed from), then its expressions stand for the learner's, wrap them, lend their
-arguments, and its statements are put in. An edit after which a local of the learner's is read
-nowhere is left out: it would not mend their text but replace it.
+arguments, and its statements are put in. The formulas of what it calls are its expressions, too, and where
+the learner goes through elements, x[t] stands for x. An edit after which locals of the learner's are read
+nowhere is left out (but for one, if it was worked out for a small part alone): it would not mend their text
+but replace it.
 """
 
 import ast

@@ -125,7 +125,7 @@ def located(proven, asked):
             "\n".join([*(f"- {x}" for x in before), *(f"+ {x}" for x in after)])
             for _, before, after in spans
         ),
-        sentence(source, asked, found, len(edits), others),
+        sentence(source, asked, found, edits, others),
         tuple(source.first + line - 1 for line in lines),
         source.place,
         ()
@@ -184,12 +184,16 @@ def by_hand(text, spans, of=""):
     )
 
 
-def sentence(source, asked, found, changes, others):
+def sentence(source, asked, found, edits, others):
     """Where the change is, and that it is known by running."""
     places = {source.first + line - 1: word for line, word in found}
     of = f" of `{source.name}`" if source is not asked else ""
     of += f", {source.place}" if source.place != asked.place else ""
-    says = words(places, of, changes)
+    says = words(places, of, len(edits))
+    goes, comes = ([n for n, word in places.items() if bool(word) == put] for put in (0, 1))
+    if edits[0].kind == "a line elsewhere" and len(goes) == len(comes) == 1:
+        there = f"{places[comes[0]]}line {comes[0]}"
+        says = f"Line {goes[0]}{of}: moved {there}, every case comes out right."
     if others:
         also = " or ".join(str(source.first + line - 1) for line in sorted(others)[:3])
         says += f" (A change as small in line {also} would do, too.)"
