@@ -82,6 +82,8 @@ EXERCISE = Exercise(
         Case("a shared gradient left over", lambda g: asynchronous(g, "shared", 2, left_over=True), "push after push"),
         Case("a parameter that the loss does not reach",
              lambda g: asynchronous(g, "shared", 2, unreached=[(1, 1)], left_over=True), "push after push"),
+        Case("an old gradient where the first loss does not reach",
+             lambda g: asynchronous(g, "shared", 1, unreached=[(0, 1)], left_over=True), "push after push"),
         Case("how many gradients the optimizer finds",
              lambda g: asynchronous(g, "reached", 1, unreached=[(0, 1)]), "push after push"),
         Case("the worker's own weights and gradients", lambda g: asynchronous(g, "worker", 2, 2), "the worker"),

@@ -176,7 +176,7 @@ EXERCISE = Exercise(
                 edit("gamma * lam *", "(gamma + lam) *")),
         mistake("one-step advantage", "It returns the TD errors: nothing is summed, as if lambda were 0.", then("delta")),
         mistake("returns for advantages",
-                "The value is added back: these are returns, the critic's targets, not advantages.", then("adv + val")),
+                "V(s) is still in it: these are returns, the critic's targets, not advantages.", then("adv + val")),
         mistake("baseline missing", "V(s) is not subtracted in the TD error: it is no advantage.", edit(f"{REST} - val", REST)),
         mistake("forward in time",
                 "The loop runs forward: each step is credited with the past; an action acts on the future.",

@@ -143,6 +143,7 @@ EXERCISE = Exercise(
         Case("one advantage that counts", lambda g: dict(adv=normal(g, 8), mask=torch.arange(8) == 5),
              "equal advantages"),
         Case("four equal advantages", lambda g: dict(adv=torch.full((4,), 2.0)), "equal advantages"),
+        Case("one advantage alone", lambda g: dict(adv=tensor(2.5)), "equal advantages"),
         Case("eight equal advantages", lambda g: dict(adv=torch.full((8,), 0.25 + 0.25 * int(integers(g, 999)))),
              "equal advantages"),
         Case("advantages [3, 1] and mask [3, 4]", lambda g: dict(adv=normal(g, 3, 1), mask=flags(g, 3, 4, p=0.5)),

@@ -61,7 +61,7 @@ EXERCISE = Exercise(
                 edit("return score", f"return {HOT} * score - (1 - {HOT}) * torch.softmax(theta, -1) ** 2"),
                 lambda at: wrong_entries(at) == {"others"}),
         symptom("right for the others only",
-                "The entries of the other actions are right; that of the action taken is not: it is 1 - pi(a).",
+                "The entries of the other actions are right; that of the action taken is not: it should be 1 - pi(a).",
                 edit("score[action] += 1", "score[action] *= -1"), lambda at: wrong_entries(at) == {"taken"}),
         telltale("action drawn anew",
                  "It draws an action of its own; the score belongs to the action that was taken.",

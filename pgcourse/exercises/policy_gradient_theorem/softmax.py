@@ -70,7 +70,7 @@ EXERCISE = Exercise(
                 edit(THETA, "theta"), pi("z / z.sum()"), also=((edit(THETA, "theta"), pi("z / z.sum(dim=0)")),)),
         mistake("small probabilities cut off",
                 "It cuts preferences off {least:.3g} below the largest: all actions beyond that are equally probable.",
-                edit(THETA, f"({THETA}).clamp(min=-{{least=10}})")),
+                edit(THETA, f"({THETA}).clamp(min=-{{least=5}})")),
         mistake("nan hidden",
                 "It puts numbers in place of the nan of inf / inf: the probabilities are lost. Subtract the maximum.",
                 edit(THETA, "theta"), pi(f"({PI}).nan_to_num()")),
