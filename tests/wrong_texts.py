@@ -546,7 +546,7 @@ CHANGES = [  # (exercise, text, the lines that come): one change each, and what 
     total = logp.detach().sum() + target_entropy
     return -log_alpha.exp() * total / count
 """,
-        ["    total = logp.detach().sum() + target_entropy * count"],
+        ["    total = (logp.detach() + target_entropy).sum()"],
     ),
     (
         "grad_log_softmax",

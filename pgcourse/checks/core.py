@@ -213,13 +213,13 @@ class Exercise:
         if name == "no ValueError" and self.guarded(i, seed):
             says += " The line given at the top raises it: keep it first."
         if name == "not written" and str(seed) == VISIBLE_SEED:
-            says += (
-                " If you have written it already, run its cell (Shift+Enter), then this one again."
-            )
+            says += " If it is written, run its cell (Shift+Enter), then this one again."
         example = ""
         if i is not None and str(seed) == VISIBLE_SEED:
-            args = self.inputs(i, seed)
-            example = showing.example(self.cases[i], self.driver, args, seen[i], expected[i], close)
+            rows = (
+                (self.cases[j], self.inputs(j, seed), seen[j], expected[j]) for j in (i, *shown)
+            )
+            example = showing.clearest(self.driver, rows, close)
         traceback = seen[i]["error"]["traceback"] if i is not None and seen[i]["error"] else ""
         return Verdict(
             self, False, score, name, says, earned, example, why, traceback, hurried=search.cut

@@ -89,14 +89,14 @@ def gradients(out, wanted):
 
 
 def weights(shape, dtype):
-    """Unequal numbers, the same ones whenever they are asked for; those that are few are kept."""
+    """Unequal numbers (1 for a scalar), the same whenever they are asked for; those that are few are kept."""
     return (few_weights if math.prod(shape) <= 1_000 else few_weights.__wrapped__)(shape, dtype)
 
 
 @lru_cache
 def few_weights(shape, dtype):
     numbers = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (1 + 0.5 * torch.cos(numbers)).reshape(shape).to(dtype)
+    return (1 + 0.5 * torch.cos(numbers) * (len(numbers) > 1)).reshape(shape).to(dtype)
 
 
 # --- what is written down ---

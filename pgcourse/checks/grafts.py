@@ -139,16 +139,17 @@ class Pieces:
         self.expressions, self.holed, seen = [], [], set()
         nodes = (n for tree in map(turned, (reference, *others)) for _, n in expressions(tree))
         for piece in (piece for node in nodes for piece in variants(node, index)):
-            if isinstance(piece, ast.Name) or size(piece) > LARGEST or ast.dump(piece) in seen:
+            if isinstance(piece, ast.Name) or ast.dump(piece) in seen:
                 continue
             seen.add(ast.dump(piece))
-            whole = usable(piece)
+            whole = size(piece) <= LARGEST and usable(piece)
             if whole and (not isinstance(piece, ast.Constant) or type(piece.value) in (int, float)):
                 self.expressions.append((piece, ast.dump(piece)))
             for hole in holes(
                 piece
             ):  # what is unknown may lie where something of the learner's stands
-                if whole or usable(put(piece, hole, ast.Constant(0))):
+                rest = put(piece, hole, ast.Constant(0))
+                if whole or size(rest) <= LARGEST and usable(rest):
                     self.holed.append((piece, hole))
         self.statements = []
         for _, body in statement_lists(plain):
@@ -194,9 +195,13 @@ def holes(node):
     return []
 
 
-def grafts(tree, pieces):
-    """Edits of the tree with pieces of the reference. The pieces are shared: their lines mean nothing."""
+def grafts(tree, pieces, likely=None):
+    """Edits of the tree with pieces of the reference. The pieces are shared: their lines mean nothing.
+
+    likely : whether a place is worth it; by default every one is
+    """
     nodes = [(path, node, ast.dump(node)) for path, node in expressions(tree)]
+    nodes = [n for n in nodes if likely is None or likely(n[0])]
     for path, node, text in nodes:
         for piece, dumped in pieces.expressions:
             if dumped == text:

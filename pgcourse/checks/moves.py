@@ -24,6 +24,7 @@ from pgcourse.checks.operators.trees import (
     with_,
 )
 from pgcourse.checks.operators.values import SUMS, is_a
+from pgcourse.checks.traces import at
 
 LARGEST = 20  # nodes of a part that is put elsewhere
 FLAGS = (ast.Compare, ast.BoolOp)
@@ -34,11 +35,15 @@ def size(node):
     return sum(1 for _ in ast.walk(node))
 
 
-def moves(tree, scope):
-    """All edits of this file; scope: as of `checks.operators`."""
+def moves(tree, scope, likely=None):
+    """All edits of this file.
+
+    scope  : as of `checks.operators`
+    likely : whether a place is worth other parts of the text; by default every one is
+    """
     nodes = [*expressions(tree)]
     for edit in (
-        *own_expressions(tree, nodes),
+        *own_expressions(tree, nodes, likely),
         *hoisted(tree, nodes),
         *exchanged(tree, nodes, scope),
         *factors(tree, nodes, scope),
@@ -65,14 +70,14 @@ def here(new, node):
     return ast.fix_missing_locations(ast.copy_location(new, node))
 
 
-def own_expressions(tree, nodes):
+def own_expressions(tree, nodes, likely):
     """One of the text's own expressions in the place of another; what is true or false only where such a thing stood."""
     small = {}
     for _, n in nodes:
         if not isinstance(n, ast.Name | ast.Constant) and size(n) <= LARGEST:
             small.setdefault(ast.dump(n), n)
     for path, node in nodes:
-        for other in small.values():
+        for other in small.values() if likely is None or likely(path) else ():
             if isinstance(other, FLAGS) and not isinstance(node, FLAGS):
                 continue
             if other is not node and not isinstance(node, ast.Constant):
@@ -126,7 +131,7 @@ def exchanged_apart(tree, nodes, scope):
     read = {}
     for path, node in nodes:
         if isinstance(node, ast.Name) and loads(node) and node.id in scope.names:
-            if not guards(tree, path):
+            if not guards(tree, path) and not isinstance(at(tree, path[:1]), ast.Expr):
                 read.setdefault(node.id, []).append((path, node))
     once = [(name, *found[0]) for name, found in read.items() if len(found) == 1]
     for (one, a, x), (other, b, y) in itertools.combinations(once, 2):
@@ -171,8 +176,17 @@ def split(node, scope):
 
 
 def drawn_in(tree, nodes):
-    """a + b * (x - c) for a + b * x - c."""
+    """a + b * (x - c) for a + b * x - c; f(x - c) for f(x) - c."""
     for path, node in nodes:
+        x = operand(node.left) if is_a(SUMS, node) else None
+        if x is not None:
+            new = ast.BinOp(x, node.op, node.right)
+            call = copy.copy(node.left)
+            if call.args and call.args[0] is x:
+                call.args = [here(new, x), *call.args[1:]]
+            else:
+                call.func = with_(call.func, value=new)
+            yield made("a factor elsewhere", tree, path, node, call)
         left = node.left if is_a(SUMS, node) else None
         if is_a(SUMS, left) and is_a(ast.Mult, left.right):
             factor, x = left.right.left, left.right.right
@@ -254,7 +268,10 @@ def operand(node):
 
 
 def counted(tree, nodes, scope):
-    """One more or less than a size; the root or the square of a name; N for N - 1 in a variance."""
+    """One more or less than a size; a name's root, its square or its transpose; a division by another length;
+    N for N - 1 in a variance; a mean for a median."""
+    given = (s for s in ast.walk(tree) if isinstance(s, ast.Assign) and is_size(s.value))
+    sizes = {x.id for s in given for x in s.targets if isinstance(x, ast.Name)}
     for path, node in nodes:
         if is_size(node):
             for op in (ast.Sub(), ast.Add()):
@@ -263,6 +280,17 @@ def counted(tree, nodes, scope):
             for power in (0.5, 2):
                 new = ast.BinOp(node, ast.Pow(), ast.Constant(power))
                 yield made("a count", tree, path, node, new)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            other = is_data(node.right, scope) and node.right.id not in sizes
+            for name in scope.arguments if other else ():
+                count = ast.Call(ast.Name("len", ast.Load()), [ast.Name(name, ast.Load())], [])
+                yield made("a count", tree, path, node, with_(node, right=count))
+        if isinstance(node, ast.Attribute) and called(node.value) == "median":
+            yield made("a count", tree, path, node, renamed(node.value, "mean"))
+        if is_data(node, scope):
+            yield made("a count", tree, path, node, ast.Attribute(node, "T", ast.Load()))
+        elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+            yield made("a count", tree, path, node, node.value)
         if called(node) in ("var", "std"):
             rest = [k for k in node.keywords if k.arg not in (*DIVISOR, "unbiased")]
             given = [] if len(rest) < len(node.keywords) else DIVISOR.items()

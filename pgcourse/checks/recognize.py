@@ -166,7 +166,7 @@ def with_a_factor(search):
     for m in search.exercise.pitfalls:
         for fn in () if m.telltale else m.functions:
             c = factor(given, of(fn))
-            if c is not None:
+            if c is not None and (round(c, 3) != -1 or opposed(search)):
                 known = [*of(fn)]
                 if all(factor(known, of(right)) is None for right in rights):
                     # One number is proven with the factor; of several, some may not matter here.
@@ -180,6 +180,15 @@ def with_a_factor(search):
                         says += f" Besides, it is {c:.4g} times that."
                     return Found(m.name, says, m.why, fn), search.ran
     return None
+
+
+def opposed(search):
+    """Whether what was seen points away from what is right, in every case: its sign is reversed."""
+    for i in search.ran:
+        a, b = (vector(s[i] | {"grads": {}}) for s in (search.seen, search.expected))
+        if a is None or b is None or a.shape != b.shape or (a * b).sum() > 0:
+            return False
+    return True
 
 
 def on_another_convention(search):

@@ -8,12 +8,10 @@ what is found is not.
 import ast
 import builtins
 import contextlib
-import copy
 import difflib
 import inspect
 import re
 import time
-import types
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,7 +22,7 @@ from pgcourse.checks.grafts import Pieces, grafts, indexed, inlined, read_locals
 from pgcourse.checks.guards import misshapen, refused
 from pgcourse.checks.moves import guards, moves, size
 from pgcourse.checks.operators import edits, scope_of
-from pgcourse.checks.sources import names_in
+from pgcourse.checks.sources import copied_space
 from pgcourse.checks.traces import (
     SEE,
     Values,
@@ -41,6 +39,7 @@ from pgcourse.checks.traces import (
 )
 
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
+    "one name for another": 0.1,
     **dict.fromkeys(["the arguments of a call", "a part is left", "two names exchanged"], 0.5),
     **dict.fromkeys(["a count", "a factor elsewhere", "detach elsewhere"], 0.5),
     **dict.fromkeys(["an expression", "an operation is missing", "a statement is missing"], 1),
@@ -62,6 +61,7 @@ QUIET = {  # edits that leave every value as it is: of gradients, of what is don
     "inside and outside a block",
 }
 LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the text
+LONG = 500  # nodes of a long text
 MISSHAPEN = 4  # cases of which other shapes are made
 MANY = 12  # uneven numbers, so many that no two values are equal by chance
 OTHER_SEEDS = ("where 1", "where 2")  # beside the one that was judged
@@ -109,6 +109,8 @@ class Search:
         self.telling = max(
             self.order, key=lambda i: (not exercise.cases[i].raises, self.variety(i))
         )
+        told_right = exercise.known_on(self.telling, exercise.reference, seed)["out"]
+        self.value_off = not close(seen[self.telling]["out"], told_right)
         # what refuses bad input is looked at where something is refused, or should be
         self.refused = any(exercise.cases[i].raises or seen[i]["error"] for i in self.order)
         self.pool, self.theirs = set(), []
@@ -202,6 +204,15 @@ class Search:
             and not any(q != p and q[: len(p)] == p for q in wrong)
         }
         lines = {at(tree, p).lineno for p in lowest}
+
+        def guilt_of(path):
+            """0: at the first value that is wrong, or with no wrong value to go by; 2: at a right value."""
+            if not wrong or any(touches(path, p) for p in lowest):
+                return 0
+            return 1 if path in wrong else 2
+
+        # of a long text only what is likely is rewritten with what stands elsewhere
+        likely = None if size(tree) < LONG else lambda path: guilt_of(path) == 0
         mine = names_of(tree, paths, values)
         candidates = [(e,) for e in edits(tree)]
         for (_, right), theirs in zip(self.rights[:1], self.theirs, strict=False):
@@ -210,25 +221,22 @@ class Search:
             given = self.inputs(self.telling)
             columns = [taken[x] for x in taken if torch.is_tensor(given.get(x)) and given[x].dim()]
             pieces = Pieces(right, names, self.knows, self.unfolded, indexed(tree, columns))
-            candidates += [(e,) for e in grafts(tree, pieces)]
-        candidates += moves(tree, scope_of(tree))
+            candidates += [(e,) for e in grafts(tree, pieces, likely)]
+        candidates += moves(tree, scope_of(tree), likely)
 
         def guilt(edit):
-            """0: at the first value that is wrong, or with no wrong value to go by; 2: at a right value."""
-            if not wrong:
-                return 0
-            if isinstance(edit.new, list):
+            if wrong and isinstance(edit.new, list):
                 return 0 if edit.line in lines else 1
-            if any(edit.path[: len(p)] == p or p[: len(edit.path)] == edit.path for p in lowest):
-                return 0
-            return 1 if edit.path in wrong else 2
+            return guilt_of(edit.path)
 
         def candidate(parts):
             edit = parts[0]
             kind, at_fault = LATER.get(edit.kind, 0), min(map(guilt, parts))
             if edit.kind == "an expression" and size(edit.new) <= 4:
                 kind = 0.5
-            loud = 0.75 * (not wrong and edit.kind not in QUIET)
+            # a gradient does not mend a value; where no value is wrong, it is a gradient
+            loud = 0.75 * ((edit.kind in QUIET) == (bool(wrong) and self.value_off))
+            loud *= not wrong or self.value_off
             return Candidate(kind + loud + 1.5 * at_fault, at_fault, source, parts)
 
         def fits(parts):
@@ -330,6 +338,11 @@ class Search:
         )
 
 
+def touches(one, other):
+    """Whether one place lies within the other."""
+    return one[: len(other)] == other or other[: len(one)] == one
+
+
 def replaces(tree, edit):
     """Whether it makes idle what the text works out: it would not mend the text but replace it."""
     lost = read_locals(tree) - read_locals(edit.tree)
@@ -371,23 +384,3 @@ def cost(edit):
 
 def argument_names(tree):
     return [x.arg for x in (*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs)]
-
-
-def copied_space(sources):
-    """A copy of the names that the functions run among, with copies of the data that they name."""
-    fn = sources[0].fn
-    space = dict(fn.__globals__)
-    for source in sources:
-        for name, cell in zip(
-            source.fn.__code__.co_freevars, source.fn.__closure__ or (), strict=True
-        ):
-            space[name] = cell.cell_contents
-    for name in set().union(
-        *(names_in(s.fn.__code__) | {*s.fn.__code__.co_freevars} for s in sources)
-    ):
-        value = space.get(name)
-        if name in space and not (callable(value) or isinstance(value, types.ModuleType)):
-            space[name] = copy.deepcopy(value)
-    for source in sources:
-        exec(compile(ast.Module([source.tree], []), "<copied>", "exec"), space)
-    return space

@@ -32,6 +32,17 @@ def example(case, driver, args, seen, expected, same):
     return "\n".join(shorten(line) for line in lines)
 
 
+def clearest(driver, cases, same):
+    """The example of the first of these cases, (case, args, seen, expected), in which a difference can be seen."""
+    texts = []
+    for case, args, seen, expected in cases:
+        texts.append(example(case, driver, args, seen, expected, same))
+        *_, right, came = texts[-1].split("\n")
+        if right.partition(":")[2].strip() != came.partition(":")[2].strip():
+            return texts[-1]
+    return texts[0]
+
+
 def answer_lines(case, driver, seen, path, out, right, what, at):
     """What is right and what came, under the inputs."""
     error = seen["error"]
@@ -75,7 +86,9 @@ def first_difference(case, driver, seen, expected, same):
         )
         a, b = (zero if given is None else given), (zero if grad is None else grad)
         if a is not None and not same(a, b):
-            return (), given, grad, f"gradient into {name}"
+            several = torch.is_tensor(right) and right.numel() > 1
+            of = " of a weighted sum" * several  # see `drivers.gradients`
+            return (), given, grad, f"gradient{of} into {name}"
     if torch.is_tensor(out) and torch.is_tensor(right) and out.dtype != right.dtype:
         return (), out, right, "dtype"
     return (), out, right, "nothing"

@@ -6,6 +6,7 @@ runs (a file that was changed since), is None: nothing is ever said about a text
 
 import ast
 import contextlib
+import copy
 import inspect
 import linecache
 import re
@@ -146,3 +147,23 @@ def place(filename):
         if kind == "Cell":
             return name.replace("In[", "cell [")
     return filename.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def copied_space(sources):
+    """A copy of the names that the functions run among, with copies of the data that they name."""
+    fn = sources[0].fn
+    space = dict(fn.__globals__)
+    for source in sources:
+        for name, cell in zip(
+            source.fn.__code__.co_freevars, source.fn.__closure__ or (), strict=True
+        ):
+            space[name] = cell.cell_contents
+    for name in set().union(
+        *(names_in(s.fn.__code__) | {*s.fn.__code__.co_freevars} for s in sources)
+    ):
+        value = space.get(name)
+        if name in space and not (callable(value) or isinstance(value, types.ModuleType)):
+            space[name] = copy.deepcopy(value)
+    for source in sources:
+        exec(compile(ast.Module([source.tree], []), "<copied>", "exec"), space)
+    return space

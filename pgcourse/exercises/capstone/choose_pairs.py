@@ -46,6 +46,7 @@ EXERCISE = Exercise(
         Case("twenty pairs", lambda g: scores(g, 20, 6), "values"),
         Case("float64", lambda g: scores(g, 12, 4, torch.float64), "values"),
         Case("one score against five", lambda g: scores(g, 5, 1) | dict(before=normal(g, 1)), "shapes", raises=True),
+        Case("too few once ties are left out", lambda g: by_hand([1.0, 2.0, 3.0], [2.0, 2.0, 3.0], 2), "shapes", raises=True),
         Case("more than the model prefers", lambda g: by_hand([2.0, 0.0, 1.0], [1.0, 3.0, 1.5], 3), "shapes", raises=True),
         Case("one score that did not change", lambda g: by_hand([5.0, 2.0, 0.0, -3.0, 1.0], [5.0, 3.0, 1.0, -4.0, 0.5], 1), "values"),
         Case("two of the same pairs", lambda g: by_hand([5.0, 2.0, 0.0, -3.0, 1.0], [5.0, 3.0, 1.0, -4.0, 0.5], 2), "values"),

@@ -62,9 +62,8 @@ def another_front(at):
 def another_bracket(at):
     """The loss is alpha times its bracket, or log alpha times it: the gradient tells which."""
     found = fronts(at, *HOT)
-    # a gradient here is 1.5 times the derivative (see `gradients`)
     return len(found) > 2 and any(
-        all(math.isclose(1.5 * loss, front(x) * grad, rel_tol=1e-3) for x, loss, grad, *_ in found)
+        all(math.isclose(loss, front(x) * grad, rel_tol=1e-3) for x, loss, grad, *_ in found)
         for front in (lambda log_alpha: 1.0, lambda log_alpha: log_alpha)
     )
 
@@ -179,10 +178,12 @@ EXERCISE = Exercise(
         mistake("one way only", "It cuts the difference at 0: alpha can move one way only.",
                 gap(f"{GAP}.clamp(min=0)"), also=(gap(f"{GAP}.clamp(max=0)"), gap(f"{GAP}.mean().clamp(min=0)"),
                                                   gap(f"{GAP}.mean().clamp(max=0)"))),
-        mistake("absolute difference", "It uses the size of the difference: alpha falls whichever side the entropy is on.",
-                whole("front * gap.mean().abs()"), also=(whole("front * gap.abs().mean()"),)),
-        mistake("squared difference", "It squares the difference: alpha falls whichever side the entropy is on.",
-                whole("(front * gap ** 2).mean()"), also=(whole("front * gap.mean() ** 2"),),
+        mistake("absolute difference", "It uses the size of the difference: alpha moves one way, whichever side the entropy is on.",
+                whole("front * gap.mean().abs()"),
+                also=(whole("front * gap.abs().mean()"), whole("-front * gap.mean().abs()"), whole("-front * gap.abs().mean()"))),
+        mistake("squared difference", "It squares the difference: alpha moves one way, whichever side the entropy is on.",
+                whole("(front * gap ** 2).mean()"), also=(whole("front * gap.mean() ** 2"), whole("-(front * gap ** 2).mean()"),
+                                                          whole("-front * gap.mean() ** 2")),
                 why="alpha is a price (a Lagrange multiplier), not a model to be fitted."),
         mistake("probability for its logarithm", "It uses exp(logp); what is passed is a log-probability already.",
                 edit("logp.detach()", "logp.detach().exp()")),
