@@ -99,13 +99,13 @@ def test_two_mistakes_do_not_hide_each_other():
 
 
 def test_what_is_so_in_one_part_is_said_of_that_part():
-    """The return counts between -1 and 1; in the part where all are larger it looks as if it were ignored."""
+    """Only a small return counts; in the part where all are larger it looks as if it were ignored."""
 
-    def clipped(theta, action, ret, lr):
+    def counts_if_small(theta, action, ret, lr):
         hot = torch.nn.functional.one_hot(torch.as_tensor(action), len(theta)).to(theta.dtype)
-        return theta + lr * max(-1.0, min(1.0, float(ret))) * (hot - torch.softmax(theta, 0))
+        return theta + lr * (ret if abs(ret) < 1.5 else 1.0) * (hot - torch.softmax(theta, 0))
 
-    message = judge(clipped, "score_step").message
+    message = judge(counts_if_small, "score_step").message
     assert message.endswith(
         "That explains “the worked example”; elsewhere more is off, or it shows in another way."
     )
@@ -757,16 +757,19 @@ def test_what_should_be_refused_and_is_not_is_said_beside_the_mistake():
 
 
 def test_of_a_reversed_sign_nothing_is_said_that_follows_from_the_mistake_alone():
-    def rises(logp, q1, q2, alpha):
-        same_shape(logp=logp, q1=q1, q2=q2)
-        price = torch.as_tensor(alpha).detach()
-        return -(price * logp + torch.maximum(q1, q2)).mean()
+    def the_wrong_way_round(ret, val):
+        same_shape(ret=ret, val=val)
+        return val - ret
 
-    verdict = judge(rises, "sac_actor_loss")
-    assert verdict.message == (
-        "The sign is reversed. But for that: It adds the larger critic; the smaller one is subtracted."
-    )
+    verdict = judge(the_wrong_way_round, "with_baseline")
+    assert verdict.message.startswith("The sign is reversed. But for that: A gradient flows from")
     assert not verdict.why
+
+    def size_with_the_right_sign(log_alpha, logp, target_entropy):
+        return -log_alpha.exp() * (logp.detach() + target_entropy).mean().abs()
+
+    verdict = judge(size_with_the_right_sign, "temperature_loss")
+    assert verdict.pitfall == "absolute difference" and "sign" not in verdict.message
 
 
 def test_what_is_right_and_what_came_are_cut_alike():
