@@ -99,11 +99,11 @@ def test_two_mistakes_do_not_hide_each_other():
 
 
 def test_what_is_so_in_one_part_is_said_of_that_part():
-    """Only a small return counts; in the part where all are larger it looks as if it were ignored."""
+    """Only a small return counts, twice; in the part where all are larger it looks as if it were ignored."""
 
     def counts_if_small(theta, action, ret, lr):
         hot = torch.nn.functional.one_hot(torch.as_tensor(action), len(theta)).to(theta.dtype)
-        return theta + lr * (ret if abs(ret) < 1.5 else 1.0) * (hot - torch.softmax(theta, 0))
+        return theta + lr * (1.0 if ret > 1.5 else 2 * ret) * (hot - torch.softmax(theta, 0))
 
     message = judge(counts_if_small, "score_step").message
     assert message.endswith(
