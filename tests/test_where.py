@@ -370,3 +370,15 @@ def discounted_returns(rew, ended, gamma, last_val=0.0):
 """
     where = located(text, "discounted_returns")
     assert where.says == "Line 6: moved after line 8, every case comes out right."
+
+
+def test_of_two_changes_in_one_statement_what_goes_is_in_its_own_spelling():
+    text = """
+def with_baseline(ret, val):
+    same_shape(ret=ret, val=val)
+    adv = ret - val
+    return adv / (adv.std()   + 1e-8)
+"""
+    where = located(text, "with_baseline")
+    assert where.change.startswith("-     return adv / (adv.std()   + 1e-8)\n+     return ")
+    assert where.spans and where.lines == (5,)

@@ -587,4 +587,46 @@ CHANGES = [  # (exercise, text, the lines that come): one change each, and what 
 """,
         ["        out[t] = ret"],
     ),
+    (
+        "critic_loss",
+        """def critic_loss(val, target):
+    same_shape(val=val, target=target)
+    error = val.detach()
+    error = error - target
+    return (error * error).mean()
+""",
+        ["    error = val", "    error = error - target.detach()"],
+    ),
+    (
+        "squashed_gaussian_logp",
+        """def squashed_gaussian_logp(mean, log_std, pre_tanh):
+    same_shape(mean=mean, log_std=log_std, pre_tanh=pre_tanh)
+    z = (pre_tanh - mean) * torch.exp(-log_std)
+    gauss = (-0.5 * z**2 - log_std).sum(-1) - 0.5 * math.log(2 * math.pi)
+    slope = 2 * (math.log(2) - pre_tanh - F.softplus(-2 * pre_tanh))
+    return gauss - slope.sum(-1)
+""",
+        ["    gauss = (-0.5 * z ** 2 - log_std - 0.5 * math.log(2 * math.pi)).sum(-1)"],
+    ),
+    (
+        "grpo_advantages",
+        """def grpo_advantages(score):
+    if len(score) < 2:
+        raise ValueError("one answer has no group")
+    away = score.detach() - score.detach().median(dim=0).values
+    return away / (score.detach().std(dim=0) + 1e-8)
+""",
+        ["    away = score.detach() - score.detach().mean(dim=0)"],
+    ),
+    (
+        "exact_policy_gradient",
+        """def exact_policy_gradient(mdp, theta):
+    pi = torch.softmax(theta, -1)
+    system = torch.eye(len(pi), dtype=pi.dtype) - mdp.gamma * torch.einsum("sa,sat->st", pi, mdp.P)
+    V = torch.linalg.solve(system, (pi * mdp.R).sum(-1))
+    d = torch.linalg.solve(system, mdp.start)
+    return d[:, None] * pi * (mdp.R + mdp.gamma * mdp.P @ V - V[:, None])
+""",
+        ["    d = torch.linalg.solve(system.T, mdp.start)"],
+    ),
 ]

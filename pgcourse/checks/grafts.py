@@ -13,7 +13,7 @@ import copy
 from types import MappingProxyType
 
 from pgcourse.checks.guards import is_guard
-from pgcourse.checks.moves import size
+from pgcourse.checks.moves import Renamed, size
 from pgcourse.checks.operators import Edit
 from pgcourse.checks.operators.trees import (
     called,
@@ -48,23 +48,6 @@ def inlined(tree):
             if stored.count(name) == 1 and name not in arguments:
                 found[name] = Renamed({}, found).visit(copy.deepcopy(s.value))
     return found
-
-
-class Renamed(ast.NodeTransformer):
-    """Names replaced by names, or by expressions; the nodes have no lines."""
-
-    def __init__(self, names, expressions):
-        self.names, self.expressions = names, expressions
-
-    def visit(self, node):
-        node.__dict__.pop("lineno", None)
-        return super().visit(node)
-
-    def visit_Name(self, node):
-        if node.id in self.names:
-            return ast.Name(self.names[node.id], node.ctx)
-        found = self.expressions.get(node.id) if loads(node) else None
-        return node if found is None else copy.deepcopy(found)  # no node stands in two places
 
 
 def unfolded(tree, helper):

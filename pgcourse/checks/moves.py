@@ -97,18 +97,26 @@ def hoisted(tree, nodes):
                     yield made("a part is left", tree, path, known[path], x)
 
 
-class Exchanged(ast.NodeTransformer):
-    """Two names, each in the place of the other; the nodes have no lines."""
+class Renamed(ast.NodeTransformer):
+    """Names replaced by names, or by expressions; the nodes have no lines."""
 
-    def __init__(self, one, other):
-        self.names = {one: other, other: one}
+    def __init__(self, names, expressions):
+        self.names, self.expressions = names, expressions
 
     def visit(self, node):
         node.__dict__.pop("lineno", None)
         return super().visit(node)
 
     def visit_Name(self, node):
-        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+        if node.id in self.names:
+            return ast.Name(self.names[node.id], node.ctx)
+        found = self.expressions.get(node.id) if loads(node) else None
+        return node if found is None else copy.deepcopy(found)  # no node stands in two places
+
+
+def exchange(node, one, other):
+    """A copy with two names, each in the place of the other."""
+    return Renamed({one: other, other: one}, {}).visit(copy.deepcopy(node))
 
 
 def names_in(node, scope):
@@ -122,7 +130,7 @@ def exchanged(tree, nodes, scope):
         within = [names_in(child, scope) for child in ast.iter_child_nodes(node)]
         for one, other in itertools.combinations(names_in(node, scope), 2):
             if not any(one in part and other in part for part in within):
-                new = Exchanged(one, other).visit(copy.deepcopy(node))
+                new = exchange(node, one, other)
                 yield made("two names exchanged", tree, path, node, new)
 
 
@@ -181,12 +189,12 @@ def drawn_in(tree, nodes):
         x = operand(node.left) if is_a(SUMS, node) else None
         if x is not None:
             new = ast.BinOp(x, node.op, node.right)
-            call = copy.copy(node.left)
-            if call.args and call.args[0] is x:
-                call.args = [here(new, x), *call.args[1:]]
+            outer = node.left
+            if outer.args and outer.args[0] is x:
+                outer = with_(outer, args=[new, *outer.args[1:]])
             else:
-                call.func = with_(call.func, value=new)
-            yield made("a factor elsewhere", tree, path, node, call)
+                outer = with_(outer, func=with_(outer.func, value=new))
+            yield made("a factor elsewhere", tree, path, node, outer)
         left = node.left if is_a(SUMS, node) else None
         if is_a(SUMS, left) and is_a(ast.Mult, left.right):
             factor, x = left.right.left, left.right.right
@@ -221,7 +229,7 @@ def same_of_another(tree, scope):
             if isinstance(x, ast.Name) and isinstance(s.value.func, ast.Attribute):
                 for name in scope.arguments:
                     if name != x.id:
-                        new = Exchanged(x.id, name).visit(copy.deepcopy(s))
+                        new = exchange(s, x.id, name)
                         where = (*path[:-1], (path[-1][0], slice(i + 1, i + 1)))
                         yield Edit("a statement is missing", "", tree, where, [], [new], s.lineno)
 
@@ -354,4 +362,4 @@ def detached_elsewhere(tree, nodes, scope):
                 yield (made("detach elsewhere", tree, around, known[around], new),)
             else:
                 first = made("detach elsewhere", tree, path, node, operand(node))
-                yield (made("detach elsewhere", first.tree, other, x, method(x, "detach")),)
+                yield first, made("detach elsewhere", first.tree, other, x, method(x, "detach"))

@@ -6,6 +6,7 @@ import itertools
 import textwrap
 
 from pgcourse.checks.operators.trees import text
+from pgcourse.checks.traces import at
 
 
 def changed(source, edits):
@@ -19,7 +20,7 @@ def changed(source, edits):
             lines[a:b] = new
         if not overlap(spots) and same(lines, edits[-1].tree):
             return [(a + 1, source.lines[a:b], tuple(new)) for (a, b), new in sorted(spots)]
-    return whole(source, edits)
+    return statement(source, edits) or whole(source, edits)
 
 
 def ways(lines, edit):
@@ -69,6 +70,28 @@ def same(lines, tree):
     except (SyntaxError, ValueError):
         return False
     return ast.dump(made) == ast.dump(tree)
+
+
+def statement(source, edits):
+    """The change of the one statement in which all edits are, in the compiler's spelling; or None."""
+    paths = [e.path for e in edits]
+    common = next(
+        (n for n, steps in enumerate(zip(*paths, strict=False)) if len({*steps}) > 1), None
+    )
+    for n in range(len(min(paths, key=len)) if common is None else common, 0, -1):
+        try:
+            old, new = (at(tree, paths[0][:n]) for tree in (source.tree, edits[-1].tree))
+        except (AttributeError, IndexError):
+            continue
+        if isinstance(old, ast.stmt) and not hasattr(old, "body"):
+            a, b, lines = old.lineno - 1, old.end_lineno, list(source.lines)
+            indent = lines[a][: len(lines[a]) - len(lines[a].lstrip())]
+            comes = textwrap.indent(ast.unparse(new), indent).split("\n")
+            lines[a:b] = comes
+            return (
+                [(a + 1, source.lines[a:b], tuple(comes))] if same(lines, edits[-1].tree) else None
+            )
+    return None
 
 
 def whole(source, edits):
