@@ -932,7 +932,7 @@ def to_mend(change=None):
         (None, "not written", 0),
         (lambda text: text + "\n\n", "not written", 0),
         (lambda text: "# I see nothing\n" + text, "no minimum", 3),
-        (lambda text: text.replace("-(clipped", "(clipped"), "no minimum", 0),
+        (lambda text: text.replace("-(clipped", "(clipped"), "no minimum, and sign", 0),
         (lambda text: text.replace("def ", "def not_"), "not a function", 0),
         (lambda text: text + ")", "syntax error", 0),
         (lambda text: "", "not written", 0),

@@ -124,8 +124,9 @@ def observations(target, exercises, tmp_path):
 
 
 def passes(exercise, seen):
-    earned, *_ = exercise.credit("7", seen)
-    return all(earned.values())
+    """Whether it is right wherever something is to be worked out; a guard is soon put before it."""
+    *_, faults, _ = exercise.credit("7", seen)
+    return not any(f for f, case in zip(faults, exercise.cases, strict=True) if not case.raises)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
