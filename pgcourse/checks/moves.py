@@ -24,7 +24,7 @@ from pgcourse.checks.operators.trees import (
     with_,
 )
 from pgcourse.checks.operators.values import SUMS, is_a
-from pgcourse.checks.traces import at
+from pgcourse.checks.traces import at, touches
 
 LARGEST = 20  # nodes of a part that is put elsewhere
 FLAGS = (ast.Compare, ast.BoolOp)
@@ -351,8 +351,7 @@ def detached_elsewhere(tree, nodes, scope):
         if called(node) != "detach" or operand(node) is None:
             continue
         for other, x in nodes:
-            nested = other[: len(path)] == path or path[: len(other)] == other
-            if nested or not is_data(x, scope) or guards(tree, other):
+            if touches(path, other) or not is_data(x, scope) or guards(tree, other):
                 continue
             common = next(n for n, (a, b) in enumerate(zip(path, other, strict=False)) if a != b)
             around = next((path[:n] for n in range(common, 0, -1) if path[:n] in known), None)

@@ -33,6 +33,7 @@ from pgcourse.checks.traces import (
     pool,
     same_names,
     told,
+    touches,
     tree_of,
     watched,
     watched_helpers,
@@ -336,11 +337,6 @@ class Search:
             for args in others
             if refused(self.exercise.reference, args, self.seconds)
         )
-
-
-def touches(one, other):
-    """Whether one place lies within the other."""
-    return one[: len(other)] == other or other[: len(one)] == one
 
 
 def replaces(tree, edit):

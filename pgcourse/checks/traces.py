@@ -56,6 +56,11 @@ def at(node, path):
     return node
 
 
+def touches(one, other):
+    """Whether one place lies within the other."""
+    return one[: len(other)] == other or other[: len(one)] == one
+
+
 class Values:
     """The values of watched expressions: {number: [fingerprint, ...]}."""
 
@@ -140,29 +145,28 @@ def watched_helpers(tree, space):
     """Put watched copies of the course's functions that a right one calls into its names; their Values."""
     found = []
     for name in {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & space.keys():
-        helper = inspect.unwrap(space[name]) if callable(space[name]) else None
-        if isinstance(helper, types.FunctionType) and helper.__module__.startswith("pgcourse."):
-            own = tree_of(helper)
-            if own is not None:
-                values = Values()
-                inner = {**helper.__globals__, SEE: values.see}
-                own = watched(own, all_paths(own))
-                exec(compile(ast.Module([own], []), "<watched>", "exec"), inner)
-                space[name] = inner[helper.__name__]
-                found.append(values)
+        helper, own = course_function(space[name])
+        if own is not None:
+            values = Values()
+            inner = {**helper.__globals__, SEE: values.see}
+            own = watched(own, all_paths(own))
+            exec(compile(ast.Module([own], []), "<watched>", "exec"), inner)
+            space[name] = inner[helper.__name__]
+            found.append(values)
     return found
 
 
 def helper_of(fn):
     """function name -> the tree of the course's function that fn calls by it, or None."""
     space = inspect.unwrap(fn).__globals__
+    return lambda name: course_function(space.get(name))[1]
 
-    def found(name):
-        helper = inspect.unwrap(space[name]) if callable(space.get(name)) else None
-        own = isinstance(helper, types.FunctionType) and helper.__module__.startswith("pgcourse.")
-        return tree_of(helper) if own else None
 
-    return found
+def course_function(x):
+    """(x without its wrappers, its tree); the tree is None of anything but a function of the course."""
+    x = inspect.unwrap(x) if callable(x) else None
+    own = isinstance(x, types.FunctionType) and x.__module__.startswith("pgcourse.")
+    return x, tree_of(x) if own else None
 
 
 def tree_of(fn):
