@@ -1,19 +1,23 @@
 """The line in the learner's own text: found, proven, and found without a trace."""
 
+import ast
 import importlib.util
 import linecache
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pgcourse.checks import core, drivers, get, judge
+from pgcourse.checks import core, drivers, get, judge, patch
+from pgcourse.checks.absurd import absurd, of_another_object
+from pgcourse.checks.forms import forms
 from pgcourse.checks.moves import moves
-from pgcourse.checks.operators import edits, scope_of
-from pgcourse.checks.operators.trees import function_tree
-from pgcourse.checks.search import of_another_object
+from pgcourse.checks.operators import Edit, edits, scope_of
+from pgcourse.checks.operators.trees import expressions, function_tree
 from pgcourse.checks.sources import source_of, sources_of
-from pgcourse.checks.where import locate
+from pgcourse.checks.traces import at
+from pgcourse.checks.where import lines_of, locate, words
 from tests.wrong_texts import CHANGES, DOUBLES, SINGLES, SPACE
 
 PLENTY = 10.0  # CPU seconds: a busy machine counts some twice
@@ -263,15 +267,16 @@ def action_values(mdp, pi):
 
 def test_a_change_inside_a_change_is_on_its_line():
     text = """
-def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
-    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
-    if mask is not None:
-        logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]
-    r = torch.exp(logp - logp_old.detach())
-    return -(torch.clip(r, 1 - clip, 1 + clip) * adv.detach()).mean()
+def ppo_clip_loss(r, adv, clip):
+    return -(torch.clip(r, 1 - clip, 1 + clip) * adv).mean()
 """
-    where = located(text, "ppo_clip_loss")
-    assert where.lines == (7,) and where.says.startswith("Line 7: with the change below")
+    tree = function_tree(text.strip())
+    path, old = next((p, n) for p, n in expressions(tree) if isinstance(n, ast.BinOp))
+    new = ast.parse("torch.minimum(r * adv,\n torch.clip(r, 1, 2) * adv)", mode="eval").body
+    first = Edit("an expression", "", tree, path, old, new, old.lineno)
+    inside = [e for e in edits(first.tree) if e.path[: len(path)] == path]
+    assert {tuple(lines_of((first, e))) for e in inside if e.kind == "detach added"} == {(2, 2)}
+    assert words({2: ""}, "", 2).startswith("Line 2: with the change below")
 
 
 TAKEN_AWAY = [
@@ -325,7 +330,7 @@ def test_the_change_is_what_a_person_would_do(name, text, comes):
 
 def test_two_names_are_exchanged_where_both_are_and_nowhere_around():
     tree = function_tree("def f(b, x, y):\n    return 2 + (b * y + (1 - b) * x)\n")
-    exchanged = (e for (e,) in moves(tree, scope_of(tree)) if e.kind == "two names exchanged")
+    exchanged = (e for e in moves(tree, scope_of(tree)) if e.kind == "two names exchanged")
     after = [e.after for e in exchanged if e.tree]
     assert "b * x + (1 - b) * y" in after and "y * b" in after
     assert not any(text.startswith("2 + ") for text in after)
@@ -333,7 +338,7 @@ def test_two_names_are_exchanged_where_both_are_and_nowhere_around():
 
 def test_of_a_parameter_no_copy_is_asked_for_its_gradient():
     tree = function_tree("def f(x, y):\n    return x.grad is None, (x - y).T\n")
-    tried = [*edits(tree), *(e for parts in moves(tree, scope_of(tree)) for e in parts)]
+    tried = [*edits(tree), *moves(tree, scope_of(tree))]
     silly = {e.after for e in tried if e.tree and of_another_object(e)}
     assert {"x.detach()", "x - 1", "-x"} <= silly and not silly & {"y", "y - x", "x + y"}
 
@@ -367,9 +372,27 @@ def test_of_two_changes_in_one_statement_what_goes_is_in_its_own_spelling():
     text = """
 def with_baseline(ret, val):
     same_shape(ret=ret, val=val)
-    adv = ret - val
-    return adv / (adv.std()   + 1e-8)
+    return (ret - val) / ((ret - val).std()   + 1e-8)
 """
     where = located(text, "with_baseline")
-    assert where.change.startswith("-     return adv / (adv.std()   + 1e-8)\n+     return ")
-    assert where.spans and where.lines == (5,)
+    assert where.change.startswith(
+        "-     return (ret - val) / ((ret - val).std()   + 1e-8)\n+     return "
+    )
+    assert where.spans and where.lines == (4,)
+
+
+def test_two_changes_at_one_place_of_a_body_are_shown():
+    text = "def critic_loss(val, target):\n    return ((val - target) ** 2).mean()\n"
+    source = source_of(made(text, "critic_loss"))
+    first = next(e for e in forms(source.tree) if e.kind == "another form of an argument")
+    assert isinstance(first.path[0][1], slice)
+    second = replace(first, root=first.tree)
+    assert patch.changed(source, [first, second])
+
+
+def test_what_nobody_would_write_is_not_tried():
+    tree = function_tree("def f(x, y):\n    return min(x, y) + x.exp() + torch.sum(x) + y.mean()\n")
+    tried = [*edits(tree), *moves(tree, scope_of(tree))]
+    found = {(ast.unparse(at(e.root, e.path)), e.after) for e in tried if absurd(e)}
+    silly = {("x", "y"), ("y", "x"), ("x", "x.mean()"), ("x.exp()", "x.exp().log()")}
+    assert silly <= found and ("y", "x.mean()") not in found

@@ -511,8 +511,7 @@ CHANGES = [  # (exercise, text, the lines that come): one change each, and what 
     return {"actor_loss": policy.item(), "critic_loss": value.item(), "adv": adv.mean().item()}
 """,
         [
-            "        y = td_target(batch['rew'], critic(batch['next_obs']).detach(), "
-            "batch['terminated'], gamma)"
+            "        y = td_target(batch['rew'], critic(batch['next_obs']), batch['terminated'], gamma)"
         ],
     ),
     (

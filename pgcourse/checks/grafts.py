@@ -10,15 +10,17 @@ but replace it.
 
 import ast
 import copy
+import itertools
 from types import MappingProxyType
 
 from pgcourse.checks.guards import is_guard
-from pgcourse.checks.moves import Renamed, size
+from pgcourse.checks.moves import Renamed, guards, size
 from pgcourse.checks.operators import Edit
 from pgcourse.checks.operators.trees import (
     called,
     expressions,
     is_docstring,
+    load,
     loads,
     method,
     put,
@@ -26,8 +28,10 @@ from pgcourse.checks.operators.trees import (
     subject,
     with_,
 )
+from pgcourse.checks.traces import at
 
 LARGEST = 40  # nodes of a piece
+NOTHING = MappingProxyType({})
 
 
 def locals_of(tree):
@@ -38,14 +42,21 @@ def locals_of(tree):
     return [name for name in dict.fromkeys(stored) if name not in arguments]
 
 
-def inlined(tree):
-    """{local: expression of the arguments} for those that are assigned once, outside of any block."""
+def names_in(node):
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def inlined(tree, known=()):
+    """{local: expression of the arguments} for those that are assigned once, outside of any block.
+
+    known : locals that expressions may have, too
+    """
     found, stored = {}, [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n)]
     arguments = {x.arg for x in tree.args.args}
     for s in tree.body:
         if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Name):
             name = s.targets[0].id
-            if stored.count(name) == 1 and name not in arguments:
+            if stored.count(name) == 1 and name not in (*arguments, *known):
                 found[name] = Renamed({}, found).visit(copy.deepcopy(s.value))
     return found
 
@@ -53,8 +64,10 @@ def inlined(tree):
 def unfolded(tree, helper):
     """A copy of a tree with the formulas of what it calls in the place of the calls.
 
+    It begins with what they refuse, if the tree itself refuses nothing.
     helper : function name -> its tree, or None where there is none to read
     """
+    checks = []
 
     class Unfolded(ast.NodeTransformer):
         def visit_Call(self, node):
@@ -64,9 +77,14 @@ def unfolded(tree, helper):
             if formula is None or node.keywords or len(node.args) != len(found.args.args):
                 return node
             given = {x.arg: y for x, y in zip(found.args.args, node.args, strict=True)}
-            return Renamed({}, given).visit(copy.deepcopy(formula))
+            parts = (*filter(is_guard, found.body), formula)
+            *mine, formula = (Renamed({}, given).visit(copy.deepcopy(part)) for part in parts)
+            checks.extend(mine)
+            return formula
 
-    return ast.fix_missing_locations(Unfolded().visit(copy.deepcopy(tree)))
+    new = Unfolded().visit(copy.deepcopy(tree))
+    new.body[:0] = [] if any(map(is_guard, new.body)) else checks
+    return ast.fix_missing_locations(new)
 
 
 def formula_of(tree):
@@ -77,19 +95,29 @@ def formula_of(tree):
     return Renamed({}, inlined(tree)).visit(copy.deepcopy(last.value))
 
 
-def indexed(tree, columns):
-    """{name: name[t]} of these names, for the name t by which the tree reads most of its own."""
-    found = {}
-    for _, node in expressions(tree):
+def readings(tree, columns):
+    """How the learner's text reads names: ({name: name[t]}, {name: name.detach(), or what that is called}).
+
+    One element of columns, by the name t that indexes most of its own; a copy where it takes nothing else.
+    """
+    nodes, found = [(path, n) for path, n in expressions(tree) if not guards(tree, path)], {}
+    for _, node in nodes:
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             if isinstance(node.slice, ast.Name):
                 found.setdefault(node.slice.id, {}).setdefault(node.value.id, node)
+    copies = [n for _, n in nodes if called(n) == "detach" and isinstance(subject(n), ast.Name)]
+    aside, called_so = {id(subject(n)) for n in copies}, {}
+    for s in (n for n in ast.walk(tree) if isinstance(n, ast.Assign | ast.Expr)):
+        # `x = x[mask]`, `check(x)`
+        again = set().union(*map(names_in, s.targets)) if isinstance(s, ast.Assign) else names_in(s)
+        if s.value in copies and isinstance(s.targets[0], ast.Name):
+            called_so[subject(s.value).id] = load(s.targets[0].id)
+        aside |= {id(n) for n in ast.walk(s.value) if isinstance(n, ast.Name) and n.id in again}
+    plain = {n.id for _, n in nodes if isinstance(n, ast.Name) and id(n) not in aside}
     t = max(found, key=lambda name: len(found[name]), default=None)
-    more = {
-        x: ast.Subscript(ast.Name(x, ast.Load()), ast.Name(t, ast.Load()), ast.Load())
-        for x in columns
-    }
-    return {} if t is None else {**more, **found[t]}
+    more = {x: ast.Subscript(load(x), load(t), ast.Load()) for x in columns}
+    always = {x: called_so.get(x, n) for n in copies if (x := subject(n).id) not in plain}
+    return {} if t is None else {**more, **found[t]}, always
 
 
 class Pieces:
@@ -98,59 +126,91 @@ class Pieces:
     reference : its tree, and others that say the same
     names     : {name in the reference: name in the learner's text}, arguments included
     known     : whether the learner's function can use a global name
-    index     : {name: name[t]} of the learner's: for whole columns the pieces have one element
+    read      : how the learner's text reads names, see `readings`
+    worth     : {name in the reference: expression of the learner's} for what they have no name for
     """
 
-    def __init__(self, reference, names, known, others=(), index=MappingProxyType({})):
+    def __init__(self, reference, names, known, others=(), read=(NOTHING, NOTHING), worth=NOTHING):
         own = {*locals_of(reference), *(x.arg for x in reference.args.args)}
         names = {k: v for k, v in names.items() if k in own}
-        flat = {name: x for name, x in inlined(reference).items() if name not in names}
+        flat = inlined(reference, names)
         flat = {name: Renamed(names, {}).visit(copy.deepcopy(x)) for name, x in flat.items()}
-        # a name that the learner's text has not gets a mark that no name has
-        unknown = {name: f"{name} ?" for name in own - names.keys()}
-        plain = Renamed({**unknown, **names}, {}).visit(copy.deepcopy(reference))
-        unknown = {k: v for k, v in unknown.items() if k not in flat}
-        mine = set(names.values())
+        worth = {name: Renamed({}, {}).visit(copy.deepcopy(x)) for name, x in worth.items()}
+        lent = itertools.chain(worth.values(), read[1].values())
+        mine = {*names.values(), *itertools.chain(*map(names_in, lent))}
 
         def usable(node):
-            read = (n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-            return all(name in mine or ("?" not in name and known(name)) for name in read)
+            return all(name in mine or ("?" not in name and known(name)) for name in names_in(node))
 
-        def turned(tree):
-            return Renamed({**unknown, **names}, flat).visit(copy.deepcopy(tree))
+        def turned(tree, stand=flat):
+            # what the learner's text has not gets a mark that no name has
+            unknown = {name: f"{name} ?" for name in own - names.keys() - stand.keys()}
+            return Renamed({**unknown, **names}, stand).visit(copy.deepcopy(tree))
 
         self.expressions, self.holed, seen = [], [], set()
-        nodes = (n for tree in map(turned, (reference, *others)) for _, n in expressions(tree))
-        for piece in (piece for node in nodes for piece in variants(node, index)):
+        trees = [*map(turned, (reference, *others))]
+        results = (n.value for t in trees for n in ast.walk(t) if isinstance(n, ast.Return))
+        self.results = {ast.dump(x) for n in results if n for x in variants(n, read)}
+        trees += [turned(reference, {**flat, **worth})] if worth else []
+        nodes = (n for tree in trees for _, n in expressions(tree))
+        for piece in (piece for node in nodes for piece in variants(node, read)):
             if isinstance(piece, ast.Name) or ast.dump(piece) in seen:
                 continue
             seen.add(ast.dump(piece))
             whole = size(piece) <= LARGEST and usable(piece)
             if whole and (not isinstance(piece, ast.Constant) or type(piece.value) in (int, float)):
                 self.expressions.append((piece, ast.dump(piece)))
-            for hole in holes(
-                piece
-            ):  # what is unknown may lie where something of the learner's stands
+            # what is unknown may lie where something of the learner's stands
+            for hole in holes(piece):
                 rest = put(piece, hole, ast.Constant(0))
                 if whole or size(rest) <= LARGEST and usable(rest):
                     self.holed.append((piece, hole))
         self.statements = []
-        for _, body in statement_lists(plain):
-            for s in body:
+        optional = {names.get(x) for x in omitted(reference)}
+        body = next((t.body for t in trees if any(map(is_guard, t.body))), ())
+        ways = ((g, spelled(g, optional)) for g in body if is_guard(g))
+        self.checks = [s for s in (next(filter(usable, both), None) for both in ways) if s]
+        for _, body in statement_lists(turned(reference, {})):
+            for s in itertools.filterfalse(is_guard, body):
                 whole = isinstance(s, ast.Return | ast.For | ast.While | ast.With)  # all the work
                 if not (is_docstring(s) or whole) and size(s) <= 2 * LARGEST:
                     self.statements += [part for part in parts(s) if usable(part)]
 
 
-def variants(node, index):
-    """A piece; of where(c, 0, x) also the factor ~c; and both for one element."""
+def variants(node, read):
+    """A piece as the learner's text reads names; of where(c, 0, x) also the factor ~c; and both for one element."""
+    index, copies = read
+    if not any(called(n) == "detach" for n in ast.walk(node)):
+        node = (
+            Renamed({}, copies).visit(copy.deepcopy(node))
+            if names_in(node) & copies.keys()
+            else node
+        )
     found = [node]
     if called(node) == "where" and len(node.args) == 3 and isinstance(node.args[1], ast.Constant):
         found.append(ast.UnaryOp(ast.Invert(), node.args[0]))
     if not any(isinstance(n, ast.Subscript) for n in ast.walk(node)):
-        if any(isinstance(n, ast.Name) and n.id in index for n in ast.walk(node)):
+        if names_in(node) & index.keys():
             found += [Renamed({}, index).visit(copy.deepcopy(n)) for n in list(found)]
     return found
+
+
+def omitted(tree):
+    """The arguments whose default is None."""
+    a = tree.args
+    pairs = zip(a.args[len(a.args) - len(a.defaults) :], a.defaults, strict=True)
+    return [x.arg for x, y in pairs if isinstance(y, ast.Constant) and y.value is None]
+
+
+def spelled(guard, optional):
+    """The same refusal without `same_shape`. optional : names that may be None"""
+    if not isinstance(guard, ast.Expr) or "?" in ast.unparse(guard):
+        return guard
+    first, *rest = [ast.unparse(k.value) for k in guard.value.keywords]
+    differs = {x: f"{x}.shape != {first}.shape" for x in rest}
+    ways = (f"({x} is not None and {d})" if x in optional else d for x, d in differs.items())
+    code = f"if {' or '.join(ways)}:\n    raise ValueError('the shapes differ')"
+    return ast.parse(code).body[0]
 
 
 def parts(statement):
@@ -187,7 +247,9 @@ def grafts(tree, pieces, likely=None):
     nodes = [n for n in nodes if likely is None or likely(n[0])]
     for path, node, text in nodes:
         for piece, dumped in pieces.expressions:
-            if dumped == text:
+            # the whole answer within the learner's own would not mend it
+            within = not isinstance(at(tree, path[:-1]), ast.stmt)
+            if dumped == text or within and dumped in pieces.results:
                 continue
             if called(node) and called(piece) == called(node):
                 for new in lent(node, piece):
@@ -206,6 +268,7 @@ def grafts(tree, pieces, likely=None):
                     continue
                 new = put(piece, hole, node)
                 yield Edit("an operation is missing", "", tree, path, node, new, node.lineno)
+    yield from unchecked(tree, pieces.checks)
     stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not loads(n)}
     missing = [s for s in pieces.statements if not replaces(s, stored)]
     for path, body in statement_lists(tree):
@@ -216,6 +279,15 @@ def grafts(tree, pieces, likely=None):
             for s in [*missing, *(detached(tree) if path == (("body", None),) else ())]:
                 where = (*path[:-1], (path[-1][0], slice(i, i)))
                 yield Edit("a statement is missing", "", tree, where, [], [s], line)
+
+
+def unchecked(tree, checks):
+    """What bad input is refused by, put in where the work begins: one check, or all."""
+    for new in [*([s] for s in checks), *([checks] if len(checks) > 1 else ())]:
+        for i, s in enumerate(tree.body):
+            if not is_docstring(s):
+                where = (("body", slice(i, i)),)
+                yield Edit("a check is missing", "", tree, where, [], new, s.lineno)
 
 
 def rounded(node):
@@ -231,8 +303,7 @@ def replaces(statement, stored):
     if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
         return False
     name = statement.targets[0].id
-    reads = (n.id for n in ast.walk(statement.value) if isinstance(n, ast.Name))
-    return name in stored and name not in reads
+    return name in stored and name not in names_in(statement.value)
 
 
 def lent(node, piece):

@@ -1,10 +1,8 @@
-"""Edits of a text with its own parts: one stands at another place, two are exchanged, two calls become one.
-
-Each is a tuple of Edit: of parts in two statements the one and the other.
-"""
+"""Edits of a text with its own parts: one stands at another place, two are exchanged, two calls become one."""
 
 import ast
 import copy
+import difflib
 import itertools
 
 from pgcourse.checks.guards import is_guard
@@ -14,7 +12,6 @@ from pgcourse.checks.operators.trees import (
     called,
     expressions,
     is_data,
-    is_docstring,
     loads,
     method,
     put,
@@ -23,8 +20,7 @@ from pgcourse.checks.operators.trees import (
     subject,
     with_,
 )
-from pgcourse.checks.operators.values import SUMS, is_a
-from pgcourse.checks.traces import at, touches
+from pgcourse.checks.operators.values import REDUCE, SUMS, is_a
 
 LARGEST = 20  # nodes of a part that is put elsewhere
 FLAGS = (ast.Compare, ast.BoolOp)
@@ -42,7 +38,7 @@ def moves(tree, scope, likely=None):
     likely : whether a place is worth other parts of the text; by default every one is
     """
     nodes = [*expressions(tree)]
-    for edit in (
+    yield from (
         *own_expressions(tree, nodes, likely),
         *hoisted(tree, nodes),
         *exchanged(tree, nodes, scope),
@@ -54,11 +50,7 @@ def moves(tree, scope, likely=None):
         *by_locals(tree, nodes, scope),
         *begun(tree, nodes, scope),
         *same_of_another(tree, scope),
-    ):
-        yield (edit,)
-    yield from exchanged_apart(tree, nodes, scope)
-    yield from detached_elsewhere(tree, nodes, scope)
-    yield from lines_elsewhere(tree)
+    )
 
 
 def made(kind, tree, path, node, new):
@@ -134,21 +126,6 @@ def exchanged(tree, nodes, scope):
                 yield made("two names exchanged", tree, path, node, new)
 
 
-def exchanged_apart(tree, nodes, scope):
-    """Two names exchanged that are each read once, in two statements."""
-    read = {}
-    for path, node in nodes:
-        if isinstance(node, ast.Name) and loads(node) and node.id in scope.names:
-            if not guards(tree, path) and not isinstance(at(tree, path[:1]), ast.Expr):
-                read.setdefault(node.id, []).append((path, node))
-    once = [(name, *found[0]) for name, found in read.items() if len(found) == 1]
-    for (one, a, x), (other, b, y) in itertools.combinations(once, 2):
-        if a[:1] != b[:1]:
-            first = made("two names exchanged", tree, a, x, ast.Name(other, ast.Load()))
-            second = made("two names exchanged", first.tree, b, y, ast.Name(one, ast.Load()))
-            yield first, second
-
-
 def guards(tree, path):
     """Whether a place lies in a statement that only refuses."""
     field, i = path[0]
@@ -221,35 +198,22 @@ def begun(tree, nodes, scope):
                     yield made("one expression for another", tree, path, node, new)
 
 
+def alike(one, other):
+    """How much of two names is the same: from 0 to 1."""
+    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+
+
 def same_of_another(tree, scope):
-    """After `x.f()` the same for another argument."""
+    """After `x.f()` the same for another argument, the one that is called most like x first."""
     for path, body in statement_lists(tree):
         for i, s in enumerate(body):
             x = operand(s.value) if isinstance(s, ast.Expr) else None
             if isinstance(x, ast.Name) and isinstance(s.value.func, ast.Attribute):
-                for name in scope.arguments:
+                for name in sorted(scope.arguments, key=lambda n, x=x: -alike(n, x.id)):
                     if name != x.id:
                         new = exchange(s, x.id, name)
                         where = (*path[:-1], (path[-1][0], slice(i + 1, i + 1)))
-                        yield Edit("a statement is missing", "", tree, where, [], [new], s.lineno)
-
-
-def lines_elsewhere(tree):
-    """A line further up or down in its block."""
-    for path, body in statement_lists(tree):
-
-        def at(i, j, path=path):
-            return (*path[:-1], (path[-1][0], slice(i, j)))
-
-        for i, s in enumerate(body):
-            if is_docstring(s) or is_guard(s) or isinstance(s, ast.Return):
-                continue
-            gone = Edit("a line elsewhere", "", tree, at(i, i + 1), [s], [], s.lineno)
-            others = [x for x in body if x is not s]
-            for j in range(len(others) + 1):
-                if abs(j - i) > 1 and not (j < len(others) and is_docstring(others[j])):
-                    line = others[min(j, len(others) - 1)].lineno
-                    yield gone, Edit("a line elsewhere", "", gone.tree, at(j, j), [], [s], line)
+                        yield Edit("the same of another", "", tree, where, [], [new], s.lineno)
 
 
 def fused(tree, nodes):
@@ -261,6 +225,10 @@ def fused(tree, nodes):
             yield made("two calls for one", tree, path, node, renamed(inner, "log_softmax"))
         elif pair == ("log", "sigmoid"):
             new = call("F.logsigmoid", operand(inner))
+            yield made("two calls for one", tree, path, node, new)
+        elif called(node) in ("smooth_l1_loss", "huber_loss"):
+            plain = [k for k in node.keywords if k.arg not in ("beta", "delta")]
+            new = with_(renamed(node, "mse_loss"), keywords=plain)
             yield made("two calls for one", tree, path, node, new)
         elif pair in (("exp", "log"), ("log", "exp")):
             yield made("two calls for one", tree, path, node, operand(inner))
@@ -277,7 +245,7 @@ def operand(node):
 
 def counted(tree, nodes, scope):
     """One more or less than a size; a name's root, its square or its transpose; a division by another length;
-    N for N - 1 in a variance; a mean for a median."""
+    N for N - 1 in a variance; a mean for a median; a sum over everything."""
     given = (s for s in ast.walk(tree) if isinstance(s, ast.Assign) and is_size(s.value))
     sizes = {x.id for s in given for x in s.targets if isinstance(x, ast.Name)}
     for path, node in nodes:
@@ -299,6 +267,10 @@ def counted(tree, nodes, scope):
             yield made("a count", tree, path, node, ast.Attribute(node, "T", ast.Load()))
         elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
             yield made("a count", tree, path, node, node.value)
+        if called(node) in REDUCE and operand(node) is not None:
+            bare = [x for x in node.args if x is operand(node)]
+            if len(bare) < len(node.args) + len(node.keywords):
+                yield made("a count", tree, path, node, with_(node, args=bare, keywords=[]))
         if called(node) in ("var", "std"):
             rest = [k for k in node.keywords if k.arg not in (*DIVISOR, "unbiased")]
             given = [] if len(rest) < len(node.keywords) else DIVISOR.items()
@@ -342,23 +314,3 @@ def measured(node):
     else:
         return None
     return node if isinstance(node, ast.Name) else None
-
-
-def detached_elsewhere(tree, nodes, scope):
-    """What is detached in one place and should be in another."""
-    known = dict(nodes)
-    for path, node in nodes:
-        if called(node) != "detach" or operand(node) is None:
-            continue
-        for other, x in nodes:
-            if touches(path, other) or not is_data(x, scope) or guards(tree, other):
-                continue
-            common = next(n for n, (a, b) in enumerate(zip(path, other, strict=False)) if a != b)
-            around = next((path[:n] for n in range(common, 0, -1) if path[:n] in known), None)
-            if around:  # in one expression it is one change
-                new = put(known[around], path[len(around) :], operand(node))
-                new = put(new, other[len(around) :], here(method(x, "detach"), x))
-                yield (made("detach elsewhere", tree, around, known[around], new),)
-            else:
-                first = made("detach elsewhere", tree, path, node, operand(node))
-                yield first, made("detach elsewhere", first.tree, other, x, method(x, "detach"))

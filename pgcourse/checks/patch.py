@@ -20,7 +20,7 @@ def changed(source, edits):
             lines[a:b] = new
         if not overlap(spots) and same(lines, edits[-1].tree):
             return [(a + 1, source.lines[a:b], tuple(new)) for (a, b), new in sorted(spots)]
-    return statement(source, edits) or whole(source, edits)
+    return statements_of(source, edits) or whole(source, edits)
 
 
 def ways(lines, edit):
@@ -72,26 +72,40 @@ def same(lines, tree):
     return ast.dump(made) == ast.dump(tree)
 
 
-def statement(source, edits):
-    """The change of the one statement in which all edits are, in the compiler's spelling; or None."""
-    paths = [e.path for e in edits]
-    common = next(
-        (n for n, steps in enumerate(zip(*paths, strict=False)) if len({*steps}) > 1), None
+def statements_of(source, edits):
+    """The change of the statements in which the edits are, in the compiler's spelling; or None."""
+    spans, tree, lines = {}, edits[-1].tree, list(source.lines)
+    for path in (e.path for e in edits):
+        inner = (n for n in range(len(path), 0, -1) if is_line(at_or_none(source.tree, path[:n])))
+        n = next(inner, None)
+        new = None if n is None else at_or_none(tree, path[:n])
+        if not is_line(new):
+            return None
+        old = at(source.tree, path[:n])
+        before = source.lines[old.lineno - 1]
+        indent = before[: len(before) - len(before.lstrip())]
+        comes = tuple(textwrap.indent(ast.unparse(new), indent).split("\n"))
+        spans[old.lineno - 1, old.end_lineno] = comes
+    for (i, j), comes in sorted(spans.items(), reverse=True):
+        lines[i:j] = comes
+    found = sorted(spans.items())
+    return (
+        [(i + 1, source.lines[i:j], comes) for (i, j), comes in found]
+        if same(lines, tree)
+        else None
     )
-    for n in range(len(min(paths, key=len)) if common is None else common, 0, -1):
-        try:
-            old, new = (at(tree, paths[0][:n]) for tree in (source.tree, edits[-1].tree))
-        except (AttributeError, IndexError):
-            continue
-        if isinstance(old, ast.stmt) and not hasattr(old, "body"):
-            a, b, lines = old.lineno - 1, old.end_lineno, list(source.lines)
-            indent = lines[a][: len(lines[a]) - len(lines[a].lstrip())]
-            comes = textwrap.indent(ast.unparse(new), indent).split("\n")
-            lines[a:b] = comes
-            return (
-                [(a + 1, source.lines[a:b], tuple(comes))] if same(lines, edits[-1].tree) else None
-            )
-    return None
+
+
+def is_line(node):
+    """Whether it is a statement without a block."""
+    return isinstance(node, ast.stmt) and not hasattr(node, "body")
+
+
+def at_or_none(tree, path):
+    try:
+        return at(tree, path)
+    except (AttributeError, IndexError, TypeError):
+        return None
 
 
 def whole(source, edits):

@@ -17,12 +17,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from pgcourse.checks import budget, drivers
+from pgcourse.checks.absurd import absurd, replaces
 from pgcourse.checks.compare import close, close_grad, difference
-from pgcourse.checks.grafts import Pieces, grafts, indexed, inlined, read_locals, unfolded
+from pgcourse.checks.grafts import Pieces, grafts, readings, unfolded
 from pgcourse.checks.guards import misshapen, refused
 from pgcourse.checks.moves import guards, moves, size
 from pgcourse.checks.operators import edits, scope_of
 from pgcourse.checks.sources import copied_space
+from pgcourse.checks.together import alike, together
 from pgcourse.checks.traces import (
     SEE,
     Values,
@@ -37,6 +39,7 @@ from pgcourse.checks.traces import (
     tree_of,
     watched,
     watched_helpers,
+    worth,
 )
 
 LATER = {  # kinds of edits that are many and seldom right: how much later they are tried
@@ -61,7 +64,7 @@ QUIET = {  # edits that leave every value as it is: of gradients, of what is don
     "a line elsewhere",
     "inside and outside a block",
 }
-LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the text
+FEW = {"a check is missing", "the same of another"}  # and likely
 LONG = 500  # nodes of a long text
 MISSHAPEN = 4  # cases of which other shapes are made
 MANY = 12  # uneven numbers, so many that no two values are equal by chance
@@ -215,34 +218,41 @@ class Search:
         # of a long text only what is likely is rewritten with what stands elsewhere
         likely = None if size(tree) < LONG else lambda path: guilt_of(path) == 0
         mine = names_of(tree, paths, values)
-        candidates = [(e,) for e in edits(tree)]
+        single, lent = [*edits(tree)], ()
         for (_, right), theirs in zip(self.rights[:1], self.theirs, strict=False):
             taken = dict(zip(argument_names(right), argument_names(tree), strict=False))
             names = same_names(theirs, mine, taken)
             given = self.inputs(self.telling)
             columns = [taken[x] for x in taken if torch.is_tensor(given.get(x)) and given[x].dim()]
-            pieces = Pieces(right, names, self.knows, self.unfolded, indexed(tree, columns))
-            candidates += [(e,) for e in grafts(tree, pieces, likely)]
-        candidates += moves(tree, scope_of(tree), likely)
+            others = worth(theirs, names, tree, paths, values)
+            read = readings(tree, columns)
+            pieces = Pieces(right, names, self.knows, self.unfolded, read, others)
+            lent = grafts(tree, pieces, likely)
+        single += moves(tree, scope_of(tree), likely)
+        candidates = [(e,) for e in (*single, *lent)]
+        candidates += together(tree, scope_of(tree), single)
 
         def guilt(edit):
+            if edit.kind in FEW:
+                return 0
             if wrong and isinstance(edit.new, list):
                 return 0 if edit.line in lines else 1
             return guilt_of(edit.path)
 
         def candidate(parts):
             edit = parts[0]
-            kind, at_fault = LATER.get(edit.kind, 0), min(map(guilt, parts))
+            kind = LATER.get(edit.kind, 0)
+            at_fault = (max if alike(parts) else min)(map(guilt, parts))
             if edit.kind == "an expression" and size(edit.new) <= 4:
                 kind = 0.5
             # a gradient does not mend a value; where no value is wrong, it is a gradient
             loud = 0.75 * ((edit.kind in QUIET) == (bool(wrong) and self.value_off))
-            loud *= not wrong or self.value_off
+            loud *= edit.kind not in FEW and (not wrong or self.value_off)
             return Candidate(kind + loud + 1.5 * at_fault, at_fault, source, parts)
 
         def fits(parts):
-            aside = not self.refused and all(guards(tree, e.path) for e in parts)
-            return not aside and not any(map(of_another_object, parts))
+            aside = not self.refused and all(of_checks(tree, e) for e in parts)
+            return not aside and not any(map(absurd, parts))
 
         fit = filter(fits, candidates)
         return sorted(map(candidate, fit), key=lambda c: c.rank)
@@ -339,22 +349,9 @@ class Search:
         )
 
 
-def replaces(tree, edit):
-    """Whether it makes idle what the text works out: it would not mend the text but replace it."""
-    lost = read_locals(tree) - read_locals(edit.tree)
-    within = not isinstance(at(edit.root, edit.path[:-1]), ast.stmt)
-    part = within and not isinstance(edit.old, ast.Name)
-    little = part and size(edit.old) <= size(tree) / LEAST_LEFT
-    return bool(lost) and not (little and len(lost) == 1 and lost <= inlined(tree).keys())
-
-
-def of_another_object(edit):
-    """Whether it reads what a computed object has not: (-x).grad is None for any x, as is x.detach().grad; or -x's shape."""
-    reader = at(edit.root, edit.path[:-1])
-    if not isinstance(reader, ast.Attribute) or edit.path[-2] == ("func", None):
-        return False
-    of_a_leaf = reader.attr in ("grad", "data")
-    return edit.kind == "sign" or of_a_leaf and not isinstance(edit.new, ast.Name)
+def of_checks(tree, edit):
+    """Whether it is an edit of what only refuses."""
+    return edit.kind == "a check is missing" or guards(tree, edit.path)
 
 
 def outer_paths(tree, path):

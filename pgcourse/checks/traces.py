@@ -117,6 +117,17 @@ def same_names(theirs, mine, taken):
     return pairs
 
 
+def worth(theirs, named, tree, paths, values):
+    """{name of theirs that is not named: the innermost expression of the tree that had its values}"""
+    found = {}
+    for k, path in sorted(enumerate(paths), key=lambda pair: len(pair[1])):
+        seen = frozenset(values.of.get(k, ()))
+        if told(seen) and not isinstance(at(tree, path), ast.Name):
+            found[seen] = at(tree, path)
+    asked = {a: frozenset(x) for a, x in theirs.items() if a not in named}
+    return {a: found[x] for a, x in asked.items() if x in found}
+
+
 def told(values):
     """Whether the values say something: not only counts, flags, zeros and ones."""
     return any(tells(v) for v in values)

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 import torch
 
 from pgcourse.checks import budget, drivers
+from pgcourse.checks.operators.trees import called
 from pgcourse.checks.patch import changed
 from pgcourse.checks.search import Search, cost
 from pgcourse.checks.sources import names_in, sources_of
 
 TAKEN = 0.9  # what it costs at most to take a part away, less than to put in one token
+FEWER = 2  # what it costs at most to take arguments away
 MOVED = ("detach elsewhere", "a factor elsewhere", "a line elsewhere", "two calls for one")
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
@@ -142,7 +144,16 @@ def effort(edit):
         return 1  # however many tokens
     old = edit.old if isinstance(edit.old, list) else [edit.old]
     left = any(x is edit.new for part in old for x in ast.walk(part))
-    return min(cost(edit), TAKEN if left else math.inf)
+    limit = TAKEN if left else FEWER if fewer(edit) else math.inf
+    return min(cost(edit), limit)
+
+
+def fewer(edit):
+    """Whether the same call keeps some of its arguments only."""
+    old, new = edit.old, edit.new
+    if not isinstance(new, ast.Call) or not called(old) or called(old) != called(new):
+        return False
+    return {*map(id, (*new.args, *new.keywords))} < {*map(id, (*old.args, *old.keywords))}
 
 
 def lines_of(edits):

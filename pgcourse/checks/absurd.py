@@ -1,0 +1,63 @@
+"""Edits that no person would make, even where every case comes out right."""
+
+import ast
+
+from pgcourse.checks.grafts import inlined, read_locals
+from pgcourse.checks.moves import size
+from pgcourse.checks.operators.trees import called, subject
+from pgcourse.checks.traces import at
+
+UNDO = {("exp", "log"), ("log", "exp"), ("square", "sqrt"), ("sqrt", "square")}
+LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the text
+
+
+def absurd(edit):
+    return any(test(edit) for test in (of_another_object, same_twice, summed_twice, undone))
+
+
+def replaces(tree, edit):
+    """Whether it makes idle what the text works out: it would not mend the text but replace it."""
+    lost = read_locals(tree) - read_locals(edit.tree)
+    within = not isinstance(at(edit.root, edit.path[:-1]), ast.stmt)
+    part = within and not isinstance(edit.old, ast.Name)
+    little = part and size(edit.old) <= size(tree) / LEAST_LEFT
+    return bool(lost) and not (little and len(lost) == 1 and lost <= inlined(tree).keys())
+
+
+def of_another_object(edit):
+    """Whether it reads what a computed object has not: (-x).grad is None for any x, as is x.detach().grad; or -x's shape."""
+    reader = at(edit.root, edit.path[:-1])
+    if not isinstance(reader, ast.Attribute) or edit.path[-2] == ("func", None):
+        return False
+    of_a_leaf = reader.attr in ("grad", "data")
+    return edit.kind == "sign" or of_a_leaf and not isinstance(edit.new, ast.Name)
+
+
+def same_twice(edit):
+    """Whether it makes the smaller (or larger) of one thing."""
+    around = at(edit.root, edit.path[:-1])
+    if called(around) not in ("min", "max", "minimum", "maximum") or edit.path[-1][0] != "args":
+        return False
+    others = [x for i, x in enumerate(around.args) if i != edit.path[-1][1]]
+    return ast.dump(edit.new) in map(ast.dump, others)
+
+
+def summed_twice(edit):
+    """Whether it takes the sum or mean of one number: torch.sum(x.mean())."""
+    method = edit.path[-2:] == (("func", None), ("value", None))
+    around, new = at(edit.root, edit.path[: -2 if method else -1]), edit.new
+    all_of_it = called(new) in ("sum", "mean") and len(new.args) + len(new.keywords) <= is_first(
+        new
+    )
+    return all_of_it and called(around) in ("sum", "mean")
+
+
+def is_first(node):
+    """Whether what a call acts on is its first argument: torch.sum(x)."""
+    return bool(node.args) and node.args[0] is subject(node)
+
+
+def undone(edit):
+    """Whether it calls the inverse of what it acts on: x.exp().log()."""
+    inner = subject(edit.new) if isinstance(edit.new, ast.Call) else None
+    return inner is not None and (called(inner), called(edit.new)) in UNDO
