@@ -121,6 +121,7 @@ def ppo_clip_loss(
     mask           : bool, same shape, or None; False = prompt or padding: anything, even nan
     returns        : scalar
     raises         : ValueError if shapes differ ([B, 1] with [B] would give [B, B])
+    note           : to select last, as CleanRL does, is fine too, but its gradient is nan where padding is
     source         : Schulman et al. 2017, eq. 7, arXiv:1707.06347
     """
     same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
@@ -146,7 +147,8 @@ def clipped_value_loss(
     mask         : bool, same shape, or None; what is False may hold anything, even nan
     returns      : scalar, squared reward units
     raises       : ValueError if the shapes differ
-    note         : a factor 1/2 in front is fine too
+    note         : a factor 1/2 in front is fine too; so is to select last, but then the gradient is nan
+                   where padding is
     source       : the PPO implementation in openai/baselines; Engstrom et al. 2020, arXiv:2005.12729
     """
     same_shape(val=val, val_old=val_old, ret=ret, mask=mask)

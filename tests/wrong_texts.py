@@ -628,4 +628,112 @@ CHANGES = [  # (exercise, text, the lines that come): one change each, and what 
 """,
         ["    d = torch.linalg.solve(system.T, mdp.start)"],
     ),
+    (
+        "normalize_advantage",
+        """def normalize_advantage(adv, mask=None):
+    same_shape(adv=adv, mask=mask)
+    keep = torch.ones_like(adv).bool() if mask is None else mask
+    a = torch.where(keep, adv, 0.0)
+    n = keep.sum(-1, keepdim=True).clamp(min=1)
+    mean = a.sum(-1, keepdim=True) / n
+    var = (((a - mean) * keep) ** 2).sum(-1, keepdim=True) / n
+    return (a - mean) * keep / (var.sqrt() + 1e-8)
+""",
+        [
+            "    n = keep.sum().clamp(min=1)",
+            "    mean = a.sum() / n",
+            "    var = (((a - mean) * keep) ** 2).sum() / n",
+        ],
+    ),
+    (
+        "sequence_score",
+        """def sequence_score(values, mask):
+    same_shape(values=values, mask=mask)
+    if not mask.any(1).all():
+        raise ValueError("a row without an answer")
+    last = [int(m.nonzero().max()) for m in mask]
+    return torch.tensor([row[i].item() for row, i in zip(values, last)])
+""",
+        ["    return torch.stack([row[i] for row, i in zip(values, last)])"],
+    ),
+    (
+        "ppo_clip_loss",
+        """def ppo_clip_loss(logp, logp_old, adv, clip, mask=None):
+    same_shape(logp=logp, logp_old=logp_old, adv=adv, mask=mask)
+    if mask is not None:
+        logp, logp_old, adv = logp[mask], logp_old[mask], adv[mask]
+    move, gain = logp - logp_old.detach(), adv.detach()
+    near = move.clamp(-clip, clip).exp() * gain
+    return -torch.minimum(move.exp() * gain, near).mean()
+""",
+        ["    near = move.exp().clamp(1 - clip, 1 + clip) * gain"],
+    ),
+    (
+        "clipped_value_loss",
+        """def clipped_value_loss(val, val_old, ret, clip, mask=None):
+    same_shape(val=val, val_old=val_old, ret=ret, mask=mask)
+    if mask is not None:
+        val, val_old, ret = val[mask], val_old[mask], ret[mask]
+    val_old, ret = val_old.detach(), ret.detach()
+    near = val_old + (val - val_old).clamp(-clip, clip)
+    plain = ((val - ret) ** 2).mean()
+    return torch.max(plain, ((near - ret) ** 2).mean())
+""",
+        [
+            "    plain = (val - ret) ** 2",
+            "    return torch.maximum(plain, (near - ret) ** 2).mean()",
+        ],
+    ),
+    (
+        "sac_critic_loss",
+        """def sac_critic_loss(q1, q2, target):
+    same_shape(q1=q1, q2=q2, target=target)
+    y = target.detach()
+    return F.huber_loss(q1, y, delta=1.0) + F.huber_loss(q2, y, delta=1.0)
+""",
+        ["    return F.mse_loss(q1, y) + F.mse_loss(q2, y)"],
+    ),
+    (
+        "entropy",
+        """def entropy(logits, mask=None):
+    logp = F.log_softmax(logits, dim=-1)
+    h = -(logp.exp() * logp).sum(dim=-1)
+    same_shape(h=h, mask=mask)
+    if mask is not None:
+        h = torch.where(mask, h, 0.0)
+    return h.mean()
+""",
+        ["        h = h[mask]"],
+    ),
+    (
+        "rloo_advantages",
+        """def rloo_advantages(score):
+    s = score.detach()
+    others = (s.sum(dim=0) - s) / max(len(s) - 1, 1)
+    return s - others
+""",
+        [
+            "    if len(score) < 2:",
+            "        raise ValueError(f'expected at least 2 samples along axis 0; "
+            "got {list(score.shape)}.')",
+        ],
+    ),
+    (
+        "actor_critic_step",
+        """def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
+    val = critic(batch["obs"])
+    with torch.no_grad():
+        go = 1 - batch["terminated"].float()
+        y = batch["rew"] + gamma * go * critic(batch["next_obs"])
+    adv = (y - val).detach()
+    logp = F.log_softmax(actor(batch["obs"]), -1).gather(-1, batch["act"].unsqueeze(-1)).squeeze(-1)
+    policy, value = -(logp * adv).mean(), ((val - y) ** 2).mean()
+    critic_opt.zero_grad()
+    (policy + value).backward()
+    actor_opt.step()
+    critic_opt.step()
+    return {"actor_loss": policy.item(), "critic_loss": value.item(), "adv": adv.mean().item()}
+""",
+        ["    actor_opt.zero_grad()"],
+    ),
 ]

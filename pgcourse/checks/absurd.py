@@ -12,7 +12,7 @@ LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the 
 
 
 def absurd(edit):
-    return any(test(edit) for test in (of_another_object, same_twice, summed_twice, undone))
+    return any(test(edit) for test in (of_another_object, same_twice, summed_twice, undone, never))
 
 
 def replaces(tree, edit):
@@ -61,3 +61,9 @@ def undone(edit):
     """Whether it calls the inverse of what it acts on: x.exp().log()."""
     inner = subject(edit.new) if isinstance(edit.new, ast.Call) else None
     return inner is not None and (called(inner), called(edit.new)) in UNDO
+
+
+def never(edit):
+    """Whether it makes a comparison one that never holds: -tau == 1, tau == -1."""
+    turned = edit.kind == "sign" or isinstance(edit.new, ast.UnaryOp) and edit.kind == "a constant"
+    return turned and isinstance(at(edit.root, edit.path[:-1]), ast.Compare)

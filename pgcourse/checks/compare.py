@@ -54,6 +54,7 @@ def close(a, b):
     return type(a) is type(b) and a == b
 
 
+WORD = 20  # letters of a word, at most
 FEW = 64  # up to so many numbers a loop in Python is faster than torch's calls
 EXACT = (torch.float32, torch.float64)  # as Python's numbers they are what they were
 
@@ -184,12 +185,13 @@ def difference(seen, expected, case):
     return None
 
 
-KINDS = (
-    (bool, "True or False"),
-    ((int, float), "a number"),
-    (str, "a word or letter"),
-    (list, "names"),
-)
+def kind(x):
+    if isinstance(x, str):
+        return "a word or letter" if len(x) <= WORD else "text"
+    if isinstance(x, list):
+        return "names" if all(isinstance(name, str) for name in x) else "a list"
+    kinds = ((bool, "True or False"), (int | float, "a number"))
+    return next((name for kind, name in kinds if isinstance(x, kind)), type(x).__name__)
 
 
 def quiz_fault(key, fault, seen, expected):
@@ -199,9 +201,8 @@ def quiz_fault(key, fault, seen, expected):
         return fault
     if out is None or out == "":
         return Fault("no answer", f"“{key}” has no answer yet.")
-    asked = next(name for kinds, name in KINDS if isinstance(right, kinds))
-    given = next((name for kinds, name in KINDS if isinstance(out, kinds)), type(out).__name__)
-    if asked != given:
+    asked, given = kind(right), kind(out)
+    if asked != given and type(out) is not type(right):
         says = f"“{key}” asks for {asked}; {showing.value(out, ())} is {given}."
         return Fault("another kind of answer", says)
     return Fault(None, f"“{key}”: {showing.value(out, ())} is not the right answer.")

@@ -211,7 +211,7 @@ class Exercise:
         if accepted is not None:
             says += f" Besides, it should raise a ValueError for {self.cases[accepted].name}."
         if name == "no ValueError" and self.guarded(i, seed):
-            says += " The line given at the top raises it: keep it first."
+            says += " The line given at the top of the exercise's cell raises it: keep it first."
         if name == "not written" and str(seed) == VISIBLE_SEED:
             says += " If it is written, run its cell (Shift+Enter), then this one again."
         example = ""

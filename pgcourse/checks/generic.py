@@ -15,7 +15,11 @@ ON_TOP = {  # kinds that say something beside a written mistake
 }  # fmt: skip
 
 
-NAMES = {"axis": "an axis or a keyword"}  # of kinds that are wider than they are called
+NAMES = {  # of kinds that are wider than they are called
+    "axis": "an axis or a keyword",
+    "a bracket too few": "a factor on a part of a sum",
+    "a bracket too many": "a factor on all of a sum",
+}
 SOMEWHERE = re.compile(
     r"(,? (in front of|in|on|of|at|over|to)|:) an intermediate result(?=[.,]| is)"
 )

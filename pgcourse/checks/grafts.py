@@ -133,9 +133,9 @@ class Pieces:
     def __init__(self, reference, names, known, others=(), read=(NOTHING, NOTHING), worth=NOTHING):
         own = {*locals_of(reference), *(x.arg for x in reference.args.args)}
         names = {k: v for k, v in names.items() if k in own}
-        flat = inlined(reference, names)
-        flat = {name: Renamed(names, {}).visit(copy.deepcopy(x)) for name, x in flat.items()}
-        worth = {name: Renamed({}, {}).visit(copy.deepcopy(x)) for name, x in worth.items()}
+        flat = {name: Renamed({}, {}).visit(copy.deepcopy(x)) for name, x in worth.items()}
+        other = inlined(reference, {*names, *flat})
+        flat |= {name: Renamed(names, flat).visit(copy.deepcopy(x)) for name, x in other.items()}
         lent = itertools.chain(worth.values(), read[1].values())
         mine = {*names.values(), *itertools.chain(*map(names_in, lent))}
 
@@ -149,9 +149,11 @@ class Pieces:
 
         self.expressions, self.holed, seen = [], [], set()
         trees = [*map(turned, (reference, *others))]
-        results = (n.value for t in trees for n in ast.walk(t) if isinstance(n, ast.Return))
-        self.results = {ast.dump(x) for n in results if n for x in variants(n, read)}
-        trees += [turned(reference, {**flat, **worth})] if worth else []
+        results = [
+            n.value for t in trees for n in ast.walk(t) if isinstance(n, ast.Return) and n.value
+        ]
+        results += [subject(x) for x in results if called(x) == "detach"]
+        self.results = {ast.dump(x) for n in results for x in variants(n, read)}
         nodes = (n for tree in trees for _, n in expressions(tree))
         for piece in (piece for node in nodes for piece in variants(node, read)):
             if isinstance(piece, ast.Name) or ast.dump(piece) in seen:
@@ -164,7 +166,7 @@ class Pieces:
             for hole in holes(piece):
                 rest = put(piece, hole, ast.Constant(0))
                 if whole or size(rest) <= LARGEST and usable(rest):
-                    self.holed.append((piece, hole))
+                    self.holed.append((piece, hole, ast.dump(piece)))
         self.statements = []
         optional = {names.get(x) for x in omitted(reference)}
         body = next((t.body for t in trees if any(map(is_guard, t.body))), ())
@@ -246,10 +248,10 @@ def grafts(tree, pieces, likely=None):
     nodes = [(path, node, ast.dump(node)) for path, node in expressions(tree)]
     nodes = [n for n in nodes if likely is None or likely(n[0])]
     for path, node, text in nodes:
+        # the whole answer within the learner's own would not mend it
+        too_much = () if is_result(tree, path) else pieces.results
         for piece, dumped in pieces.expressions:
-            # the whole answer within the learner's own would not mend it
-            within = not isinstance(at(tree, path[:-1]), ast.stmt)
-            if dumped == text or within and dumped in pieces.results:
+            if dumped == text or dumped in too_much:
                 continue
             if called(node) and called(piece) == called(node):
                 for new in lent(node, piece):
@@ -257,7 +259,9 @@ def grafts(tree, pieces, likely=None):
             yield Edit("an expression", "", tree, path, node, piece, node.lineno)
         if not isinstance(node, ast.Constant) or isinstance(node.value, int | float):
             inner = [*rounded(node)]
-            for piece, hole in pieces.holed:
+            for piece, hole, dumped in pieces.holed:
+                if dumped in too_much:
+                    continue
                 if isinstance(piece, ast.Call):
                     for x in inner:  # ceil(n) for int(n) + 1
                         new = put(piece, hole, x)
@@ -288,6 +292,17 @@ def unchecked(tree, checks):
             if not is_docstring(s):
                 where = (("body", slice(i, i)),)
                 yield Edit("a check is missing", "", tree, where, [], new, s.lineno)
+
+
+def is_result(tree, path):
+    """Whether what stands there is returned as it is."""
+    around = at(tree, path[:-1])
+    if isinstance(around, ast.Assign):
+        returned = (
+            ast.unparse(n.value) for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value
+        )
+        return ast.unparse(around.targets[0]) in returned
+    return isinstance(around, ast.Return)
 
 
 def rounded(node):

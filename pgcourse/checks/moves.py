@@ -23,6 +23,8 @@ from pgcourse.checks.operators.trees import (
 from pgcourse.checks.operators.values import REDUCE, SUMS, is_a
 
 LARGEST = 20  # nodes of a part that is put elsewhere
+PLAIN = dict.fromkeys(["smooth_l1_loss", "huber_loss"], "mse_loss")
+PLAIN["clip_grad_value_"] = "clip_grad_norm_"
 FLAGS = (ast.Compare, ast.BoolOp)
 DIVISOR = {"ddof": 1, "correction": 0}  # what is passed to have N - 1 in numpy, N in torch
 
@@ -43,7 +45,7 @@ def moves(tree, scope, likely=None):
         *hoisted(tree, nodes),
         *exchanged(tree, nodes, scope),
         *factors(tree, nodes, scope),
-        *fused(tree, nodes),
+        *fused(tree, nodes, scope),
         *counted(tree, nodes, scope),
         *shapes(tree, nodes, scope),
         *drawn_in(tree, nodes),
@@ -216,8 +218,9 @@ def same_of_another(tree, scope):
                         yield Edit("the same of another", "", tree, where, [], [new], s.lineno)
 
 
-def fused(tree, nodes):
-    """log_softmax(x) for log(softmax(x)), x for exp(log(x)), exp(a - b) for exp(a) / exp(b)."""
+def fused(tree, nodes, scope):
+    """log_softmax(x) for log(softmax(x)), x for exp(log(x)), exp(a - b) for exp(a) / exp(b);
+    the plain loss for Huber's; x[m] for where(m, x, 0)."""
     for path, node in nodes:
         inner = operand(node)
         pair = (called(node), called(inner))
@@ -226,16 +229,31 @@ def fused(tree, nodes):
         elif pair == ("log", "sigmoid"):
             new = call("F.logsigmoid", operand(inner))
             yield made("two calls for one", tree, path, node, new)
-        elif called(node) in ("smooth_l1_loss", "huber_loss"):
+        elif called(node) in PLAIN:
             plain = [k for k in node.keywords if k.arg not in ("beta", "delta")]
-            new = with_(renamed(node, "mse_loss"), keywords=plain)
+            new = with_(renamed(node, PLAIN[called(node)]), keywords=plain)
             yield made("two calls for one", tree, path, node, new)
+        elif (kept := selected(node, scope)) is not None:
+            yield made("two calls for one", tree, path, node, kept)
         elif pair in (("exp", "log"), ("log", "exp")):
             yield made("two calls for one", tree, path, node, operand(inner))
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             if called(node.left) == called(node.right) == "exp":
                 difference = ast.BinOp(operand(node.left), ast.Sub(), operand(node.right))
                 yield made("two calls for one", tree, path, node, method(difference, "exp"))
+
+
+def selected(node, scope):
+    """x[m] of where(m, x, 0), of x.masked_fill(~m, 0) and of x * m; None of anything else."""
+    x = mask = None
+    if called(node) == "where" and len(node.args) == 3:
+        zero = called(node.args[2]) == "zeros_like" or isinstance(node.args[2], ast.Constant)
+        mask, x = node.args[:2] if zero else (None, None)
+    elif called(node) == "masked_fill" and isinstance(node.args[0], ast.UnaryOp):
+        x, mask = operand(node), node.args[0].operand
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        x, mask = (node.left, node.right) if is_data(node.right, scope) else (None, None)
+    return None if x is None else ast.Subscript(x, mask, ast.Load())
 
 
 def operand(node):

@@ -30,6 +30,7 @@ from pgcourse.checks.traces import (
     Values,
     all_paths,
     at,
+    given_as,
     helper_of,
     names_of,
     pool,
@@ -65,7 +66,7 @@ QUIET = {  # edits that leave every value as it is: of gradients, of what is don
     "inside and outside a block",
 }
 FEW = {"a check is missing", "the same of another"}  # and likely
-LONG = 500  # nodes of a long text
+LONG = 200  # nodes of a long text
 MISSHAPEN = 4  # cases of which other shapes are made
 MANY = 12  # uneven numbers, so many that no two values are equal by chance
 OTHER_SEEDS = ("where 1", "where 2")  # beside the one that was judged
@@ -115,8 +116,10 @@ class Search:
         )
         told_right = exercise.known_on(self.telling, exercise.reference, seed)["out"]
         self.value_off = not close(seen[self.telling]["out"], told_right)
+        self.keys_off = keys_off(seen[self.telling]["out"], told_right)
         # what refuses bad input is looked at where something is refused, or should be
         self.refused = any(exercise.cases[i].raises or seen[i]["error"] for i in self.order)
+        self.only_refuses = all(exercise.cases[i].raises for i in self.order)
         self.pool, self.theirs = set(), []
         for right, tree in self.rights:
             paths, space = all_paths(tree), dict(inspect.unwrap(right).__globals__)
@@ -140,7 +143,10 @@ class Search:
         own, now = self.sources[0], time.process_time()
         candidates = [c for source in self.sources for c in self.ranked(source, source.tree)]
         candidates.sort(key=lambda c: c.rank)
-        found = self.search(candidates, now + 0.6 * (self.deadline - now))
+        share = (
+            0.9 if self.exercise.slow else 0.6
+        )  # for two there is no time where a call takes long
+        found = self.search(candidates, now + share * (self.deadline - now))
         return found or self.run_twice(own)
 
     def search(self, candidates, until):
@@ -200,13 +206,14 @@ class Search:
         wrong = {p for p in wrong if not any(p[: len(q)] == q for q in right)}
         if self.exercise.cases[self.telling].raises:
             wrong = set()
-        self.guilty = wrong
+        by_key = given_as(tree, self.keys_off)
+        self.guilty = wrong = wrong | by_key
         lowest = {
             p
             for p in wrong
             if not isinstance(at(tree, p), ast.Name)
             and not any(q != p and q[: len(p)] == p for q in wrong)
-        }
+        } | by_key
         lines = {at(tree, p).lineno for p in lowest}
 
         def guilt_of(path):
@@ -243,8 +250,12 @@ class Search:
             edit = parts[0]
             kind = LATER.get(edit.kind, 0)
             at_fault = (max if alike(parts) else min)(map(guilt, parts))
+            if self.only_refuses and not any(of_checks(tree, e) for e in parts):
+                at_fault = 2
             if edit.kind == "an expression" and size(edit.new) <= 4:
                 kind = 0.5
+            elif edit.kind in OF_OTHERS and likely:  # many, and each takes its time
+                kind += 1
             # a gradient does not mend a value; where no value is wrong, it is a gradient
             loud = 0.75 * ((edit.kind in QUIET) == (bool(wrong) and self.value_off))
             loud *= edit.kind not in FEW and (not wrong or self.value_off)
@@ -352,6 +363,13 @@ class Search:
 def of_checks(tree, edit):
     """Whether it is an edit of what only refuses."""
     return edit.kind == "a check is missing" or guards(tree, edit.path)
+
+
+def keys_off(out, right):
+    """The keys of a table by which something else is found than should be."""
+    if not isinstance(out, dict) or not isinstance(right, dict):
+        return set()
+    return {key for key, x in right.items() if key in out and not close(out[key], x)}
 
 
 def outer_paths(tree, path):

@@ -17,11 +17,11 @@ from pgcourse.checks.operators.trees import (
     put,
     renamed,
     statement_lists,
-    subject,
     with_,
 )
 from pgcourse.checks.traces import at, touches
 
+LARGER = {f: f for f in ("maximum", "minimum")} | {"max": "maximum", "min": "minimum"}
 HABITS = {  # what is done in one way all over a text
     *("axis", "a count", "detach dropped", "detach added", "one function for another"),
     *("one name for another", "a neighbor", "a selection left out", "a call left out", "inverted"),
@@ -40,6 +40,7 @@ def together(tree, scope, single):
     yield from lines_elsewhere(tree)
     yield from everywhere(tree, single)
     yield from with_gradient(tree, nodes)
+    yield from averaged_late(tree, nodes)
 
 
 def upon(edits):
@@ -71,32 +72,63 @@ def alike(edits):
 
 def what(old, new):
     """What an edit does: of a call how its arguments change, whatever it acts on."""
-    if isinstance(old, ast.Call) and called(old) == called(new) and called(old):
-        old, new = (bare(x) for x in (old, new))
-    return ast.dump(old), ast.dump(new)
+    calls = called(old) and called(new) and operand(old) is operand(new)
+    return tuple(map(bare if calls else ast.dump, (old, new)))
 
 
 def bare(node):
-    """The arguments of a call, without its name and what it acts on."""
-    x = subject(node)
-    rest = node.args[1:] if node.args and node.args[0] is x else node.args
-    return ast.Call(ast.Name("f", ast.Load()), [*rest], node.keywords)
+    """The name of a call and its arguments, without what it acts on."""
+    x = operand(node)
+    rest = [y for y in (*node.args, *node.keywords) if y is not x]
+    return called(node), *map(ast.dump, rest)
 
 
 def with_gradient(tree, nodes):
-    """Tensors kept where numbers were: stack(x) for tensor(x), without any `.item()`."""
+    """Tensors kept where numbers were: stack(x) or cat(x) for tensor(x), without any `.item()`."""
     items = [(path, node) for path, node in nodes if called(node) == "item" and not node.args]
     lists = [(path, node) for path, node in nodes if called(node) in ("tensor", "as_tensor")]
-    if items and len(lists) == 1:
-        ((path, node),), kind = lists, "detach dropped"
-        stacked = with_(renamed(node, "stack"), keywords=[])
-        for inner, x in items:
-            if inner[: len(path)] == path:
-                stacked = put(stacked, inner[len(path) :], operand(x))
-        apart = [
-            made(kind, tree, spot, x, operand(x)) for spot, x in items if not touches(spot, path)
-        ]
-        yield upon([made(kind, tree, path, node, stacked), *apart])
+    for path, node in lists if items and len(lists) == 1 else ():
+        inside = [(p, x) for p, x in items if p[: len(path)] == path]
+        apart = [(p, x) for p, x in items if not touches(p, path)]
+        apart = [made("detach dropped", tree, p, x, operand(x)) for p, x in apart]
+        for name in ("stack", "cat"):
+            joined = with_(renamed(node, name), keywords=[])
+            for p, x in inside:
+                joined = put(joined, p[len(path) :], operand(x))
+            yield upon([made("detach dropped", tree, path, node, joined), *apart])
+
+
+def averaged_late(tree, nodes):
+    """The mean of the larger ones for the larger of two means, and the like."""
+    stored = [s for s in ast.walk(tree) if isinstance(s, ast.Assign)]
+    values = {ast.unparse(s.targets[0]): s.value for s in stored}
+    places = {id(node): path for path, node in nodes}
+    for path, node in nodes:
+        if called(node) not in LARGER or len(node.args) != 2:
+            continue
+        means = [values.get(x.id, x) if isinstance(x, ast.Name) else x for x in node.args]
+        each = [*map(of_each, means)]
+        if None in each:
+            continue
+        larger, edits = renamed(node, LARGER[called(node)]), []
+        for i, (mean, x) in enumerate(zip(means, each, strict=True)):
+            if mean is node.args[i]:
+                larger = put(larger, (("args", i),), x)
+            else:
+                edits.append(made("averaged late", tree, places[id(mean)], mean, x))
+        edits.append(made("averaged late", tree, path, node, method(larger, "mean")))
+        yield upon(edits)
+
+
+def of_each(node):
+    """What a mean is taken of; None of anything else."""
+    if called(node) == "mean" and len(node.args) + len(node.keywords) == (
+        operand(node) in node.args
+    ):
+        return operand(node)
+    if called(node) == "mse_loss" and not node.keywords:
+        return with_(node, keywords=[ast.keyword("reduction", ast.Constant("none"))])
+    return None
 
 
 def exchanged_apart(tree, nodes, scope):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pgcourse.checks.edits import plain_text
-from pgcourse.checks.operators.trees import expressions, function_tree, put
+from pgcourse.checks.operators.trees import called, expressions, function_tree, put
 
 SEE = "__see__"
 KEPT = 40  # values of one expression in a loop
@@ -124,8 +124,9 @@ def worth(theirs, named, tree, paths, values):
         seen = frozenset(values.of.get(k, ()))
         if told(seen) and not isinstance(at(tree, path), ast.Name):
             found[seen] = at(tree, path)
+    every = [frozenset(x) for x in theirs.values()]  # what two names were worth says nothing of one
     asked = {a: frozenset(x) for a, x in theirs.items() if a not in named}
-    return {a: found[x] for a, x in asked.items() if x in found}
+    return {a: found[x] for a, x in asked.items() if x in found and every.count(x) == 1}
 
 
 def told(values):
@@ -150,6 +151,21 @@ def all_paths(tree):
         if not isinstance(node, UNWATCHED) and not index and ("values", None) not in path:
             found.append(path)
     return found
+
+
+def given_as(tree, keys):
+    """Paths of what a text gives by these keys: {"key": x}, dict(key=x), table["key"] = x."""
+    named = {}
+    for s in ast.walk(tree):
+        if isinstance(s, ast.Assign) and isinstance(s.targets[0], ast.Subscript):
+            key = s.targets[0].slice
+            named[id(s.value)] = key.value if isinstance(key, ast.Constant) else None
+        elif isinstance(s, ast.Dict):
+            pairs = zip(s.keys, s.values, strict=True)
+            named |= {id(x): key.value for key, x in pairs if isinstance(key, ast.Constant)}
+        elif isinstance(s, ast.Call) and called(s) == "dict":
+            named |= {id(k.value): k.arg for k in s.keywords}
+    return {path for path, node in expressions(tree) if named.get(id(node)) in keys}
 
 
 def watched_helpers(tree, space):

@@ -24,7 +24,11 @@ from pgcourse.checks.sources import names_in, sources_of
 
 TAKEN = 0.9  # what it costs at most to take a part away, less than to put in one token
 FEWER = 2  # what it costs at most to take arguments away
-MOVED = ("detach elsewhere", "a factor elsewhere", "a line elsewhere", "two calls for one")
+AT_ONCE = {  # what it costs, however many tokens
+    **dict.fromkeys(["averaged late", "detach elsewhere", "a factor elsewhere"], 1),
+    **dict.fromkeys(["a line elsewhere", "two calls for one"], 1),
+    "a check is missing": 12,  # rather mend what is there
+}
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -140,8 +144,8 @@ def effort(edit):
     """Its cost; what only takes something away is done sooner than anything is rewritten, a line soonest."""
     if edit.new == []:
         return min(cost(edit), TAKEN - 0.1)
-    if edit.kind in MOVED:
-        return 1  # however many tokens
+    if edit.kind in AT_ONCE:
+        return AT_ONCE[edit.kind]
     old = edit.old if isinstance(edit.old, list) else [edit.old]
     left = any(x is edit.new for part in old for x in ast.walk(part))
     limit = TAKEN if left else FEWER if fewer(edit) else math.inf

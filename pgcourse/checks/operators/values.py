@@ -178,8 +178,8 @@ def divided_by_a_count(node, scope):
 
 @operator("a bracket too few")
 def bracket_dropped(node, scope):
-    """a * b + c for a * (b + c): a factor that acts on one term only."""
-    says = "A factor acts on one term only, in {new}."
+    """a * b + c for a * (b + c): a factor that does not act on all terms."""
+    says = "A factor does not act on all terms of a sum, in {new}."
     if is_a(PRODUCTS, node) and is_a(SUMS, inner := node.left):
         yield with_(inner, right=with_(node, left=inner.right)), says
         yield with_(inner, left=with_(node, left=inner.left)), says

@@ -54,7 +54,7 @@ EXERCISE = Exercise(
         Case("other scores of both signs", lambda g: by_hand([-4.0, 0.0, -3.0, 6.0, 3.0, -6.0, -8.0], [-4.0, 2.0, -8.0, 1.0, 7.0, -5.0, 4.0], 3), "values"),
     ],
     mistakes=[
-        mistake("no guard", "One score is spread over all pairs; keep the shape check.", GUARD),
+        mistake("no guard", "One score is spread over all pairs; check the shapes first.", GUARD),
         mistake("surest", "It asks where the model is surest. There the answer from before is mostly a complaint: a vote for it teaches that complaints are good.",
                 by("after - before"), also=(result(f"(after - before).{ORDER}[:count]"),)),
         mistake("most in doubt", "It asks where the two scores are nearest to each other; that may be two bad answers, or two good ones.",

@@ -11,6 +11,7 @@ RESULT, CHOICE = (
     "torch.where(kl <= limit, score, -torch.inf).argmax().item()",
     "kl <= limit, score, -torch.inf",
 )
+UNTIL = "torch.where((kl <= limit).cumprod(0) > 0, score, -torch.inf).argmax().item()"
 GUARD = edit("same_shape(score=score, kl=kl)", "")
 
 
@@ -47,10 +48,12 @@ EXERCISE = Exercise(
         Case("a run", lambda g: looks(g, 11), "values"),
         Case("another limit", lambda g: looks(g, 11, 6.5), "values"),
         Case("looks that are all too far away", lambda g: by_hand([1.0, 2.0], [5.0, 6.0], 4.0), "too far", raises=True),
+        Case("a run that begins too far away", lambda g: by_hand([0.0, 1.0, 2.0], [5.0, 1.0, 1.0], 4.0), "values"),
+        Case("one look at KL 0, within 0", lambda g: by_hand([0.0, 1.0], [0.0, 2.0], 0.0), "values"),
         Case("one KL for all", lambda g: by_hand([0.0, 1.0, 2.0], [1.0], 4.0), "shapes", raises=True),
     ],
     mistakes=[
-        mistake("no guard", "One KL is spread over all looks; keep the shape check.", GUARD),
+        mistake("no guard", "One KL is spread over all looks; check the shapes first.", GUARD),
         mistake("limit ignored", "It takes the highest score of the run, however far from the reference.", result("score.argmax().item()"),
                 why="Far from the reference the score is what the policy has learned to fool."),
         mistake("last of equals", "Of two looks with one score it takes the later; the first of equals is asked for.",
@@ -73,7 +76,8 @@ EXERCISE = Exercise(
         mistake("score per nat", "It takes the most score for a nat; the highest score within the limit is asked for.",
                 result("torch.where(kl <= limit, score / kl.clamp(min=1e-6), -torch.inf).argmax().item()")),
         mistake("stops at the first that is too far", "It stops at the first look that is too far away; a run may come back.",
-                result("torch.where((kl <= limit).cumprod(0) > 0, score, -torch.inf).argmax().item()")),
+                result(UNTIL), also=(result(f"{UNTIL} if kl[0] <= limit else (kl <= limit).int().argmax().item()"),
+                                     (edit("(kl <= limit).any()", "kl[0] <= limit"), result(UNTIL)))),
     ],
     read="lesson 8, “The second round”",
 )

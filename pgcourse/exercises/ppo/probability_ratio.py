@@ -75,7 +75,10 @@ EXERCISE = Exercise(
             "ratio of the whole past",
             "It multiplies the ratios of all steps so far; PPO's ratio is that of one action.",
             edit(DIFFERENCE, f"({DIFFERENCE}).cumsum(0)"),
-            also=(edit(DIFFERENCE, f"({DIFFERENCE}).cumsum(-1)"),),
+            also=(
+                edit(DIFFERENCE, f"({DIFFERENCE}).cumsum(-1)"),
+                edit(DIFFERENCE, f"({DIFFERENCE}).cumsum(-1) if logp.dim() > 1 else {DIFFERENCE}"),
+            ),
         ),
         mistake(
             "clipped already",

@@ -81,7 +81,7 @@ EXERCISE = Exercise(
         Case("one right answer of 32", lambda g: one_right_answer(32), "values"),
     ],
     mistakes=[
-        mistake("no guard", "One answer is no group, its advantage is 0 for ever: keep the check that raises.", GUARD),
+        mistake("no guard", "One answer is no group, its advantage is 0 for ever: raise a ValueError.", GUARD),
         mistake("no scale", "It centers without dividing by the spread, as Dr. GRPO does; GRPO divides too.",
                 result("centered"), also=(result(f"score - {LEFT_OUT}"),)),
         mistake("neither centered nor scaled", "It returns the scores as they are.", result("score")),
@@ -118,7 +118,8 @@ EXERCISE = Exercise(
         mistake("leave-one-out", "The mean leaves the own score out (RLOO's baseline); GRPO takes the mean of the whole group.",
                 center(LEFT_OUT)),
         mistake("best as the baseline", "It subtracts the group's best score: no answer is ever encouraged.", center(MOST)),
-        mistake("median as the baseline", "It subtracts the group's median; GRPO subtracts the mean.", center("score.median(dim=0).values")),
+        mistake("median as the baseline", "It subtracts the group's median; GRPO subtracts the mean.", center("score.median(dim=0).values"),
+                also=(center("score.quantile(0.5, dim=0)"),)),
         mistake("another measure of spread", "It divides by something else than the standard deviation of the group's scores.",
                 spread("centered.abs().mean(dim=0)"),
                 also=(*map(spread, ("(score**2).mean(dim=0).sqrt()", "centered.norm(dim=0)", f"({MOST} - {LEAST})", "score.mean(dim=0).abs()")),)),

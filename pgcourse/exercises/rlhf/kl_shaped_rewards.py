@@ -132,7 +132,7 @@ EXERCISE = Exercise(
     ],
     mistakes=[
         mistake("no guard",
-                "What does not fit is spread over the batch, or lands in column 0, in silence; keep the checks that raise.",
+                "What does not fit is spread over the batch, or lands in column 0, in silence; check that first, and raise.",
                 NO_SHAPES, NO_SCORES, NO_ROWS,
                 also=((NO_SHAPES, NO_SCORES, NO_ROWS, BROADCAST), (NO_SHAPES, NO_SCORES, BROADCAST),
                       (NO_SHAPES, NO_ROWS, BROADCAST), (NO_ROWS,), (NO_SCORES, BROADCAST), (NO_SHAPES,))),

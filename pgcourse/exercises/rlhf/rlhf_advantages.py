@@ -109,9 +109,12 @@ EXERCISE = Exercise(
         *(Case(f"one row of {name} for all", lambda g, name=name: one_row(answer_values(g, 3, 4), name), "shapes", raises=True)
           for name in ("rew", "val", "mask")),
         Case("large values, answers at both rims", large_values, "values", ("val",)),
+        Case("lambda 0", lambda g: answer_values(g, 3, 6, lam=0.0), "values"),
+        Case("lambda 1", lambda g: answer_values(g, 3, 6, lam=1.0), "values"),
+        Case("a discount factor of 0", lambda g: answer_values(g, 3, 6, gamma=0.0), "values"),
     ],
     mistakes=[
-        mistake("no guard", "One row is spread over the batch in silence; keep the shape check.",
+        mistake("no guard", "One row is spread over the batch in silence; check the shapes first.",
                 edit("same_shape(rew=rew, val=val, mask=mask)", "rew, val, mask = torch.broadcast_tensors(rew, val, mask)"),
                 also=(edit("same_shape(rew=rew, val=val, mask=mask)", "mask = mask.expand_as(rew)"), GUARD)),
         mistake("mask multiplied", "0 times nan is nan: select with the mask (torch.where) instead of multiplying by it.",

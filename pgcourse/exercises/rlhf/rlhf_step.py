@@ -82,7 +82,7 @@ ROLLOUT = {  # what it is, and an example of a mistake in it
     "act": ("the answers are others: look at `generate` and at how as_rollout gets the tokens",
             then(SAMPLE, "tokens = tokens.flip(0)")),
     "obs": ("the actions are right, the tokens seen before them are not", then(SAMPLE, "tokens[:, 0] = 2")),
-    "mask": ("the answers are right, the mask is not: it is True on the answers' own tokens",
+    "mask": ("the answers are right, the mask is not: it belongs on the answers' own tokens, and nowhere else",
              edit("mask=mask", "mask=mask & (tokens % 2 == 0)")),
     "logp": ("answers and mask are right, `logp` is not: the policy's log-probability of each token",
              edit(LOGP, f"{LOGP} ** 3")),

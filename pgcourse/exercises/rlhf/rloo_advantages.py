@@ -59,7 +59,7 @@ EXERCISE = Exercise(
         Case("five answers to two prompts", lambda g: columns([-7.0, 2.0, 30.0, -1.0, 0.0], [3.0, 1.0, 2.0, 9.0, 4.0]), "values"),
     ],
     mistakes=[
-        mistake("no guard", "With one answer there is no other to compare with: keep the check that raises.",
+        mistake("no guard", "With one answer there is no other to compare with: raise a ValueError.",
                 GUARD, OWN_LENGTH, also=((GUARD,),)),
         mistake("own score in the baseline", "An answer's own score is in the mean it is compared with: a factor (K-1)/K too small.",
                 against("score.mean(0)"),

@@ -90,7 +90,7 @@ EXERCISE = Exercise(
                             mask=hand_mask([0, 1, 1, 0, 0, 0], [0, 1, 1, 1, 0, 0])), "values", ("values",)),
     ],
     mistakes=[
-        mistake("no guard", "A row without an answer gets the score of its first column; keep the check that raises.",
+        mistake("no guard", "A row without an answer gets the score of its first column; raise a ValueError.",
                 EMPTY, SHAPES, also=(EMPTY,)),
         mistake("last column", "It reads position -1, which is padding for every answer shorter than the longest.",
                 score("values[:, -1]"),

@@ -53,7 +53,7 @@ EXERCISE = Exercise(
              "extreme logits"),
     ],
     mistakes=[
-        mistake("no guard", "It cuts logits and tokens to fit each other in silence; keep the shape check.",
+        mistake("no guard", "It cuts logits and tokens to fit each other in silence; check the shapes first.",
                 edit(GUARD, ""), edit(TAKEN, "tokens[:, 1 : logits.shape[1]]"), also=(edit(GUARD, ""),)),
         mistake("no shift", "Each token is scored with the logits computed AFTER reading it: the model knows the answer.",
                 *UNSHIFTED, why="logits[:, t] predict token t + 1, so token t needs logits[:, t - 1].",
@@ -76,6 +76,8 @@ EXERCISE = Exercise(
         mistake("one column short", "The first token's 0 is missing: the result should line up with `tokens`, [B, T].",
                 result("taken")),
         mistake("raw logits", "It gathers logits as they are: without log_softmax they are no log-probabilities.", table(SEEN)),
+        mistake("largest logit subtracted", "It subtracts the largest logit; of a log-probability it is the logsumexp of all.",
+                table(f"{SEEN} - {SEEN}.amax(-1, keepdim=True)")),
         mistake("probability", "It returns probabilities; their logarithm is wanted.", table(f"{SEEN}.softmax(-1)")),
         mistake("normalized over time", "The softmax runs along the text; the probabilities of the VOCABULARY should sum to 1.",
                 over(1)[0], also=(over(1)[1],)),

@@ -188,11 +188,10 @@ EXERCISE = Exercise(
                 *some("*[*{0}.parameters()][:2]"), also=(some("*[*{0}.parameters()][:2], *{0}.buffers()"),)),
         mistake("shared memory", "It assigns the online network's storage: from then on the two ARE one network.",
                 step(ALIAS), copied(ALIAS),
-                also=(step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {LERP}"), (*NO_BUFFERS, step(ALIAS)),
-                      (*NO_BUFFERS, step(f"new.lerp_(old, 1 - tau)\n{ALIAS}")),
-                      (edit(FLOATS, PARAMETER), step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {ANEW}")),
-                      step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {ANEW}"),
-                      (*NO_BUFFERS, step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {ANEW}"))),
+                also=[(*NO_BUFFERS, step(ALIAS)), (*NO_BUFFERS, step(f"new.lerp_(old, 1 - tau)\n{ALIAS}")),
+                      *((*which, step(f"if tau == 1:\n    {ALIAS}\nelse:\n    {other}"))
+                        for which in ((), NO_BUFFERS, (edit(FLOATS, PARAMETER),))
+                        for other in (LERP, ANEW, "old.mul_(1 - tau).add_(new, alpha=tau)"))],
                 why="Every later optimizer step then moves the target too."),
         mistake("first call copies",
                 "Its first call copies the online network whatever tau says; every call takes a step of tau.",

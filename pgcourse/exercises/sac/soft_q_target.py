@@ -153,6 +153,7 @@ EXERCISE = Exercise(
         Case("one reward [1] for a batch [4]", lambda g: transitions(g, 4) | dict(rew=normal(g, 1)), "shapes", raises=True),
         Case("large numbers, an end in the first row", lambda g: ends_at_the_rim(), "termination"),
         Case("large numbers, an end in the last row", lambda g: flipped(ends_at_the_rim()), "termination"),
+        Case("gamma = 1", lambda g: transitions(g, 5, flags(g, 5), gamma=1.0), "termination"),
     ],
     mistakes=[
         mistake("no entropy", "The entropy term -alpha * log pi is missing: it is the target of plain actor-critic.",
