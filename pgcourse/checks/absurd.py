@@ -12,7 +12,10 @@ LEAST_LEFT = 4  # a part that makes one local idle is at most this share of the 
 
 
 def absurd(edit):
-    return any(test(edit) for test in (of_another_object, same_twice, summed_twice, undone, never))
+    return any(
+        test(edit)
+        for test in (of_another_object, same_twice, summed_twice, undone, never, constant_for_all)
+    )
 
 
 def replaces(tree, edit):
@@ -61,6 +64,27 @@ def undone(edit):
     """Whether it calls the inverse of what it acts on: x.exp().log()."""
     inner = subject(edit.new) if isinstance(edit.new, ast.Call) else None
     return inner is not None and (called(inner), called(edit.new)) in UNDO
+
+
+def constant_for_all(edit):
+    """Whether a number takes the place of what is worked out: sqrt(1), x / -1, x ** 1, max(-2, x)."""
+    around, value = at(edit.root, edit.path[:-1]), number_of(edit.new)
+    if value is None:
+        return False
+    if isinstance(around, ast.BinOp):
+        return abs(value) == 1 and isinstance(around.op, ast.Mult | ast.Div | ast.Pow)
+    if called(around) in ("min", "max"):
+        return value < 0
+    return isinstance(around, ast.Call) and [edit.old] == around.args and not around.keywords
+
+
+def number_of(node):
+    """The number that is written there; None of anything else."""
+    minus = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+    x = node.operand if minus else node
+    if not isinstance(x, ast.Constant) or type(x.value) not in (int, float):
+        return None
+    return -x.value if minus else x.value
 
 
 def never(edit):

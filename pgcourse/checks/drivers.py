@@ -185,17 +185,17 @@ def describe_error(e):
 def copy_plain(x):
     """A deep copy with tensors detached; what is not plain data becomes {'not plain': its type}."""
     if torch.is_tensor(x):
-        if x.layout is not torch.strided or x.is_meta:
-            return {"not plain": f"tensor with {x.layout} on {x.device}"}
+        if x.layout is not torch.strided or x.is_meta or x.is_complex():
+            return {"not plain": f"{x.dtype} tensor with {x.layout} on {x.device}"}
         return x.detach().clone()
     if isinstance(x, dict):
         return {k: copy_plain(v) for k, v in x.items()}
     if isinstance(x, list | tuple):
         return type(x)(map(copy_plain, x)) if type(x) in (list, tuple) else [*map(copy_plain, x)]
-    if x is None or type(x) in (bool, int, float, str):
+    if x is None or type(x) in (bool, float, str):
         return x
-    if isinstance(x, numbers.Integral):  # numpy scalars and the like
-        return int(x)
+    if isinstance(x, numbers.Integral):  # numpy's too; nothing counts further than 64 bits
+        return int(x) if abs(x) < 2**63 else float(sorted((-(10**308), x, 10**308))[1])
     if isinstance(x, numbers.Real):
         return float(x)
     return {"not plain": type(x).__module__.split(".")[0] + "." + type(x).__name__}

@@ -20,7 +20,7 @@ def vector(seen):
     """Result and gradients of an observation as one float64 vector, or None if they are no numbers."""
     parts = [seen["out"], *(seen["grads"][k] for k in sorted(seen["grads"]))]
     flat = [*itertools.chain(*map(numbers, parts))]
-    return torch.cat(flat) if flat else None
+    return torch.cat(flat) if any(map(len, flat)) else None
 
 
 def numbers(x):
