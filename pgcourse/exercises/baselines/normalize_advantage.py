@@ -166,7 +166,9 @@ EXERCISE = Exercise(
                 edit("kept.std(", "kept.var(")),
         mistake("small spreads left small",
                 "Where the standard deviation is small it divides by something else: those advantages stay small.",
-                divisor(f"(s if (s := {SPREAD}) > 0.01 else 1.0)"), also=(divisor(f"{SPREAD}.clamp(min=0.01)"),)),
+                divisor(f"(s if (s := {SPREAD}) > 0.01 else 1.0)")),
+        mistake("floor under the spread", "It takes a standard deviation below {least:.3g} for {least:.3g}: small advantages stay small.",
+                divisor(f"{SPREAD}.clamp(min={{least=0.01}})")),
         mistake("large epsilon", "The {eps:.2g} that avoids 0 / 0 is too large: for small advantages it sets the scale.",
                 edit(EPS, "{eps=0.1}"), also=(divisor("(kept.var(correction=0) + {eps=0.1}).sqrt()"),)),
         mistake("0 / 0", "It divides by the bare standard deviation: advantages that are all equal give nan.",
@@ -236,9 +238,9 @@ EXERCISE = Exercise(
         symptom("standard deviation is not 1",
                 "The mean is 0, the standard deviation is not 1: it divides by another measure of spread.",
                 edit(SPREAD, "(kept - kept.mean()).abs().max()"), lambda at: moments_off(at, std=True)),
-        symptom("not one shift and one scale",
-                "Mean 0 and standard deviation 1 come out, but not for all advantages by one shift and one scale, "
-                "or not for every size of them.",
+        symptom("another kind of normalization",
+                "Of fifty advantages mean 0 and standard deviation 1 come out; but not by one shift and one scale of all "
+                "of them, or not for every size of them.",
                 scaled(f"standardized(({SCALED}) ** 3)", (standardized,)), lambda at: "no mask" in at.wrong_parts),
     ],
     read="lesson 3, “Normalized advantages”",

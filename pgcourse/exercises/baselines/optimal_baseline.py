@@ -94,6 +94,9 @@ EXERCISE = Exercise(
                 "It minimizes the variance within this sample; the formula takes mean squares, since "
                 "the mean of the gradient does not depend on b.",
                 result(f"((scores - scores.mean(0)) * ({GRAD} - ({GRAD}).mean(0))).sum() / ((scores - scores.mean(0)) ** 2).sum()")),
+        mistake("a number added to the weights", "It adds {eps:.2g} below the line: the weights do not sum to 1 any more.",
+                result("(weight * ret).sum() / (weight.sum() + {eps=0.1})"),
+                also=(result("(weight * ret).mean() / (weight.mean() + {eps=0.1})"),)),
         mistake("median return", "It is the median of the returns.", result("ret.median()")),
         mistake("one sample only", "It is the return of the sample with the longest score.", result("ret[weight.argmax()]")),
         mistake("softmax weights", "It puts the weights through a softmax; they are |score|^2 over their sum.",
@@ -124,7 +127,7 @@ EXERCISE = Exercise(
         symptom("another average",
                 "Where the returns are equal it is right, elsewhere not: "
                 "it is another average of them than the one weighed with |score|^2.",
-                weight("scores.norm(dim=1) ** 3"), lambda at: "one parameter" in at.wrong_parts),
+                weight("scores.norm(dim=1) ** 3"), lambda at: "one parameter" in at.wrong_parts and abs(at.number("every return is 3") - 3) < 1e-4),
     ],
     read="lesson 3, “The best constant”; Greensmith, Bartlett & Baxter 2004",
 )

@@ -91,7 +91,8 @@ EXERCISE = Exercise(
         mistake("the first ones", "It takes the first pairs, whatever their scores.", result("torch.arange(count)")),
         mistake("all of them", "It returns all pairs; people are asked about `count` of them.", result(f"torch.where({PREFERRED}).{ORDER}")),
         mistake("zero for the rest", "Pairs that the model does not prefer count as score 0, and come before all with a negative one.",
-                result(f"torch.where(after > before, before, 0.0).{ORDER}[:count]")),
+                result(f"torch.where(after > before, before, 0.0).{ORDER}[:count]"),
+                also=(result("torch.topk(before * (after > before), count).indices"),)),
     ],
     read="lesson 8, “Which pairs?”",
 )
