@@ -12,6 +12,7 @@ import torch
 from pgcourse.checks import core, drivers, get, judge, patch
 from pgcourse.checks.absurd import absurd, of_another_object
 from pgcourse.checks.forms import forms
+from pgcourse.checks.grafts import Pieces, grafts
 from pgcourse.checks.moves import moves
 from pgcourse.checks.operators import Edit, edits, scope_of
 from pgcourse.checks.operators.trees import expressions, function_tree
@@ -391,8 +392,23 @@ def test_two_changes_at_one_place_of_a_body_are_shown():
 
 
 def test_what_nobody_would_write_is_not_tried():
-    tree = function_tree("def f(x, y):\n    return min(x, y) + x.exp() + torch.sum(x) + y.mean()\n")
-    tried = [*edits(tree), *moves(tree, scope_of(tree))]
-    found = {(ast.unparse(at(e.root, e.path)), e.after) for e in tried if absurd(e)}
-    silly = {("x", "y"), ("y", "x"), ("x", "x.mean()"), ("x.exp()", "x.exp().log()")}
-    assert silly <= found and ("y", "x.mean()") not in found
+    text = """def f(x, y):
+    if y == 1:
+        return max(2, x) / math.sqrt(len(x)) / y
+    for _ in range(20):
+        x = min(x, y) + x.exp() + torch.sum(x) + y.mean()
+"""
+    tree = function_tree(text)
+    pieces = Pieces(function_tree("def f(x):\n    return x - 1 + -1"), {"x": "x"}, bool)
+    tried = [*edits(tree), *moves(tree, scope_of(tree)), *grafts(tree, pieces)]
+    made = {}
+    for e in tried:
+        if e.tree and not isinstance(e.new, list):
+            made.setdefault((ast.unparse(at(e.root, e.path)), e.after), []).append(absurd(e))
+    for silly in [
+        *(("x", "y"), ("y", "x"), ("x", "x.mean()"), ("x.exp()", "x.exp().log()"), ("y", "-y")),
+        *(("len(x)", "1"), ("y", "-1"), ("2", "-2"), ("1", "-1")),
+    ]:
+        assert any(made[silly]), silly
+    for sound in [("20", "200"), ("2", "1"), ("x.exp()", "x")]:
+        assert not any(made[sound]), sound

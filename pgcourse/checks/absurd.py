@@ -3,7 +3,7 @@
 import ast
 
 from pgcourse.checks.grafts import inlined, read_locals
-from pgcourse.checks.moves import size
+from pgcourse.checks.moves import arguments, size
 from pgcourse.checks.operators.trees import called, subject
 from pgcourse.checks.traces import at
 
@@ -48,16 +48,9 @@ def same_twice(edit):
 def summed_twice(edit):
     """Whether it takes the sum or mean of one number: torch.sum(x.mean())."""
     method = edit.path[-2:] == (("func", None), ("value", None))
-    around, new = at(edit.root, edit.path[: -2 if method else -1]), edit.new
-    all_of_it = called(new) in ("sum", "mean") and len(new.args) + len(new.keywords) <= is_first(
-        new
-    )
-    return all_of_it and called(around) in ("sum", "mean")
-
-
-def is_first(node):
-    """Whether what a call acts on is its first argument: torch.sum(x)."""
-    return bool(node.args) and node.args[0] is subject(node)
+    around = at(edit.root, edit.path[: -2 if method else -1])
+    sums = ("sum", "mean")
+    return called(around) in sums and called(edit.new) in sums and not arguments(edit.new)
 
 
 def undone(edit):
@@ -75,7 +68,8 @@ def constant_for_all(edit):
         return abs(value) == 1 and isinstance(around.op, ast.Mult | ast.Div | ast.Pow)
     if called(around) in ("min", "max"):
         return value < 0
-    return isinstance(around, ast.Call) and [edit.old] == around.args and not around.keywords
+    alone = isinstance(around, ast.Call) and [edit.old] == around.args and not around.keywords
+    return alone and number_of(edit.old) is None
 
 
 def number_of(node):
@@ -89,5 +83,8 @@ def number_of(node):
 
 def never(edit):
     """Whether it makes a comparison one that never holds: -tau == 1, tau == -1."""
-    turned = edit.kind == "sign" or isinstance(edit.new, ast.UnaryOp) and edit.kind == "a constant"
-    return turned and isinstance(at(edit.root, edit.path[:-1]), ast.Compare)
+    around = at(edit.root, edit.path[:-1])
+    if not isinstance(around, ast.Compare):
+        return False
+    minus = (number_of(edit.new) or 0) < 0 <= (number_of(edit.old) or 0)
+    return edit.kind == "sign" or minus and isinstance(around.ops[0], ast.Eq)

@@ -261,6 +261,11 @@ def operand(node):
     return subject(node) if isinstance(node, ast.Call) else None
 
 
+def arguments(node):
+    """What is given to a call beside what it acts on."""
+    return [x for x in (*node.args, *node.keywords) if x is not operand(node)]
+
+
 def counted(tree, nodes, scope):
     """One more or less than a size; a name's root, its square or its transpose; a division by another length;
     N for N - 1 in a variance; a mean for a median; a sum over everything."""
@@ -285,10 +290,9 @@ def counted(tree, nodes, scope):
             yield made("a count", tree, path, node, ast.Attribute(node, "T", ast.Load()))
         elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
             yield made("a count", tree, path, node, node.value)
-        if called(node) in REDUCE and operand(node) is not None:
+        if called(node) in REDUCE and operand(node) is not None and arguments(node):
             bare = [x for x in node.args if x is operand(node)]
-            if len(bare) < len(node.args) + len(node.keywords):
-                yield made("a count", tree, path, node, with_(node, args=bare, keywords=[]))
+            yield made("a count", tree, path, node, with_(node, args=bare, keywords=[]))
         if called(node) in ("var", "std"):
             rest = [k for k in node.keywords if k.arg not in (*DIVISOR, "unbiased")]
             given = [] if len(rest) < len(node.keywords) else DIVISOR.items()

@@ -5,7 +5,7 @@ import itertools
 from dataclasses import replace
 
 from pgcourse.checks.guards import is_guard
-from pgcourse.checks.moves import guards, here, made, operand
+from pgcourse.checks.moves import arguments, guards, here, made, operand
 from pgcourse.checks.operators import Edit
 from pgcourse.checks.operators.trees import (
     called,
@@ -78,9 +78,7 @@ def what(old, new):
 
 def bare(node):
     """The name of a call and its arguments, without what it acts on."""
-    x = operand(node)
-    rest = [y for y in (*node.args, *node.keywords) if y is not x]
-    return called(node), *map(ast.dump, rest)
+    return called(node), *map(ast.dump, arguments(node))
 
 
 def with_gradient(tree, nodes):
@@ -122,9 +120,7 @@ def averaged_late(tree, nodes):
 
 def of_each(node):
     """What a mean is taken of; None of anything else."""
-    if called(node) == "mean" and len(node.args) + len(node.keywords) == (
-        operand(node) in node.args
-    ):
+    if called(node) == "mean" and not arguments(node):
         return operand(node)
     if called(node) == "mse_loss" and not node.keywords:
         return with_(node, keywords=[ast.keyword("reduction", ast.Constant("none"))])
