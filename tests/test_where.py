@@ -278,6 +278,8 @@ def ppo_clip_loss(r, adv, clip):
     inside = [e for e in edits(first.tree) if e.path[: len(path)] == path]
     assert {tuple(lines_of((first, e))) for e in inside if e.kind == "detach added"} == {(2, 2)}
     assert words({2: ""}, "", 2).startswith("Line 2: with the change below")
+    assert words({2: "", 3: "", 5: ""}, "", 3).startswith("Lines 2, 3 and 5: with three changes")
+    assert words({2: "before ", 5: ""}, "", 2).startswith("Before line 2 and line 5: with two")
 
 
 TAKEN_AWAY = [

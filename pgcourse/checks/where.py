@@ -29,6 +29,7 @@ AT_ONCE = {  # what it costs, however many tokens
     **dict.fromkeys(["a line elsewhere", "two calls for one"], 1),
     "a check is missing": 12,  # rather mend what is there
 }
+COUNTED = {2: "two", 3: "three", 4: "four", 5: "five"}
 EFFECTS = {"open", "system", "popen", "Popen", "run", "remove", "unlink", "rmtree", "input"}
 
 
@@ -230,13 +231,19 @@ def indent(line):
 def words(places, of, changes):
     """places: {number of a line: "", or "before ", "after " or "at " where something is put in}"""
     if any(places.values()) or len(places) == 1:
-        where = " and ".join(f"{word}line {n}" for n, word in places.items())
+        where = listed(f"{word}line {n}" for n, word in places.items())
     else:
-        where = "lines " + " and ".join(map(str, places))
+        where = "lines " + listed(map(str, places))
     how = "one change there"
     if changes > 1:  # two in one line may look like one
-        how = "two changes there" if len(places) > 1 else "the change below"
+        number = COUNTED.get(changes, changes)
+        how = f"{number} changes there" if len(places) > 1 else "the change below"
     return f"{where[0].upper()}{where[1:]}{of}: with {how}, every case comes out right."
+
+
+def listed(words):
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def put_in(edit):
