@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from fractions import Fraction
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -25,12 +26,14 @@ ANSWERS = {
     "a range": range(3),
     "a module": torch.nn.Linear(1, 1),
     "nested lists": [[]] * 3,
+    "lists that are nested deep": reduce(lambda inner, _: [inner], range(500), 1),
     "a table of tables": {"a": {}, 1: 2},
     "texts of numpy": np.array(["a"]),
     "no number": torch.tensor([]),
     "no row": torch.zeros(0, 3),
     "a complex tensor": torch.tensor([1 + 2j, 3j]),
     "large ints": torch.full((2,), 10**18),
+    "a quantized tensor": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
     "True": torch.tensor(True),
     "16 bits": torch.zeros(3, dtype=torch.bfloat16),
 }

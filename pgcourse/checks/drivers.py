@@ -26,7 +26,7 @@ import torch
 
 from pgcourse.mdp import MDP
 
-PRINT_LIMIT = 2_000  # characters of a student's prints that are kept
+PRINT_LIMIT, DEEP = 2_000, 20  # characters of a student's prints that are kept; lists within lists
 
 
 # --- how a function is called: a driver takes (fn, args, grad) and returns (output, gradients) ---
@@ -182,16 +182,16 @@ def describe_error(e):
     return dict(type=type(e).__name__, message=str(e)[:500], line=line, traceback=text[-6_000:])
 
 
-def copy_plain(x):
-    """A deep copy with tensors detached; what is not plain data becomes {'not plain': its type}."""
+def copy_plain(x, deep=0):
+    """A deep copy with tensors detached; what is not plain data, or nested too deep, becomes {'not plain': its type}."""
     if torch.is_tensor(x):
-        if x.layout is not torch.strided or x.is_meta or x.is_complex():
+        if x.layout is not torch.strided or x.is_meta or x.is_complex() or x.is_quantized:
             return {"not plain": f"{x.dtype} tensor with {x.layout} on {x.device}"}
         return x.detach().clone()
-    if isinstance(x, dict):
-        return {k: copy_plain(v) for k, v in x.items()}
-    if isinstance(x, list | tuple):
-        return type(x)(map(copy_plain, x)) if type(x) in (list, tuple) else [*map(copy_plain, x)]
+    if isinstance(x, dict) and deep < DEEP:
+        return {k: copy_plain(v, deep + 1) for k, v in x.items()}
+    if isinstance(x, list | tuple) and deep < DEEP:
+        return (tuple if type(x) is tuple else list)(copy_plain(y, deep + 1) for y in x)
     if x is None or type(x) in (bool, float, str):
         return x
     if isinstance(x, numbers.Integral):  # numpy's too; nothing counts further than 64 bits
