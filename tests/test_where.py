@@ -414,3 +414,13 @@ def test_what_nobody_would_write_is_not_tried():
         assert any(made[silly]), silly
     for sound in [("20", "200"), ("2", "1"), ("x.exp()", "x")]:
         assert not any(made[sound]), sound
+
+
+def test_a_copy_that_is_thrown_away_stops_no_search():
+    text = """
+def critic_loss(val, target):
+    same_shape(val=val, target=target)
+    target.detach()
+    return ((val - target) ** 2).mean()
+"""
+    assert located(text, "critic_loss").lines == (4, 5)

@@ -718,22 +718,4 @@ CHANGES = [  # (exercise, text, the lines that come): one change each, and what 
             "got {list(score.shape)}.')",
         ],
     ),
-    (
-        "actor_critic_step",
-        """def actor_critic_step(actor, critic, actor_opt, critic_opt, batch, gamma):
-    val = critic(batch["obs"])
-    with torch.no_grad():
-        go = 1 - batch["terminated"].float()
-        y = batch["rew"] + gamma * go * critic(batch["next_obs"])
-    adv = (y - val).detach()
-    logp = F.log_softmax(actor(batch["obs"]), -1).gather(-1, batch["act"].unsqueeze(-1)).squeeze(-1)
-    policy, value = -(logp * adv).mean(), ((val - y) ** 2).mean()
-    critic_opt.zero_grad()
-    (policy + value).backward()
-    actor_opt.step()
-    critic_opt.step()
-    return {"actor_loss": policy.item(), "critic_loss": value.item(), "adv": adv.mean().item()}
-""",
-        ["    actor_opt.zero_grad()"],
-    ),
 ]

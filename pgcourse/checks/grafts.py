@@ -110,7 +110,7 @@ def readings(tree, columns):
     for s in (n for n in ast.walk(tree) if isinstance(n, ast.Assign | ast.Expr)):
         # `x = x[mask]`, `check(x)`
         again = set().union(*map(names_in, s.targets)) if isinstance(s, ast.Assign) else names_in(s)
-        if s.value in copies and isinstance(s.targets[0], ast.Name):
+        if isinstance(s, ast.Assign) and s.value in copies and isinstance(s.targets[0], ast.Name):
             called_so[subject(s.value).id] = load(s.targets[0].id)
         aside |= {id(n) for n in ast.walk(s.value) if isinstance(n, ast.Name) and n.id in again}
     plain = {n.id for _, n in nodes if isinstance(n, ast.Name) and id(n) not in aside}
